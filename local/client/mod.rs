@@ -1,0 +1,1 @@
+//! A small Bulk Data client: kick-off, poll, download, verify.

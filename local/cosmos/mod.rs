@@ -1,0 +1,1 @@
+//! Microsoft's in-memory Cosmos emulator, served on a port as the service serves it.

@@ -1,0 +1,8 @@
+//! Everything around the handler on one machine: the Functions host stand-in, the emulators, data and a client.
+
+mod client;
+mod cosmos;
+mod data;
+mod host;
+
+fn main() {}
