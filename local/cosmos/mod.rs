@@ -1,1 +1,15 @@
-//! Microsoft's in-memory Cosmos emulator, served on a port as the service serves it.
+//! Microsoft's in-memory Cosmos emulator, served on a port as the service serves it; and a loader for any account.
+
+pub mod emulator;
+mod exchange;
+mod pages;
+
+pub mod load;
+pub mod target;
+
+#[cfg(test)]
+mod tests;
+
+pub use emulator::CosmosEmulator;
+pub use load::load;
+pub use target::CosmosTarget;
