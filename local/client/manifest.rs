@@ -1,0 +1,88 @@
+//! The manifest of a complete export.
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use url::Url;
+
+/// What a complete export consists of.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    pub transaction_time: String,
+    /// Whether file requests need the same authorization as the server.
+    pub requires_access_token: bool,
+    #[serde(default)]
+    pub output: Vec<Listed>,
+    #[serde(default)]
+    pub deleted: Vec<Listed>,
+    /// Called `outcome` in version 4 of the guide.
+    #[serde(default, alias = "outcome")]
+    pub error: Vec<Listed>,
+    #[serde(default)]
+    link: Vec<Link>,
+}
+
+/// One file of the manifest.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Listed {
+    /// Absent in output organized by another resource than its own.
+    #[serde(rename = "type")]
+    pub resource_type: Option<String>,
+    pub url: String,
+    pub count: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Link {
+    relation: String,
+    url: String,
+}
+
+/// The list of the manifest that a file is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Output,
+    Deleted,
+    Error,
+}
+
+impl Manifest {
+    pub fn read(body: &[u8]) -> Result<Self> {
+        serde_json::from_slice(body).context("read the manifest")
+    }
+
+    /// All files, in the order of the manifest.
+    pub fn files(&self) -> impl Iterator<Item = (Kind, &Listed)> {
+        let all = [
+            (Kind::Output, &self.output),
+            (Kind::Deleted, &self.deleted),
+            (Kind::Error, &self.error),
+        ];
+        all.into_iter()
+            .flat_map(|(kind, files)| files.iter().map(move |file| (kind, file)))
+    }
+
+    pub fn has_next(&self) -> bool {
+        self.link.iter().any(|link| link.relation == "next")
+    }
+
+    /// Where the next page of a manifest in parts is.
+    pub fn next(&self) -> Result<Option<Url>> {
+        let next = self.link.iter().find(|link| link.relation == "next");
+        next.map(|link| Url::parse(&link.url).context("read the link to the manifest's next page"))
+            .transpose()
+    }
+
+    /// Appends the next page. The list of errors is the same on every page, so that only what is new of it counts.
+    pub fn add(&mut self, page: Self) {
+        self.output.extend(page.output);
+        self.deleted.extend(page.deleted);
+        let new = page
+            .error
+            .into_iter()
+            .filter(|file| !self.error.iter().any(|known| known.url == file.url));
+        let new: Vec<_> = new.collect();
+        self.error.extend(new);
+        self.link = page.link;
+    }
+}
