@@ -45,7 +45,7 @@ pub async fn export(args: ExportArgs) -> Result<()> {
     let downloaded = client
         .download(&manifest, args.out.as_deref(), &progress, &mut |_, _| ())
         .await?;
-    println!("{downloaded}");
+    print!("{downloaded}");
     for problem in &downloaded.problems {
         progress.say(problem);
     }

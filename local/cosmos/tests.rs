@@ -309,6 +309,55 @@ async fn the_loader_creates_the_container_and_its_texts_arrive_unchanged() {
     assert!(format!("{:#}", refused.await.unwrap_err()).contains("write the document huge"));
 }
 
+/// The wire itself, over HTTP/1.1, where the SDK speaks HTTP/2: the size of the body and the headers of a page.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_is_cut_and_charged_by_the_bytes_of_its_body() {
+    let fixture = Fixture::with_partitions(1).await;
+    fixture.insert(&texts((0..120).map(|_| 100_000))).await;
+    let http = reqwest::Client::builder().http1_only().build().unwrap();
+    let request = |continuation: String| {
+        let url = format!("{}dbs/health/colls/fhirR4/docs", fixture.emulator.endpoint());
+        let headers = [
+            ("x-ms-documentdb-isquery", "true"),
+            ("content-type", "application/query+json"),
+            ("x-ms-documentdb-partitionkeyrangeid", "0"),
+        ];
+        let request = http.post(url).body(json!({ "query": "SELECT * FROM c" }).to_string());
+        let request = headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(*name, *value));
+        if continuation.is_empty() {
+            request
+        } else {
+            request.header("x-ms-continuation", continuation)
+        }
+    };
+    let (mut items, mut pages, mut continuation) = (0, 0, String::new());
+    loop {
+        let page = request(continuation).send().await.unwrap().error_for_status().unwrap();
+        let header = |name| {
+            page.headers()
+                .get(name)
+                .map_or(String::new(), |v| v.to_str().unwrap().to_owned())
+        };
+        let (charge, count) = (header("x-ms-request-charge"), header("x-ms-item-count"));
+        continuation = header("x-ms-continuation");
+        let body = page.bytes().await.unwrap();
+        assert!(body.len() <= 4 * 1024 * 1024, "{} bytes", body.len());
+        assert_eq!(charge, format!("{:.2}", body.len() as f64 / 1024.0));
+        items += count.parse::<usize>().unwrap();
+        pages += 1;
+        if continuation.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(
+        (items, pages),
+        (120, 4),
+        "12 MB in pages of up to 4 MiB, each nearly full"
+    );
+}
+
 #[tokio::test]
 async fn a_stopped_emulator_frees_its_port() {
     let fixture = Fixture::with_partitions(1).await;
