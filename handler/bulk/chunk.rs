@@ -1,0 +1,428 @@
+//! A chunk: ranges that one worker at a time reads. Its document is the commit point of the work (design §5).
+
+use serde::{Deserialize, Serialize};
+
+use super::block::BlockId;
+use super::file::{FileRecord, Files, Kind, OpenFile};
+use super::job_id::JobId;
+use super::limits::{self, Limits};
+use super::resource_type::ResourceType;
+use super::timestamp::Timestamp;
+
+/// The chunk document. Whoever replaces it under its etag has done the work that it records; nobody else has.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Chunk {
+    #[serde(rename = "jobId")]
+    pub job: JobId,
+    pub number: u32,
+    pub state: ChunkState,
+    pub position: Position,
+    /// Counts the claims ever made: part of every block id and file name.
+    pub attempt: u32,
+    /// Claims since the position last moved.
+    pub claims: u32,
+    /// Counts the writes of this document: with `attempt` it tells one's own write from another's after a lost answer.
+    pub writes: u32,
+    /// How often the chunk began anew.
+    pub generation: u32,
+    /// Until when the claim holds; absent when nobody works on the chunk.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Timestamp>,
+    /// When the watch steps in: at the lease's end, or when a message that was sent is long overdue.
+    pub watch_at: Timestamp,
+    /// Counts the files ever opened.
+    pub next_file: u32,
+    pub files: Vec<OpenFile>,
+    /// Records of committed files that have not left for a `files` document yet.
+    pub committed: Vec<FileRecord>,
+    /// `files` documents of this generation.
+    pub parts: u32,
+    pub totals: Totals,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ChunkState {
+    Open,
+    /// Every file is committed and recorded.
+    Done,
+    /// The job was cancelled; nothing may be recorded any more.
+    Closed,
+}
+
+/// How far a chunk has been read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Index into the chunk's ranges.
+    pub range: u32,
+    pub pass: Pass,
+    /// Continuation token of the next page; absent at a range's start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// What a range is being read for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Pass {
+    /// The documents that are current.
+    #[default]
+    Current,
+}
+
+/// What a chunk has written and what reading it has cost, over all its steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    pub resources: u64,
+    pub bytes: u64,
+    pub errors: u64,
+    pub pages: u64,
+    /// Request units.
+    pub request_charge: f64,
+}
+
+/// What becomes of a claim.
+#[derive(Debug, PartialEq)]
+pub enum Claim {
+    /// The chunk, claimed; write it before working on it.
+    Claimed(Box<Chunk>),
+    /// Someone works on it, or there is nothing left to do.
+    Stale,
+    /// It was claimed too often without getting further.
+    Exhausted,
+}
+
+impl Chunk {
+    /// A chunk whose message is about to be sent.
+    pub fn new(job: JobId, number: u32, now: Timestamp) -> Self {
+        Self {
+            job,
+            number,
+            state: ChunkState::Open,
+            position: Position::default(),
+            attempt: 0,
+            claims: 0,
+            writes: 0,
+            generation: 0,
+            lease: None,
+            watch_at: now.plus(limits::UNCLAIMED),
+            next_file: 0,
+            files: Vec::new(),
+            committed: Vec::new(),
+            parts: 0,
+            totals: Totals::default(),
+        }
+    }
+
+    /// A chunk that is closed before it was made: a late planner finds it and starts nothing.
+    pub fn closed(job: JobId, number: u32, now: Timestamp) -> Self {
+        Self {
+            state: ChunkState::Closed,
+            ..Self::new(job, number, now)
+        }
+    }
+
+    /// Takes the chunk for one step.
+    pub fn claim(self, now: Timestamp, limits: &Limits) -> Claim {
+        let taken = self.lease.is_some_and(|until| until > now);
+        match self.state {
+            ChunkState::Done | ChunkState::Closed => Claim::Stale,
+            ChunkState::Open if taken => Claim::Stale,
+            ChunkState::Open if self.claims >= limits.claims => Claim::Exhausted,
+            ChunkState::Open => {
+                let claimed = Self {
+                    attempt: self.attempt + 1,
+                    claims: self.claims + 1,
+                    ..self
+                };
+                Claim::Claimed(Box::new(claimed.leased(now, limits)))
+            }
+        }
+    }
+
+    /// The next write of a worker that goes on: a new lease.
+    pub fn leased(self, now: Timestamp, limits: &Limits) -> Self {
+        let until = now.plus(limits.lease());
+        Self {
+            lease: Some(until),
+            watch_at: until,
+            writes: self.writes + 1,
+            ..self
+        }
+    }
+
+    /// The last write of a step: free for the next claim, whose message is expected at `due`.
+    pub fn released(self, due: Timestamp) -> Self {
+        Self {
+            lease: None,
+            watch_at: due.plus(limits::UNCLAIMED),
+            writes: self.writes + 1,
+            ..self
+        }
+    }
+
+    /// The last write of a step that a passing trouble stopped: its claim does not count as a failure.
+    pub fn postponed(self, due: Timestamp) -> Self {
+        Self {
+            claims: self.claims.saturating_sub(1),
+            ..self
+        }
+        .released(due)
+    }
+
+    /// Everything is read and committed. Takes the last records out for a `files` document.
+    pub fn done(mut self) -> (Self, Option<Files>) {
+        let part = self.take_part();
+        self.state = ChunkState::Done;
+        self.lease = None;
+        self.writes += 1;
+        (self, part)
+    }
+
+    /// The job was cancelled: no checkpoint of a worker that still runs can succeed after this write.
+    pub fn shut(self) -> Self {
+        Self {
+            state: ChunkState::Closed,
+            lease: None,
+            writes: self.writes + 1,
+            ..self
+        }
+    }
+
+    /// Whether the document that was found is the one that `self` tried to write (the answer was lost).
+    pub fn is_same_write(&self, found: &Chunk) -> bool {
+        (self.attempt, self.writes) == (found.attempt, found.writes) && self.state == found.state
+    }
+
+    /// The position moved: the chunk gets further, so earlier claims do not count any more.
+    pub fn moved(&mut self, position: Position) {
+        if position != self.position {
+            self.position = position;
+            self.claims = 0;
+        }
+    }
+
+    /// Index of the file that takes lines of this kind and type, opened if there is none.
+    pub fn file_for(&mut self, kind: Kind, resource_type: &ResourceType, now: Timestamp) -> usize {
+        let open = |file: &OpenFile| !file.sealed && file.kind == kind && file.resource_type == *resource_type;
+        if let Some(index) = self.files.iter().position(open) {
+            return index;
+        }
+        self.files.push(OpenFile {
+            kind,
+            resource_type: resource_type.clone(),
+            number: self.next_file,
+            attempt: self.attempt,
+            opened: now,
+            count: 0,
+            bytes: 0,
+            blocks: Default::default(),
+            sealed: false,
+        });
+        self.next_file += 1;
+        self.files.len() - 1
+    }
+
+    /// Records a block that was staged for a file, with what it holds.
+    pub fn staged(&mut self, file: usize, block: BlockId, count: u64, bytes: u64) {
+        let file = &mut self.files[file];
+        file.blocks.push(block);
+        file.count += count;
+        file.bytes += bytes;
+    }
+
+    /// Seals what must not stay open: old or scattered files, and, when the document grows too large, the files with
+    /// the largest records.
+    pub fn seal_full(&mut self, now: Timestamp) {
+        for file in &mut self.files {
+            file.sealed |= file.is_full(now);
+        }
+        // A run and a file's other fields, spelled as JSON.
+        let size = |file: &OpenFile| file.blocks.runs() * 24 + 220;
+        let mut total: usize = self.files.iter().map(size).sum::<usize>() + self.committed.len() * 220;
+        let mut by_size: Vec<usize> = (0..self.files.len()).collect();
+        by_size.sort_by_key(|&index| std::cmp::Reverse(size(&self.files[index])));
+        for index in by_size {
+            if total <= limits::CHUNK_DOCUMENT_BYTES {
+                break;
+            }
+            total -= size(&self.files[index]);
+            self.files[index].sealed = true;
+        }
+    }
+
+    /// Seals every file: the chunk has been read to its end.
+    pub fn seal_all(&mut self) {
+        self.files.iter_mut().for_each(|file| file.sealed = true);
+    }
+
+    /// Moves the sealed files, which are now committed, to the records. Gives the `files` document to write in the same
+    /// batch, once there are enough of them.
+    pub fn record_committed(&mut self) -> Option<Files> {
+        let (sealed, open) = std::mem::take(&mut self.files)
+            .into_iter()
+            .partition(|file| file.sealed);
+        self.files = open;
+        let sealed: Vec<OpenFile> = sealed;
+        self.committed
+            .extend(sealed.iter().map(|file| file.record(&self.job, self.number)));
+        if self.committed.len() >= limits::RECORDS_PER_PART {
+            self.take_part()
+        } else {
+            None
+        }
+    }
+
+    fn take_part(&mut self) -> Option<Files> {
+        if self.committed.is_empty() {
+            return None;
+        }
+        let files = std::mem::take(&mut self.committed);
+        let part = self.parts;
+        self.parts += 1;
+        Some(Files {
+            job: self.job.clone(),
+            chunk: self.number,
+            generation: self.generation,
+            part,
+            files,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn now() -> Timestamp {
+        Timestamp::parse("2026-01-02T03:04:05Z").unwrap()
+    }
+
+    fn chunk() -> Chunk {
+        Chunk::new(JobId::new(1), 3, now())
+    }
+
+    fn claimed(chunk: Chunk, at: Timestamp) -> Chunk {
+        match chunk.claim(at, &Limits::default()) {
+            Claim::Claimed(chunk) => *chunk,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn patient() -> ResourceType {
+        ResourceType::parse("Patient").unwrap()
+    }
+
+    #[test]
+    fn a_claim_holds_until_its_lease_ends() {
+        let limits = Limits::default();
+        let first = claimed(chunk(), now());
+        assert_eq!((first.attempt, first.claims, first.writes), (1, 1, 1));
+        assert_eq!(
+            first.clone().claim(now().plus(Duration::from_secs(74)), &limits),
+            Claim::Stale
+        );
+        let second = claimed(first, now().plus(Duration::from_secs(75)));
+        assert_eq!((second.attempt, second.claims), (2, 2));
+    }
+
+    #[test]
+    fn a_chunk_that_never_moves_is_given_up_and_one_that_moves_is_not() {
+        let limits = Limits::default();
+        let mut stuck = chunk();
+        for _ in 0..limits.claims {
+            stuck = claimed(stuck, now()).released(now());
+        }
+        assert_eq!(stuck.clone().claim(now(), &limits), Claim::Exhausted);
+        stuck.moved(Position {
+            cursor: Some("next".into()),
+            ..Position::default()
+        });
+        assert!(matches!(stuck.claim(now(), &limits), Claim::Claimed(_)));
+        let mut throttled = chunk();
+        for _ in 0..10 * limits.claims {
+            throttled = claimed(throttled, now()).postponed(now());
+        }
+        assert_eq!(throttled.claims, 0);
+    }
+
+    #[test]
+    fn only_ones_own_write_counts_as_a_lost_answer() {
+        let mine = claimed(chunk(), now());
+        assert!(mine.is_same_write(&mine.clone()));
+        assert!(!mine.is_same_write(&chunk()));
+        assert!(!mine.is_same_write(&mine.clone().released(now())));
+        assert!(!mine.is_same_write(&Chunk {
+            attempt: 2,
+            ..mine.clone()
+        }));
+        assert!(!mine.is_same_write(&mine.clone().shut()));
+    }
+
+    #[test]
+    fn a_file_keeps_its_name_across_attempts_and_a_new_one_gets_another() {
+        let mut chunk = claimed(chunk(), now());
+        let file = chunk.file_for(Kind::Output, &patient(), now());
+        let name = chunk.files[file].name(&chunk.job, chunk.number);
+        assert_eq!(name, format!("{}/Patient-3-0-1.ndjson", chunk.job));
+        chunk.attempt = 2;
+        assert_eq!(chunk.file_for(Kind::Output, &patient(), now()), file);
+        chunk.seal_all();
+        let next = chunk.file_for(Kind::Output, &patient(), now());
+        assert_eq!(
+            chunk.files[next].name(&chunk.job, chunk.number),
+            format!("{}/Patient-3-1-2.ndjson", chunk.job)
+        );
+    }
+
+    #[test]
+    fn committed_records_leave_in_parts_and_the_last_when_the_chunk_is_done() {
+        let mut chunk = claimed(chunk(), now());
+        let mut parts = Vec::new();
+        for _ in 0..250 {
+            let file = chunk.file_for(Kind::Output, &patient(), now());
+            chunk.staged(file, chunk.files[file].blocks.next(1), 2, 20);
+            chunk.seal_all();
+            parts.extend(chunk.record_committed());
+        }
+        assert!(chunk.files.is_empty());
+        let (chunk, last) = chunk.done();
+        parts.extend(last);
+        let sizes: Vec<_> = parts.iter().map(|part| (part.part, part.files.len())).collect();
+        assert_eq!(sizes, [(0, 100), (1, 100), (2, 50)]);
+        assert_eq!(
+            (chunk.parts, chunk.state, chunk.committed.len()),
+            (3, ChunkState::Done, 0)
+        );
+    }
+
+    #[test]
+    fn a_document_that_grows_too_large_seals_the_files_with_the_largest_records() {
+        let mut chunk = claimed(chunk(), now());
+        for number in 0..60 {
+            let name = format!("Type{}", (b'a' + number as u8 % 26) as char).repeat(1 + number / 26);
+            let file = chunk.file_for(Kind::Output, &ResourceType::parse(&name).unwrap(), now());
+            for attempt in 0..(if number < 30 { 200 } else { 2 }) {
+                chunk.staged(file, BlockId { attempt, number: 0 }, 1, 1);
+            }
+        }
+        chunk.seal_full(now());
+        let open: Vec<_> = chunk.files.iter().filter(|file| !file.sealed).collect();
+        assert!(open.len() >= 30 && open.len() < 60);
+        chunk.files.retain(|file| !file.sealed);
+        assert!(serde_json::to_vec(&chunk).unwrap().len() <= 100 * 1024);
+    }
+
+    #[test]
+    fn an_old_file_is_sealed() {
+        let mut chunk = claimed(chunk(), now());
+        chunk.file_for(Kind::Output, &patient(), now());
+        chunk.seal_full(now().plus(limits::FILE_AGE - Duration::from_secs(1)));
+        assert!(!chunk.files[0].sealed);
+        chunk.seal_full(now().plus(limits::FILE_AGE));
+        assert!(chunk.files[0].sealed);
+    }
+}

@@ -1,0 +1,91 @@
+//! Files of an export: open ones that grow block by block, and the records of committed ones.
+
+use serde::{Deserialize, Serialize};
+
+use super::block::Blocks;
+use super::job_id::JobId;
+use super::limits;
+use super::resource_type::ResourceType;
+use super::timestamp::Timestamp;
+
+/// Which array of the manifest a file belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Kind {
+    Output,
+    Error,
+}
+
+/// A file that blocks are still added to, or that is sealed and waits for its commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenFile {
+    pub kind: Kind,
+    #[serde(rename = "type")]
+    pub resource_type: ResourceType,
+    /// Counts the files of the chunk.
+    pub number: u32,
+    /// The attempt that opened the file; later attempts add blocks to the same blob.
+    pub attempt: u32,
+    pub opened: Timestamp,
+    /// Lines in the recorded blocks.
+    pub count: u64,
+    /// Bytes in the recorded blocks.
+    pub bytes: u64,
+    pub blocks: Blocks,
+    /// No further block is added; the blob can be committed.
+    pub sealed: bool,
+}
+
+/// A committed file, as the manifest lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileRecord {
+    pub kind: Kind,
+    #[serde(rename = "type")]
+    pub resource_type: ResourceType,
+    /// The blob's name within its container.
+    pub name: String,
+    pub count: u64,
+    pub bytes: u64,
+}
+
+impl OpenFile {
+    /// `{jobId}/{type}-{chunk}-{file}-{attempt}.ndjson`: no other job, chunk or attempt makes the same name.
+    pub fn name(&self, job: &JobId, chunk: u32) -> String {
+        format!(
+            "{job}/{}-{chunk}-{}-{}.ndjson",
+            self.resource_type, self.number, self.attempt
+        )
+    }
+
+    /// Whether the file should be sealed now, whatever its size.
+    pub fn is_full(&self, now: Timestamp) -> bool {
+        self.blocks.runs() >= limits::RUNS_PER_FILE
+            || self.blocks.count() >= limits::BLOCKS_PER_FILE
+            || now.since(self.opened) >= limits::FILE_AGE
+    }
+
+    /// The record of this file once it is committed.
+    pub fn record(&self, job: &JobId, chunk: u32) -> FileRecord {
+        FileRecord {
+            kind: self.kind,
+            resource_type: self.resource_type.clone(),
+            name: self.name(job, chunk),
+            count: self.count,
+            bytes: self.bytes,
+        }
+    }
+}
+
+/// A `files` document: committed records that left their chunk's document. Written once, never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Files {
+    #[serde(rename = "jobId")]
+    pub job: JobId,
+    pub chunk: u32,
+    pub generation: u32,
+    pub part: u32,
+    pub files: Vec<FileRecord>,
+}

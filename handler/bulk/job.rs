@@ -1,0 +1,266 @@
+//! A job: what was asked, and how far it has come. States are a type, transitions return values.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::destination::Destination;
+use super::job_id::JobId;
+use super::limits;
+use super::resource_type::ResourceType;
+use super::timestamp::Timestamp;
+
+/// The job document (design §4). Only its owner's etag lets it change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Job {
+    #[serde(rename = "jobId")]
+    pub id: JobId,
+    #[serde(flatten)]
+    pub state: State,
+    /// The kick-off's public URL, with nothing secret in it.
+    pub request: String,
+    pub created: Timestamp,
+    /// Nothing modified later is exported (TT-01): kick-off minus the safety lag.
+    pub transaction_time: Timestamp,
+    /// The types asked for; absent is every type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub types: Option<Vec<ResourceType>>,
+    pub destination: Destination,
+    /// When the watch looks at this job next; recorded before any message about it is sent.
+    pub watch_at: Timestamp,
+}
+
+/// `Accepted → Planned → Completed | Failed | Cancelled → removed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "camelCase")]
+pub enum State {
+    /// Stored; its ranges are not read yet.
+    Accepted,
+    /// The plan is stored and its chunks are being read.
+    Planned { chunks: u32, ranges: u32 },
+    /// Every file of every chunk is committed and recorded.
+    #[serde(rename_all = "camelCase")]
+    Completed {
+        ended: Timestamp,
+        expires: Timestamp,
+        /// Which `files` documents hold the records, by chunk number: what a manifest must have read to be whole.
+        parts: Vec<Parts>,
+    },
+    /// Ended without a result, for a reason that the caller is told.
+    Failed { ended: Timestamp, reason: String },
+    /// Deleted by the caller, or expired: to clients it does not exist any more.
+    #[serde(rename_all = "camelCase")]
+    Cancelled {
+        ended: Timestamp,
+        /// Whether the files go as well: not those that a Completed export left in the caller's own container.
+        removes_files: bool,
+    },
+}
+
+/// The `files` documents of one chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    pub generation: u32,
+    pub count: u32,
+}
+
+/// The job is in a state from which this does not follow: someone else was first.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotAllowed;
+
+impl Job {
+    /// A new job. Its message is expected to be taken up at once; if not, the watch sends it again.
+    pub fn accepted(
+        id: JobId,
+        request: String,
+        types: Option<Vec<ResourceType>>,
+        destination: Destination,
+        now: Timestamp,
+        safety_lag: Duration,
+    ) -> Self {
+        Self {
+            id,
+            state: State::Accepted,
+            request,
+            created: now,
+            transaction_time: now.minus(safety_lag).whole_milliseconds(),
+            types,
+            destination,
+            watch_at: now.plus(limits::JOB_WATCH),
+        }
+    }
+
+    /// The plan is stored, with so many ranges in so many chunks.
+    pub fn planned(self, chunks: u32, ranges: u32, now: Timestamp) -> Result<Self, NotAllowed> {
+        match self.state {
+            State::Accepted => Ok(Self {
+                state: State::Planned { chunks, ranges },
+                watch_at: now.plus(limits::JOB_WATCH),
+                ..self
+            }),
+            State::Planned { .. } | State::Completed { .. } | State::Failed { .. } | State::Cancelled { .. } => {
+                Err(NotAllowed)
+            }
+        }
+    }
+
+    /// Every chunk is done. Nothing is written any more, so the destination's secret goes.
+    pub fn completed(self, parts: Vec<Parts>, now: Timestamp, retention: Duration) -> Result<Self, NotAllowed> {
+        let expires = now.plus(retention);
+        match self.state {
+            State::Planned { chunks, .. } if parts.len() == chunks as usize => Ok(Self {
+                state: State::Completed {
+                    ended: now,
+                    expires,
+                    parts,
+                },
+                destination: self.destination.without_secret(),
+                watch_at: expires,
+                ..self
+            }),
+            State::Planned { .. }
+            | State::Accepted
+            | State::Completed { .. }
+            | State::Failed { .. }
+            | State::Cancelled { .. } => Err(NotAllowed),
+        }
+    }
+
+    /// The export cannot be done. What it has written stays until the job expires or is deleted.
+    pub fn failed(self, reason: String, now: Timestamp, retention: Duration) -> Result<Self, NotAllowed> {
+        match self.state {
+            State::Accepted | State::Planned { .. } => Ok(Self {
+                state: State::Failed { ended: now, reason },
+                watch_at: now.plus(retention),
+                ..self
+            }),
+            State::Completed { .. } | State::Failed { .. } | State::Cancelled { .. } => Err(NotAllowed),
+        }
+    }
+
+    /// The caller deleted the job, or it expired. From here on its status is 404.
+    pub fn cancelled(self, now: Timestamp) -> Result<Self, NotAllowed> {
+        let theirs = matches!(self.destination, Destination::Caller { .. });
+        let removes_files = match self.state {
+            State::Cancelled { .. } => return Err(NotAllowed),
+            State::Completed { .. } => !theirs,
+            State::Accepted | State::Planned { .. } | State::Failed { .. } => true,
+        };
+        Ok(Self {
+            state: State::Cancelled {
+                ended: now,
+                removes_files,
+            },
+            watch_at: now.plus(limits::JOB_WATCH),
+            ..self
+        })
+    }
+
+    /// The same job, to be looked at again later.
+    pub fn watched(self, again: Timestamp) -> Self {
+        Self {
+            watch_at: again,
+            ..self
+        }
+    }
+
+    /// Whether its chunks may still be worked on.
+    pub fn is_open(&self) -> bool {
+        match self.state {
+            State::Accepted | State::Planned { .. } => true,
+            State::Completed { .. } | State::Failed { .. } | State::Cancelled { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::parse("2026-01-02T03:04:05.6789Z").unwrap()
+    }
+
+    fn accepted() -> Job {
+        let lag = Duration::from_secs(120);
+        Job::accepted(
+            JobId::new(1),
+            "https://x/$export".into(),
+            None,
+            Destination::Default,
+            now(),
+            lag,
+        )
+    }
+
+    const WEEK: Duration = Duration::from_secs(7 * 86400);
+
+    #[test]
+    fn the_transaction_time_is_the_kick_off_minus_the_lag_in_whole_milliseconds() {
+        assert_eq!(
+            accepted().transaction_time.last_modified(),
+            "2026-01-02T03:02:05.6780000+00:00"
+        );
+    }
+
+    #[test]
+    fn a_job_is_completed_only_with_the_parts_of_every_chunk() {
+        let planned = accepted().planned(2, 5, now()).unwrap();
+        let part = Parts {
+            generation: 0,
+            count: 1,
+        };
+        assert_eq!(planned.clone().completed(vec![part], now(), WEEK), Err(NotAllowed));
+        assert!(planned.completed(vec![part, part], now(), WEEK).is_ok());
+        assert_eq!(accepted().completed(vec![], now(), WEEK), Err(NotAllowed));
+    }
+
+    #[test]
+    fn a_closed_job_stays_closed() {
+        let failed = accepted().failed("lost".into(), now(), WEEK).unwrap();
+        assert_eq!(failed.clone().planned(1, 1, now()), Err(NotAllowed));
+        assert_eq!(failed.clone().failed("again".into(), now(), WEEK), Err(NotAllowed));
+        let cancelled = failed.cancelled(now()).unwrap();
+        assert_eq!(cancelled.clone().cancelled(now()), Err(NotAllowed));
+        assert!(!cancelled.is_open());
+    }
+
+    #[test]
+    fn files_that_a_completed_export_left_with_the_caller_are_the_callers() {
+        let container = super::super::destination::ContainerName::parse("theirs").unwrap();
+        let endpoint = url::Url::parse("https://example.blob.core.windows.net/").unwrap();
+        let theirs = Destination::Caller {
+            account: "example".into(),
+            endpoint,
+            container,
+            secret: None,
+        };
+        let planned = Job {
+            destination: theirs,
+            ..accepted()
+        }
+        .planned(0, 0, now())
+        .unwrap();
+        let running = planned.clone().cancelled(now()).unwrap();
+        assert!(matches!(
+            running.state,
+            State::Cancelled {
+                removes_files: true,
+                ..
+            }
+        ));
+        let completed = planned
+            .completed(vec![], now(), WEEK)
+            .unwrap()
+            .cancelled(now())
+            .unwrap();
+        assert!(matches!(
+            completed.state,
+            State::Cancelled {
+                removes_files: false,
+                ..
+            }
+        ));
+    }
+}

@@ -1,0 +1,73 @@
+//! The bounds of an export's work, each with its reason.
+
+use std::time::Duration;
+
+/// Every bound that a step keeps to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A step starts no further page after this time: far below the host's `functionTimeout`, which kills the process.
+    pub step: Duration,
+    /// A checkpoint at least this often: what a crash can cost in work.
+    pub checkpoint_time: Duration,
+    /// A checkpoint at least after so many bytes of output.
+    pub checkpoint_bytes: u64,
+    /// A file is sealed when it has grown to this size.
+    pub file_bytes: u64,
+    /// The largest block: 8 MiB blocks are the cheapest per byte, measured.
+    pub block_bytes: usize,
+    /// What a chunk may hold in block buffers, over all its files; the largest is staged when it is more.
+    pub buffered_bytes: usize,
+    /// A job has at most so many chunks; more ranges than that share chunks.
+    pub chunks: u32,
+    /// A chunk that was claimed so often without getting any further makes the job Failed.
+    pub claims: u32,
+    /// A chunk that began anew so often, since staged blocks had vanished, makes the job Failed.
+    pub generations: u32,
+}
+
+/// How long a claim outlives the step's own deadline: the last page, its blocks and the checkpoint.
+const LEASE_BEYOND_STEP: Duration = Duration::from_secs(15);
+
+/// The watch steps in when a message that was sent has not been taken up for so long.
+pub const UNCLAIMED: Duration = Duration::from_secs(15 * 60);
+
+/// The watch looks at an open job this often.
+pub const JOB_WATCH: Duration = Duration::from_secs(60);
+
+/// A file is sealed after this many runs of blocks, so that its record stays small.
+pub const RUNS_PER_FILE: usize = 256;
+
+/// A file is sealed this long after its first block: the service drops uncommitted blocks after a week.
+pub const FILE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Files are sealed, the largest record first, when the chunk's document grows beyond this.
+pub const CHUNK_DOCUMENT_BYTES: usize = 80 * 1024;
+
+/// The service takes no more blocks in one blob than this.
+pub const BLOCKS_PER_FILE: u32 = 50_000;
+
+/// Committed records leave the chunk's document for a `files` document once there are so many.
+pub const RECORDS_PER_PART: usize = 100;
+
+impl Limits {
+    /// How long a claim holds: the step's deadline and what may follow it.
+    pub fn lease(&self) -> Duration {
+        self.step + LEASE_BEYOND_STEP
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            step: Duration::from_secs(60),
+            checkpoint_time: Duration::from_secs(30),
+            checkpoint_bytes: 64 << 20,
+            file_bytes: 1 << 30,
+            block_bytes: 8 << 20,
+            buffered_bytes: 16 << 20,
+            chunks: 64,
+            claims: 5,
+            generations: 3,
+        }
+    }
+}

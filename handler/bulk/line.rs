@@ -1,0 +1,463 @@
+//! One document to one line of NDJSON: the stored text byte for byte, with `meta` set where the server would set it.
+//!
+//! The store has three eras (`facts`: the Cosmos store, §1.4). When `isMetaSet` is true the text is copied. Otherwise
+//! `meta.versionId` and `meta.lastUpdated` come from the wrapper, replaced where they stand or appended where they are
+//! missing, as the server does on every read. Numbers and everything else are never rendered anew.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::document::Document;
+use super::rejection::outcome;
+use super::timestamp::Timestamp;
+
+/// What is wrong with a document, for the `error` file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// `rawResource.data` is no text.
+    NoText,
+    /// `rawResource.format` is not JSON.
+    NotJsonFormat,
+    /// The text holds half of a surrogate pair or other bytes that are no UTF-8.
+    NotUtf8,
+    /// The text is not one JSON object, or repeats one of `resourceType`, `id`, `meta`.
+    NotJson,
+    /// The text has no `resourceType`, or another one than the document.
+    OtherType,
+    /// The document has no version or time to put into `meta`.
+    NoMeta,
+    /// The text has another `id` than the document. It is exported all the same.
+    OtherId,
+}
+
+impl Flaw {
+    fn explained(self) -> &'static str {
+        match self {
+            Flaw::NoText => "its document holds no resource text",
+            Flaw::NotJsonFormat => "its stored format is not JSON",
+            Flaw::NotUtf8 => "its text cannot be written as UTF-8 (half of a surrogate pair?)",
+            Flaw::NotJson => "its text is not one JSON object",
+            Flaw::OtherType => "the resourceType in its text is missing or differs from that of its document",
+            Flaw::NoMeta => "its document has no version or lastModified to complete meta with",
+            Flaw::OtherId => "the id in its text is missing or differs from that of its document",
+        }
+    }
+
+    /// A line of the `error` file (EF-01): an OperationOutcome that names the resource and says what to do.
+    pub fn line(self, document: &Document) -> Vec<u8> {
+        let reference = document.reference();
+        let why = self.explained();
+        let outcome = match self {
+            Flaw::OtherId => outcome(
+                "warning",
+                "invariant",
+                &format!("{reference} was exported as it is stored, but {why}."),
+                Some(&reference),
+            ),
+            Flaw::NoText | Flaw::NotJsonFormat | Flaw::NotUtf8 | Flaw::NotJson | Flaw::OtherType | Flaw::NoMeta => {
+                let diagnostics = format!("{reference} was not exported: {why}. Repair it in the store.");
+                outcome("error", "invalid", &diagnostics, Some(&reference))
+            }
+        };
+        let mut line = outcome.to_string().into_bytes();
+        line.push(b'\n');
+        line
+    }
+}
+
+/// Appends the line for `document` to `out`, with its line end. On an error `out` is as it was.
+///
+/// `Ok(Some(flaw))` is a line that was written although something about it should be told.
+pub fn append(document: &Document, out: &mut Vec<u8>) -> Result<Option<Flaw>, Flaw> {
+    let text = text_of(document)?;
+    let shape: Shape = object(text)?;
+    if !shape.resource_type.says(&document.resource_type) {
+        return Err(Flaw::OtherType);
+    }
+    if document.is_meta_set {
+        out.reserve(text.len() + 1);
+        append_without_breaks(text, out);
+    } else {
+        let with_meta = with_meta(text, &shape, document)?;
+        append_without_breaks(&with_meta, out);
+    }
+    out.push(b'\n');
+    Ok(if shape.id.says(&document.id) {
+        None
+    } else {
+        Some(Flaw::OtherId)
+    })
+}
+
+fn text_of(document: &Document) -> Result<&str, Flaw> {
+    if document.format.as_deref().is_some_and(|format| format != "Json") {
+        return Err(Flaw::NotJsonFormat);
+    }
+    let data = document.data.as_deref().ok_or(Flaw::NoText)?;
+    let text = std::str::from_utf8(data).map_err(|_| Flaw::NotUtf8)?;
+    Ok(text
+        .trim_start_matches('\u{feff}')
+        .trim_matches([' ', '\t', '\r', '\n']))
+}
+
+/// Copies the text without line breaks. Within JSON a raw line break can only stand between tokens, never in a string:
+/// the text has been parsed by then.
+fn append_without_breaks(text: &str, out: &mut Vec<u8>) {
+    for part in text.split(['\n', '\r']) {
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+/// The members of a resource's text that decide about its line, as raw text; the rest is checked to be JSON and passed
+/// over. A repeated one of these members is an error.
+#[derive(Deserialize)]
+struct Shape<'a> {
+    #[serde(rename = "resourceType", default, borrow)]
+    resource_type: Present<'a>,
+    #[serde(default, borrow)]
+    id: Present<'a>,
+    #[serde(default, borrow)]
+    meta: Present<'a>,
+}
+
+#[derive(Deserialize)]
+struct Meta<'a> {
+    #[serde(rename = "lastUpdated", default, borrow)]
+    last_updated: Present<'a>,
+    #[serde(rename = "versionId", default, borrow)]
+    version_id: Present<'a>,
+}
+
+/// The raw text of a member, also when it is `null`; `None` only when the member is absent.
+#[derive(Default)]
+struct Present<'a>(Option<&'a str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Present<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&RawValue>::deserialize(deserializer).map(|raw| Present(Some(raw.get())))
+    }
+}
+
+impl Present<'_> {
+    /// Whether the member is the string `expected`.
+    fn says(&self, expected: &str) -> bool {
+        let Some(raw) = self.0 else { return false };
+        let plain = raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"'));
+        // Only a string with escapes needs to be decoded before it can be compared.
+        plain == Some(expected)
+            || (raw.contains('\\') && serde_json::from_str::<String>(raw).is_ok_and(|s| s == expected))
+    }
+}
+
+/// Parses the members of an object; serde would take an array for a struct as well.
+fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Flaw> {
+    if !text.starts_with('{') {
+        return Err(Flaw::NotJson);
+    }
+    serde_json::from_str(text).map_err(|_| Flaw::NotJson)
+}
+
+/// The text with `meta.lastUpdated` and `meta.versionId` of the wrapper, in the order in which the server appends them.
+fn with_meta(text: &str, shape: &Shape<'_>, document: &Document) -> Result<String, Flaw> {
+    let version = document.shown_version().ok_or(Flaw::NoMeta)?;
+    let members = [
+        (
+            "lastUpdated",
+            serde_json::Value::from(last_updated(&document.last_modified)?).to_string(),
+        ),
+        ("versionId", serde_json::Value::from(version).to_string()),
+    ];
+    let spelled = |(name, value): &(&str, String)| format!("\"{name}\":{value}");
+    let all = || members.each_ref().map(spelled).join(",");
+    let Some(meta) = shape.meta.0 else {
+        // Before the closing brace, which is the last byte; resourceType stands before it.
+        let end = text.len() - 1;
+        return Ok(splice(text, &[(end..end, format!(",\"meta\":{{{}}}", all()))]));
+    };
+    if meta == "null" {
+        return Ok(splice(text, &[(span(text, meta), format!("{{{}}}", all()))]));
+    }
+    let Meta {
+        last_updated,
+        version_id,
+    } = object(meta)?;
+    let mut changes = Vec::new();
+    let mut missing = Vec::new();
+    for (member, standing) in members.iter().zip([last_updated.0, version_id.0]) {
+        match standing {
+            Some(old) => changes.push((span(text, old), member.1.clone())),
+            None => missing.push(spelled(member)),
+        }
+    }
+    if !missing.is_empty() {
+        let end = span(text, meta).end - 1;
+        let comma = if meta[1..meta.len() - 1].trim().is_empty() {
+            ""
+        } else {
+            ","
+        };
+        changes.push((end..end, format!("{comma}{}", missing.join(","))));
+    }
+    changes.sort_by_key(|(at, _)| at.start);
+    Ok(splice(text, &changes))
+}
+
+/// `2025-03-02T09:15:42.1180000+00:00` → `2025-03-02T09:15:42.118+00:00`: as the server spells it, without trailing zeros.
+fn last_updated(last_modified: &str) -> Result<String, Flaw> {
+    let spelled = Timestamp::parse(last_modified)
+        .map_err(|_| Flaw::NoMeta)?
+        .last_modified();
+    let time = spelled
+        .trim_end_matches("+00:00")
+        .trim_end_matches('0')
+        .trim_end_matches('.');
+    // Whole minutes end in a zero that is no fraction: the time has 19 characters without one.
+    Ok(format!("{time:0<19}+00:00"))
+}
+
+/// Where `part`, a slice of `text`, lies in it.
+fn span(text: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + part.len()
+}
+
+/// `text` with each range, in ascending order, replaced.
+fn splice(text: &str, changes: &[(Range<usize>, String)]) -> String {
+    let mut spliced = String::with_capacity(text.len() + 128);
+    let mut from = 0;
+    for (range, replacement) in changes {
+        spliced.push_str(&text[from..range.start]);
+        spliced.push_str(replacement);
+        from = range.end;
+    }
+    spliced.push_str(&text[from..]);
+    spliced
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn document(data: &str) -> Document {
+        Document {
+            resource_type: "Patient".into(),
+            id: "p1".into(),
+            version: Some("3".into()),
+            last_modified: "2025-03-02T09:15:42.1180000+00:00".into(),
+            data: Some(data.into()),
+            ..Document::default()
+        }
+    }
+
+    fn line(document: &Document) -> Result<String, Flaw> {
+        let mut out = b"before\n".to_vec();
+        let result = append(document, &mut out);
+        let out = String::from_utf8(out).unwrap();
+        let line = out.strip_prefix("before\n").unwrap().to_owned();
+        match result {
+            Ok(_) => Ok(line.strip_suffix('\n').unwrap().to_owned()),
+            Err(flaw) => {
+                assert_eq!(line, "", "a document that fails leaves nothing behind");
+                Err(flaw)
+            }
+        }
+    }
+
+    #[test]
+    fn with_its_meta_set_the_text_is_copied() {
+        let text = r#"{"resourceType":"Patient","id":"p1","meta":{"versionId":"1"},"x":1.00,"y":123456789012345678.90,"s":"\u00e9é😀\u2028"}"#;
+        let document = Document {
+            is_meta_set: true,
+            ..document(text)
+        };
+        assert_eq!(line(&document).unwrap(), text);
+    }
+
+    #[test]
+    fn otherwise_meta_comes_from_the_wrapper() {
+        let updated = r#""lastUpdated":"2025-03-02T09:15:42.118+00:00""#;
+        let version = r#""versionId":"3""#;
+        for (meta, expected) in [
+            ("", format!(r#","x":1,"meta":{{{updated},{version}}}}}"#)),
+            (r#","meta":null"#, format!(r#","meta":{{{updated},{version}}},"x":1}}"#)),
+            (r#","meta":{}"#, format!(r#","meta":{{{updated},{version}}},"x":1}}"#)),
+            (r#","meta":{ }"#, format!(r#","meta":{{ {updated},{version}}},"x":1}}"#)),
+            (
+                r#","meta":{"tag":[{}]}"#,
+                format!(r#","meta":{{"tag":[{{}}],{updated},{version}}},"x":1}}"#),
+            ),
+            (
+                r#","meta":{"versionId":"1"}"#,
+                format!(r#","meta":{{{version},{updated}}},"x":1}}"#),
+            ),
+            (
+                r#","meta":{"versionId":"1","lastUpdated":"old","tag":[]}"#,
+                format!(r#","meta":{{{version},{updated},"tag":[]}},"x":1}}"#),
+            ),
+        ] {
+            let head = r#"{"resourceType":"Patient","id":"p1""#;
+            let text = format!(r#"{head}{meta},"x":1}}"#);
+            assert_eq!(line(&document(&text)).unwrap(), format!("{head}{expected}"), "{meta}");
+        }
+    }
+
+    #[test]
+    fn a_meta_deeper_inside_is_not_the_resources_meta() {
+        let text = r#"{"contained":[{"meta":{"versionId":"9"}}],"resourceType":"Patient","id":"p1"}"#;
+        let expected = text.strip_suffix('}').unwrap().to_owned()
+            + r#","meta":{"lastUpdated":"2025-03-02T09:15:42.118+00:00","versionId":"3"}}"#;
+        assert_eq!(line(&document(text)).unwrap(), expected);
+    }
+
+    #[test]
+    fn the_oldest_documents_have_their_etag_for_a_version() {
+        let text = r#"{"resourceType":"Patient","id":"p1"}"#;
+        let old = Document {
+            version: None,
+            etag: Some("\"0a-1\"".into()),
+            ..document(text)
+        };
+        assert!(line(&old).unwrap().ends_with(r#""versionId":"0a-1"}}"#));
+        assert_eq!(
+            line(&Document {
+                version: None,
+                ..document(text)
+            }),
+            Err(Flaw::NoMeta)
+        );
+    }
+
+    #[test]
+    fn times_are_spelled_as_the_server_spells_them() {
+        for (stored, shown) in [
+            ("2025-04-01T00:00:00.0000000+00:00", "2025-04-01T00:00:00+00:00"),
+            ("2025-04-01T10:20:30.0000000+00:00", "2025-04-01T10:20:30+00:00"),
+            ("2025-04-01T10:20:30.1000000+00:00", "2025-04-01T10:20:30.1+00:00"),
+            ("2025-04-01T10:20:30.0120000+00:00", "2025-04-01T10:20:30.012+00:00"),
+            ("2025-04-01T10:20:30.1234567+00:00", "2025-04-01T10:20:30.1234567+00:00"),
+        ] {
+            assert_eq!(last_updated(stored).unwrap(), shown);
+        }
+        assert_eq!(last_updated("yesterday"), Err(Flaw::NoMeta));
+    }
+
+    #[test]
+    fn line_breaks_between_tokens_go_and_those_in_strings_stay_escaped() {
+        let text = "\u{feff}{\r\n  \"resourceType\": \"Patient\",\n  \"id\": \"p1\",\n \"note\": \"a\\nb\"\r\n}\n";
+        let document = Document {
+            is_meta_set: true,
+            ..document(text)
+        };
+        assert_eq!(
+            line(&document).unwrap(),
+            r#"{  "resourceType": "Patient",  "id": "p1", "note": "a\nb"}"#
+        );
+    }
+
+    #[test]
+    fn what_is_no_resource_goes_to_the_error_file() {
+        for (text, flaw) in [
+            ("", Flaw::NotJson),
+            ("not json", Flaw::NotJson),
+            (r#"["Patient","p1",{}]"#, Flaw::NotJson),
+            (r#"{"resourceType":"Patient","id":"p1""#, Flaw::NotJson),
+            (r#"{"resourceType":"Patient","id":"p1"}{}"#, Flaw::NotJson),
+            (
+                "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"s\":\"raw\nbreak\"}",
+                Flaw::NotJson,
+            ),
+            (
+                r#"{"resourceType":"Patient","resourceType":"Patient","id":"p1"}"#,
+                Flaw::NotJson,
+            ),
+            (r#"{"id":"p1"}"#, Flaw::OtherType),
+            (r#"{"resourceType":"Observation","id":"p1"}"#, Flaw::OtherType),
+            (r#"{"resourceType":7,"id":"p1"}"#, Flaw::OtherType),
+            (r#"{"resourceType":"Patient","id":"p1","meta":[1]}"#, Flaw::NotJson),
+        ] {
+            assert_eq!(line(&document(text)), Err(flaw), "{text}");
+        }
+        let surrogate = Document {
+            data: Some(b"{\"resourceType\":\"Patient\",\"s\":\"\xED\xA0\x80\"}".to_vec()),
+            ..document("")
+        };
+        assert_eq!(line(&surrogate), Err(Flaw::NotUtf8));
+        assert_eq!(
+            line(&Document {
+                data: None,
+                ..document("")
+            }),
+            Err(Flaw::NoText)
+        );
+        assert_eq!(
+            line(&Document {
+                format: Some("Xml".into()),
+                ..document("<x/>")
+            }),
+            Err(Flaw::NotJsonFormat)
+        );
+    }
+
+    #[test]
+    fn another_id_is_exported_and_told() {
+        let mut out = Vec::new();
+        let document = Document {
+            is_meta_set: true,
+            ..document(r#"{"resourceType":"Patient","id":"p2"}"#)
+        };
+        assert_eq!(append(&document, &mut out), Ok(Some(Flaw::OtherId)));
+        let told: serde_json::Value = serde_json::from_slice(&Flaw::OtherId.line(&document)).unwrap();
+        assert_eq!(told["issue"][0]["severity"], "warning");
+        assert_eq!(told["issue"][0]["expression"][0], "Patient/p1");
+    }
+
+    #[test]
+    fn an_escaped_name_is_the_same_name() {
+        let document = document(r#"{"resourceType":"Pati\u0065nt","id":"p\u0031"}"#);
+        assert_eq!(append(&document, &mut Vec::new()), Ok(None));
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 64, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::hash_map("[a-zA-Z]{1,12}", inner, 0..6).prop_map(|m| m.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn only_meta_changes_and_only_when_it_is_not_set(mut value in json(), meta in json(), set: bool, pretty: bool) {
+            if !value.is_object() {
+                value = serde_json::json!({ "value": value });
+            }
+            value["resourceType"] = "Patient".into();
+            value["id"] = "p1".into();
+            value.as_object_mut().unwrap().remove("meta");
+            if meta.is_object() {
+                value["meta"] = meta;
+            }
+            let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
+            let line = line(&Document { is_meta_set: set, ..document(&text) }).unwrap();
+            prop_assert!(!line.contains(['\n', '\r']));
+            if !set {
+                if !value["meta"].is_object() {
+                    value["meta"] = serde_json::json!({});
+                }
+                value["meta"]["versionId"] = "3".into();
+                value["meta"]["lastUpdated"] = "2025-03-02T09:15:42.118+00:00".into();
+            }
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap(), value);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The manifest of a completed export, in the published 3.0.0 format (requirements MF-01 to MF-24).
+
+use serde_json::{Value, json};
+
+use super::file::{FileRecord, Kind};
+use super::job::Job;
+
+/// Builds the manifest. `link` gives the URL under which a blob of this name can be fetched.
+///
+/// Files stand in an order that depends on nothing but the records: by type, then by name (MF-23).
+pub fn manifest(job: &Job, mut files: Vec<FileRecord>, link: impl Fn(&str) -> String) -> Value {
+    files.sort_by(|a, b| (&a.resource_type, &a.name).cmp(&(&b.resource_type, &b.name)));
+    let entries = |kind: Kind| -> Vec<Value> {
+        // A file without lines is never listed (MF-04): the engine writes none.
+        let of_kind = files.iter().filter(|file| file.kind == kind);
+        of_kind
+            .map(|file| json!({ "type": file.resource_type, "url": link(&file.name), "count": file.count }))
+            .collect()
+    };
+    json!({
+        "transactionTime": job.transaction_time.instant(),
+        "request": job.request,
+        // The links work without a token: signed in the default destination, the caller's own otherwise.
+        "requiresAccessToken": false,
+        "output": entries(Kind::Output),
+        "deleted": [],
+        "error": entries(Kind::Error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bulk::destination::Destination;
+    use crate::bulk::job_id::JobId;
+    use crate::bulk::resource_type::ResourceType;
+    use crate::bulk::timestamp::Timestamp;
+
+    #[test]
+    fn a_manifest_lists_its_files_by_type_whatever_their_order() {
+        let now = Timestamp::parse("2026-01-02T03:04:05.678Z").unwrap();
+        let request = "https://x/$export".to_owned();
+        let job = Job::accepted(
+            JobId::new(1),
+            request,
+            None,
+            Destination::Default,
+            now,
+            std::time::Duration::ZERO,
+        );
+        let file = |kind, name: &str, count| FileRecord {
+            kind,
+            resource_type: ResourceType::parse(name.split('-').next().unwrap()).unwrap(),
+            name: format!("{name}.ndjson"),
+            count,
+            bytes: 1,
+        };
+        let files = vec![
+            file(Kind::Output, "Patient-1", 5),
+            file(Kind::Error, "OperationOutcome-0", 1),
+            file(Kind::Output, "Encounter-0", 2),
+            file(Kind::Output, "Patient-0", 3),
+        ];
+        let expected = json!({
+            "transactionTime": "2026-01-02T03:04:05.678Z",
+            "request": "https://x/$export",
+            "requiresAccessToken": false,
+            "output": [
+                { "type": "Encounter", "url": "https://y/Encounter-0.ndjson", "count": 2 },
+                { "type": "Patient", "url": "https://y/Patient-0.ndjson", "count": 3 },
+                { "type": "Patient", "url": "https://y/Patient-1.ndjson", "count": 5 },
+            ],
+            "deleted": [],
+            "error": [{ "type": "OperationOutcome", "url": "https://y/OperationOutcome-0.ndjson", "count": 1 }],
+        });
+        assert_eq!(manifest(&job, files, |name| format!("https://y/{name}")), expected);
+    }
+}

@@ -1,0 +1,24 @@
+//! The rules of an export: values in, values out. Not async, no clock, no I/O, no Azure.
+
+pub mod block;
+pub mod chunk;
+pub mod connection;
+pub mod destination;
+pub mod document;
+pub mod file;
+pub mod job;
+pub mod job_id;
+pub mod limits;
+pub mod line;
+pub mod manifest;
+pub mod plan;
+pub mod progress;
+pub mod record;
+pub mod rejection;
+pub mod request;
+pub mod resource_type;
+pub mod sas;
+pub mod secret;
+pub mod step;
+pub mod summary;
+pub mod timestamp;

@@ -1,0 +1,123 @@
+//! The documents that hold the state of jobs, and their stored form.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::chunk::Chunk;
+use super::file::Files;
+use super::job::Job;
+use super::job_id::JobId;
+use super::plan::Plan;
+use super::summary::Summary;
+
+/// The version of the stored form. Golden files under `tests/golden` keep each one loading.
+const VERSION: u64 = 1;
+
+/// A document of the `jobs` container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "camelCase")]
+pub enum Record {
+    Job(Job),
+    Plan(Plan),
+    Chunk(Chunk),
+    Files(Files),
+    Summary(Summary),
+}
+
+/// Where a document lies: partition key and id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub job: JobId,
+    pub id: String,
+}
+
+/// Why a stored document cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Written by a newer build.
+    Newer(u64),
+    /// Not what this build or an older one writes.
+    Broken(String),
+}
+
+impl Key {
+    fn new(job: &JobId, id: impl Into<String>) -> Self {
+        Self {
+            job: job.clone(),
+            id: id.into(),
+        }
+    }
+
+    pub fn job(job: &JobId) -> Self {
+        Self::new(job, "job")
+    }
+
+    pub fn plan(job: &JobId) -> Self {
+        Self::new(job, "plan")
+    }
+
+    pub fn chunk(job: &JobId, number: u32) -> Self {
+        Self::new(job, format!("chunk-{number}"))
+    }
+
+    pub fn files(job: &JobId, chunk: u32, generation: u32, part: u32) -> Self {
+        Self::new(job, format!("files-{chunk}-{generation}-{part}"))
+    }
+
+    pub fn summary(job: &JobId) -> Self {
+        Self::new(job, "summary")
+    }
+}
+
+impl Record {
+    pub fn key(&self) -> Key {
+        match self {
+            Record::Job(job) => Key::job(&job.id),
+            Record::Plan(plan) => Key::plan(&plan.job),
+            Record::Chunk(chunk) => Key::chunk(&chunk.job, chunk.number),
+            Record::Files(files) => Key::files(&files.job, files.chunk, files.generation, files.part),
+            Record::Summary(summary) => Key::summary(&summary.job),
+        }
+    }
+
+    /// The document: the record's own fields, `kind`, and the store's `id` and `v`.
+    pub fn to_document(&self) -> Value {
+        // Every record is a struct of plain fields, which always serializes.
+        let mut document = serde_json::to_value(self).unwrap_or_default();
+        document["id"] = self.key().id.into();
+        document["v"] = VERSION.into();
+        document
+    }
+
+    pub fn from_document(document: Value) -> Result<Self, Unreadable> {
+        match document.get("v").and_then(Value::as_u64) {
+            Some(VERSION) => serde_json::from_value(document).map_err(|error| Unreadable::Broken(error.to_string())),
+            Some(newer) if newer > VERSION => Err(Unreadable::Newer(newer)),
+            _ => Err(Unreadable::Broken("it has no version".into())),
+        }
+    }
+}
+
+macro_rules! record {
+    ($($variant:ident),*) => {$(
+        impl From<$variant> for Record {
+            fn from(value: $variant) -> Self {
+                Record::$variant(value)
+            }
+        }
+
+        impl TryFrom<Record> for $variant {
+            type Error = Key;
+
+            /// The key of what lies there instead.
+            fn try_from(record: Record) -> Result<Self, Key> {
+                match record {
+                    Record::$variant(value) => Ok(value),
+                    other => Err(other.key()),
+                }
+            }
+        }
+    )*};
+}
+
+record!(Job, Plan, Chunk, Files, Summary);

@@ -1,0 +1,137 @@
+//! What a client is told when its request cannot be served: an OperationOutcome with the right status.
+
+use serde_json::{Value, json};
+
+/// A refusal that the client can read (requirements KO-14, ER-01 to ER-21).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// HTTP status, 4XX or 5XX.
+    pub status: u16,
+    /// `OperationOutcome.issue.code`.
+    pub code: &'static str,
+    /// What is wrong and what to do, in one or two sentences, with no secret and no patient data.
+    pub diagnostics: String,
+    /// The parameter at fault, if it is one.
+    pub parameter: Option<&'static str>,
+    /// `Retry-After` in seconds, for the transient ones.
+    pub retry_after: Option<u32>,
+}
+
+impl Rejection {
+    fn new(status: u16, code: &'static str, diagnostics: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            diagnostics: diagnostics.into(),
+            parameter: None,
+            retry_after: None,
+        }
+    }
+
+    /// A parameter with a value that cannot be understood (ER-01).
+    pub fn bad_value(parameter: &'static str, diagnostics: impl Into<String>) -> Self {
+        Self {
+            parameter: Some(parameter),
+            ..Self::new(400, "value", diagnostics)
+        }
+    }
+
+    /// A parameter or feature that this server does not have (ER-02).
+    pub fn not_supported(diagnostics: impl Into<String>) -> Self {
+        Self::new(400, "not-supported", diagnostics)
+    }
+
+    /// A parameter that is needed and absent.
+    pub fn required(parameter: &'static str, diagnostics: impl Into<String>) -> Self {
+        Self {
+            parameter: Some(parameter),
+            ..Self::new(400, "required", diagnostics)
+        }
+    }
+
+    /// Not allowed by the policy of this deployment (ER-06).
+    pub fn forbidden(diagnostics: impl Into<String>) -> Self {
+        Self::new(403, "forbidden", diagnostics)
+    }
+
+    /// No such job, or none that this caller may see (ER-07).
+    pub fn not_found(diagnostics: impl Into<String>) -> Self {
+        Self::new(404, "not-found", diagnostics)
+    }
+
+    /// The path exists, the method does not (ER-08).
+    pub fn method_not_allowed(diagnostics: impl Into<String>) -> Self {
+        Self::new(405, "not-supported", diagnostics)
+    }
+
+    /// The client accepts none of what we can answer (ER-09).
+    pub fn not_acceptable(diagnostics: impl Into<String>) -> Self {
+        Self::new(406, "not-supported", diagnostics)
+    }
+
+    /// The request is too big (ER-11).
+    pub fn too_long(diagnostics: impl Into<String>) -> Self {
+        Self::new(413, "too-long", diagnostics)
+    }
+
+    /// A passing trouble; the client should try again (ER-15, ST-22).
+    pub fn transient(diagnostics: impl Into<String>) -> Self {
+        Self {
+            retry_after: Some(10),
+            ..Self::new(503, "transient", diagnostics)
+        }
+    }
+
+    /// A bug or a broken store: ours to find, without detail for the client.
+    pub fn internal() -> Self {
+        Self::new(
+            500,
+            "exception",
+            "The server could not process the request; its log says why.",
+        )
+    }
+
+    /// An export that ended without a result (ER-16).
+    pub fn failed_export(reason: &str) -> Self {
+        Self::new(500, "processing", format!("The export failed: {reason}"))
+    }
+
+    /// The same refusal with `parameter` named in `expression`.
+    pub fn about(self, parameter: &'static str) -> Self {
+        Self {
+            parameter: Some(parameter),
+            ..self
+        }
+    }
+
+    /// The body (ER-20).
+    pub fn outcome(&self) -> Value {
+        outcome("error", self.code, &self.diagnostics, self.parameter)
+    }
+}
+
+/// An OperationOutcome with one issue. `expression` names the parameter or element that it is about.
+pub fn outcome(severity: &str, code: &str, diagnostics: &str, expression: Option<&str>) -> Value {
+    let mut issue = json!({ "severity": severity, "code": code, "diagnostics": diagnostics });
+    if let Some(expression) = expression {
+        issue["expression"] = json!([expression]);
+    }
+    json!({ "resourceType": "OperationOutcome", "issue": [issue] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rejection_is_an_operation_outcome_that_names_the_parameter() {
+        let rejection = Rejection::bad_value("_type", "The type \"Foo\" is not a FHIR R4 resource type.");
+        assert_eq!(
+            rejection.outcome(),
+            json!({ "resourceType": "OperationOutcome", "issue": [{
+                "severity": "error", "code": "value", "expression": ["_type"],
+                "diagnostics": "The type \"Foo\" is not a FHIR R4 resource type.",
+            }]})
+        );
+    }
+}

@@ -1,0 +1,271 @@
+//! The name of a FHIR resource type.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A resource type's name, valid in form: safe in a file name and in a header.
+///
+/// The store decides which types exist, so a type that no list knows (from another FHIR release) is exported like any
+/// other; only `_type` is checked against [`ResourceType::known`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ResourceType(String);
+
+/// The text is no resource type name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotAResourceType;
+
+impl ResourceType {
+    /// An upper-case letter, then letters: at most 64.
+    pub fn parse(text: &str) -> Result<Self, NotAResourceType> {
+        let letters = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphabetic());
+        if letters && text.starts_with(|c: char| c.is_ascii_uppercase()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(NotAResourceType)
+        }
+    }
+
+    /// The type of the lines in `error` files.
+    pub fn operation_outcome() -> Self {
+        Self("OperationOutcome".into())
+    }
+
+    /// Whether a FHIR release from R4 to R5 stores resources of this type.
+    pub fn known(&self) -> bool {
+        KNOWN.binary_search(&self.as_str()).is_ok()
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ResourceType {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::parse(&text).map_err(|NotAResourceType| "not a resource type")
+    }
+}
+
+impl From<ResourceType> for String {
+    fn from(name: ResourceType) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for ResourceType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The resource types of R4, R4B and R5 that a server stores, sorted. `OperationOutcome` and `Parameters` are not.
+const KNOWN: &[&str] = &[
+    "Account",
+    "ActivityDefinition",
+    "ActorDefinition",
+    "AdministrableProductDefinition",
+    "AdverseEvent",
+    "AllergyIntolerance",
+    "Appointment",
+    "AppointmentResponse",
+    "ArtifactAssessment",
+    "AuditEvent",
+    "Basic",
+    "Binary",
+    "BiologicallyDerivedProduct",
+    "BiologicallyDerivedProductDispense",
+    "BodyStructure",
+    "Bundle",
+    "CapabilityStatement",
+    "CarePlan",
+    "CareTeam",
+    "CatalogEntry",
+    "ChargeItem",
+    "ChargeItemDefinition",
+    "Citation",
+    "Claim",
+    "ClaimResponse",
+    "ClinicalImpression",
+    "ClinicalUseDefinition",
+    "CodeSystem",
+    "Communication",
+    "CommunicationRequest",
+    "CompartmentDefinition",
+    "Composition",
+    "ConceptMap",
+    "Condition",
+    "ConditionDefinition",
+    "Consent",
+    "Contract",
+    "Coverage",
+    "CoverageEligibilityRequest",
+    "CoverageEligibilityResponse",
+    "DetectedIssue",
+    "Device",
+    "DeviceAssociation",
+    "DeviceDefinition",
+    "DeviceDispense",
+    "DeviceMetric",
+    "DeviceRequest",
+    "DeviceUsage",
+    "DeviceUseStatement",
+    "DiagnosticReport",
+    "DocumentManifest",
+    "DocumentReference",
+    "EffectEvidenceSynthesis",
+    "Encounter",
+    "EncounterHistory",
+    "Endpoint",
+    "EnrollmentRequest",
+    "EnrollmentResponse",
+    "EpisodeOfCare",
+    "EventDefinition",
+    "Evidence",
+    "EvidenceReport",
+    "EvidenceVariable",
+    "ExampleScenario",
+    "ExplanationOfBenefit",
+    "FamilyMemberHistory",
+    "Flag",
+    "FormularyItem",
+    "GenomicStudy",
+    "Goal",
+    "GraphDefinition",
+    "Group",
+    "GuidanceResponse",
+    "HealthcareService",
+    "ImagingSelection",
+    "ImagingStudy",
+    "Immunization",
+    "ImmunizationEvaluation",
+    "ImmunizationRecommendation",
+    "ImplementationGuide",
+    "Ingredient",
+    "InsurancePlan",
+    "InventoryItem",
+    "InventoryReport",
+    "Invoice",
+    "Library",
+    "Linkage",
+    "List",
+    "Location",
+    "ManufacturedItemDefinition",
+    "Measure",
+    "MeasureReport",
+    "Media",
+    "Medication",
+    "MedicationAdministration",
+    "MedicationDispense",
+    "MedicationKnowledge",
+    "MedicationRequest",
+    "MedicationStatement",
+    "MedicinalProduct",
+    "MedicinalProductAuthorization",
+    "MedicinalProductContraindication",
+    "MedicinalProductDefinition",
+    "MedicinalProductIndication",
+    "MedicinalProductIngredient",
+    "MedicinalProductInteraction",
+    "MedicinalProductManufactured",
+    "MedicinalProductPackaged",
+    "MedicinalProductPharmaceutical",
+    "MedicinalProductUndesirableEffect",
+    "MessageDefinition",
+    "MessageHeader",
+    "MolecularSequence",
+    "NamingSystem",
+    "NutritionIntake",
+    "NutritionOrder",
+    "NutritionProduct",
+    "Observation",
+    "ObservationDefinition",
+    "OperationDefinition",
+    "Organization",
+    "OrganizationAffiliation",
+    "PackagedProductDefinition",
+    "Patient",
+    "PaymentNotice",
+    "PaymentReconciliation",
+    "Permission",
+    "Person",
+    "PlanDefinition",
+    "Practitioner",
+    "PractitionerRole",
+    "Procedure",
+    "Provenance",
+    "Questionnaire",
+    "QuestionnaireResponse",
+    "RegulatedAuthorization",
+    "RelatedPerson",
+    "RequestGroup",
+    "RequestOrchestration",
+    "Requirements",
+    "ResearchDefinition",
+    "ResearchElementDefinition",
+    "ResearchStudy",
+    "ResearchSubject",
+    "RiskAssessment",
+    "RiskEvidenceSynthesis",
+    "Schedule",
+    "SearchParameter",
+    "ServiceRequest",
+    "Slot",
+    "Specimen",
+    "SpecimenDefinition",
+    "StructureDefinition",
+    "StructureMap",
+    "Subscription",
+    "SubscriptionStatus",
+    "SubscriptionTopic",
+    "Substance",
+    "SubstanceDefinition",
+    "SubstanceNucleicAcid",
+    "SubstancePolymer",
+    "SubstanceProtein",
+    "SubstanceReferenceInformation",
+    "SubstanceSourceMaterial",
+    "SubstanceSpecification",
+    "SupplyDelivery",
+    "SupplyRequest",
+    "Task",
+    "TerminologyCapabilities",
+    "TestPlan",
+    "TestReport",
+    "TestScript",
+    "Transport",
+    "ValueSet",
+    "VerificationResult",
+    "VisionPrescription",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_so_that_a_search_finds_every_entry() {
+        assert!(KNOWN.windows(2).all(|pair| pair[0] < pair[1]));
+        assert!(KNOWN.iter().all(|name| ResourceType::parse(name).unwrap().known()));
+        assert!(!ResourceType::operation_outcome().known());
+    }
+
+    #[test]
+    fn a_name_is_letters_only() {
+        for bad in [
+            "",
+            "patient",
+            "Patient;DROP",
+            "../Patient",
+            "Pati ent",
+            "Patient1",
+            &"P".repeat(65),
+        ] {
+            assert_eq!(ResourceType::parse(bad), Err(NotAResourceType), "{bad}");
+        }
+        assert!(!ResourceType::parse("Foo").unwrap().known());
+    }
+}

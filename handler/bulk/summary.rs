@@ -1,0 +1,102 @@
+//! How far a job is, in one small document: a status poll reads it instead of every chunk.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::chunk::{Chunk, ChunkState, Totals};
+use super::job_id::JobId;
+
+/// The summary document. Each chunk overwrites its own entry after a checkpoint, so a repeat changes nothing.
+///
+/// It is a hint for people and for timing, never the ground of a decision about completeness.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    #[serde(rename = "jobId")]
+    pub job: JobId,
+    pub chunks: BTreeMap<u32, ChunkSummary>,
+}
+
+/// How far one chunk is.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChunkSummary {
+    pub done: bool,
+    /// Ranges read to their end.
+    pub ranges: u32,
+    /// Which write of the chunk this tells of.
+    pub writes: u32,
+    #[serde(flatten)]
+    pub totals: Totals,
+}
+
+impl Summary {
+    pub fn new(job: JobId) -> Self {
+        Self {
+            job,
+            chunks: BTreeMap::new(),
+        }
+    }
+
+    /// The summary with what `chunk` says of itself, unless it already knows something newer.
+    pub fn with(mut self, chunk: &Chunk) -> Self {
+        let done = chunk.state == ChunkState::Done;
+        let told = ChunkSummary {
+            done,
+            ranges: chunk.position.range,
+            writes: chunk.writes,
+            totals: chunk.totals,
+        };
+        let entry = self.chunks.entry(chunk.number).or_insert(told);
+        if entry.writes < told.writes {
+            *entry = told;
+        }
+        self
+    }
+
+    /// Whether every one of `chunks` has reported its end.
+    pub fn all_done(&self, chunks: u32) -> bool {
+        self.chunks.values().filter(|chunk| chunk.done).count() == chunks as usize
+    }
+
+    /// Ranges read to their end, over all chunks.
+    pub fn ranges(&self) -> u32 {
+        self.chunks.values().map(|chunk| chunk.ranges).sum()
+    }
+
+    /// What has been written and spent, over all chunks.
+    pub fn totals(&self) -> Totals {
+        self.chunks.values().fold(Totals::default(), |sum, chunk| Totals {
+            resources: sum.resources + chunk.totals.resources,
+            bytes: sum.bytes + chunk.totals.bytes,
+            errors: sum.errors + chunk.totals.errors,
+            pages: sum.pages + chunk.totals.pages,
+            request_charge: sum.request_charge + chunk.totals.request_charge,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bulk::timestamp::Timestamp;
+
+    #[test]
+    fn a_chunk_overwrites_its_own_entry_and_never_with_something_older() {
+        let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
+        let mut chunk = Chunk::new(JobId::new(1), 0, now);
+        chunk.totals.resources = 5;
+        chunk.writes = 2;
+        let older = Chunk {
+            writes: 1,
+            totals: Totals::default(),
+            ..chunk.clone()
+        };
+        let summary = Summary::new(JobId::new(1)).with(&chunk).with(&chunk).with(&older);
+        assert_eq!(summary.totals().resources, 5);
+        assert!(!summary.all_done(1));
+        let (done, _) = chunk.done();
+        assert!(summary.with(&done).all_done(1));
+    }
+}
