@@ -1,0 +1,102 @@
+//! The life of the handler process: what it gets, how it dies, when it comes back.
+
+use serde_json::{Value, json};
+
+use super::super::Host;
+use super::{App, kill_9, lives};
+
+#[tokio::test]
+async fn the_process_gets_the_settings_and_the_five_variables() {
+    let mut app = App::new().await;
+    app.set("EXPORT_SETTING", "value");
+    let host = app.start().await;
+    let seen: Value = reqwest::get(host.base() + "/echo/1").await.unwrap().json_value().await;
+    let (env, root) = (&seen["env"], app.root.path().canonicalize().unwrap());
+    assert_eq!(
+        (&env["EXPORT_SETTING"], &seen["cwd"]),
+        (&"value".into(), &root.to_str().unwrap().into())
+    );
+    assert_eq!(env["FUNCTIONS_APP_ROOT_PATH"], seen["cwd"]);
+    assert_eq!(env["FUNCTIONS_HTTPWORKER_PORT"], env["FUNCTIONS_CUSTOMHANDLER_PORT"]);
+    assert_eq!(env["FUNCTIONS_HTTPWORKER_ID"], env["FUNCTIONS_CUSTOMHANDLER_WORKER_ID"]);
+    assert_eq!(env["FUNCTIONS_HTTPWORKER_ID"].as_str().unwrap().len(), 36);
+    host.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_process_is_replaced_and_its_message_comes_again() {
+    let mut app = App::with_queue().await;
+    let host = app.start().await;
+    app.send("wait").await;
+    let first = app.report().await;
+    assert_eq!(first.pid, host.handler_pid().await.unwrap());
+    kill_9(first.pid);
+    let second = app.report().await;
+    assert_ne!(first.pid, second.pid);
+    assert_eq!(second.dequeue_count(), "2");
+    let echo: Value = reqwest::get(host.base() + "/echo/1").await.unwrap().json_value().await;
+    assert_eq!(echo["pid"], second.pid);
+    host.stop().await;
+    assert!(!lives(second.pid));
+}
+
+#[tokio::test]
+async fn the_third_crash_stops_the_host() {
+    let app = App::new().await;
+    let host = app.start().await;
+    let pid = host.handler_pid().await.unwrap();
+    kill_9(pid);
+    let pid = next_pid(&host, pid).await.unwrap();
+    kill_9(pid);
+    let pid = next_pid(&host, pid).await.unwrap();
+    kill_9(pid);
+    let reason = next_pid(&host, pid).await.unwrap_err().to_string();
+    assert!(reason.contains("3 errors") && reason.contains("signal: 9"), "{reason}");
+    assert_eq!(host.failure(), Some(reason));
+    assert_eq!(reqwest::get(host.base() + "/echo/1").await.unwrap().status(), 503);
+    host.stop().await;
+}
+
+/// Waits for the process after the one of `pid`, whose death may not have been noticed yet.
+async fn next_pid(host: &Host, pid: u32) -> anyhow::Result<u32> {
+    loop {
+        match host.handler_pid().await? {
+            same if same == pid => tokio::task::yield_now().await,
+            other => return Ok(other),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_cannot_start_says_why() {
+    let mut app = App::new().await;
+    app.set("TEST_DIES", "no such database");
+    let error = Host::start(app.options.clone()).await.err().unwrap();
+    assert!(
+        format!("{error:#}").contains("cannot start: no such database"),
+        "{error:#}"
+    );
+}
+
+#[tokio::test]
+async fn an_http_invocation_past_the_timeout_takes_the_process_with_it() {
+    let mut app = App::new().await;
+    app.host_json(json!({"functionTimeout": "00:00:01"}));
+    let host = app.start().await;
+    let response = reqwest::get(host.base() + "/hang").await.unwrap();
+    assert_eq!(response.status(), 502);
+    let first = app.report().await.pid;
+    assert_ne!(next_pid(&host, first).await.unwrap(), first);
+    assert_eq!(host.failure(), None);
+    host.stop().await;
+}
+
+trait JsonValue {
+    async fn json_value(self) -> Value;
+}
+
+impl JsonValue for reqwest::Response {
+    async fn json_value(self) -> Value {
+        serde_json::from_str(&self.text().await.unwrap()).unwrap()
+    }
+}
