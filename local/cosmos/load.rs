@@ -8,6 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 
 use super::target::CosmosTarget;
+use crate::data::Stored;
 
 /// Requests under way at a time: enough to use a small account up, few enough to leave no pile behind on an error.
 const CONCURRENCY: usize = 16;
@@ -16,20 +17,17 @@ const TRIES: u32 = 12;
 /// The longest wait between two tries.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// A document to write: its partition key, its id and its JSON text.
-pub type Document = (String, String, String);
-
 /// Creates or replaces every document; `progress` hears how many are done. Returns their number.
 ///
 /// Database and container (partition key `/partitionKey`) are created if missing. The text is sent as it is.
 pub async fn load(
     target: &CosmosTarget,
-    documents: impl Iterator<Item = Document>,
+    documents: impl Iterator<Item = Stored>,
     mut progress: impl FnMut(u64),
 ) -> Result<u64> {
     let container = target.open().await?;
     let mut written = stream::iter(documents)
-        .map(|(partition_key, id, text)| write(&container, partition_key, id, text))
+        .map(|stored| write(&container, stored))
         .buffer_unordered(CONCURRENCY);
     let mut count = 0;
     while let Some(()) = written.try_next().await? {
@@ -40,8 +38,14 @@ pub async fn load(
 }
 
 /// Writes one document, waiting while the account is throttled or away for a moment. An upsert can be repeated safely.
-async fn write(container: &ContainerClient, partition_key: String, id: String, text: String) -> Result<()> {
-    let text = RawValue::from_string(text).with_context(|| format!("read the document {id} as JSON"))?;
+async fn write(container: &ContainerClient, stored: Stored) -> Result<()> {
+    let Stored {
+        partition_key,
+        id,
+        document,
+        ..
+    } = stored;
+    let text = RawValue::from_string(document).with_context(|| format!("read the document {id} as JSON"))?;
     let mut tries = 1;
     loop {
         match container.upsert_item(partition_key.clone(), &id, &text, None).await {
