@@ -85,10 +85,6 @@ impl Azurite {
         )
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Kills it and waits until it is gone.
     pub fn stop(self) {
         drop(self);

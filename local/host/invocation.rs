@@ -10,8 +10,8 @@ use hyper::{Method, Request};
 use tokio::time::timeout;
 
 use super::logs::Logs;
-use super::payload::{self, Verdict};
 use super::process::{Handler, Instance};
+use super::verdict::{self, Verdict};
 use super::wire::{self, Client};
 
 /// How the payload travels. Azure sends it chunked; Core Tools buffers it first.
@@ -66,7 +66,7 @@ impl Invoker {
         let (head, body) = response.into_parts();
         let content_type = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let body = body.collect().await.context("read the answer")?.to_bytes();
-        match payload::judge(head.status.as_u16(), content_type, &body) {
+        match verdict::judge(head.status.as_u16(), content_type, &body) {
             Verdict::Succeeded(lines) => {
                 lines.iter().for_each(|line| self.logs.line(function, line));
                 Ok(())

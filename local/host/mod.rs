@@ -8,6 +8,7 @@ mod configuration;
 mod front;
 mod functions;
 mod invocation;
+mod launch;
 mod logs;
 mod payload;
 mod process;
@@ -21,6 +22,7 @@ mod settings;
 pub mod tests;
 mod timer;
 mod timespan;
+mod verdict;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -40,8 +42,9 @@ pub use front::HttpMode;
 use functions::{Function, Trigger};
 use invocation::Invoker;
 pub use invocation::QueueBody;
+use launch::Launch;
 pub use logs::Logs;
-use process::{Handler, Launch};
+use process::Handler;
 use queue::Pump;
 use settings::{Settings, truthy};
 

@@ -1,43 +1,18 @@
-//! One supervised handler process: started, watched, killed and started again under the host's rules.
+//! One supervised handler process: kept running, killed and started again under the host's rules.
 
-use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use azure_core::Uuid;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::net::TcpListener;
-use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, timeout};
 
-use super::configuration::HostJson;
-use super::logs::{Logs, Tail};
-use super::settings::Settings;
-use super::wire::{self, Client};
+use super::launch::{End, Launch};
 
-const PROBE_EVERY: Duration = Duration::from_millis(25);
-/// The platform pings a running handler at times of its own choosing.
-const PING_EVERY: Duration = Duration::from_secs(10);
 /// This many errors, each within `STRIKE_WINDOW` of the one before, stop the host.
 const STRIKES: usize = 3;
 const STRIKE_WINDOW: Duration = Duration::from_secs(30 * 60);
-/// A grandchild that holds the pipe open must not hold up the restart.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-
-/// Everything needed to start the process, again and again.
-#[derive(Clone)]
-pub struct Launch {
-    /// `handler`, or `worker-1` and so on: the name in front of its log lines.
-    pub name: String,
-    pub app_root: std::path::PathBuf,
-    pub host: Arc<HostJson>,
-    pub settings: Settings,
-    pub logs: Logs,
-    pub client: Client,
-}
 
 /// A handle to the supervised process. Dropping the last one kills it.
 pub struct Handler {
@@ -57,27 +32,18 @@ pub struct Instance {
 }
 
 #[derive(Clone, Debug)]
-enum State {
+pub enum State {
     Starting,
     Ready(Instance),
     /// Stopped for good, with the reason.
     Stopped(Arc<str>),
 }
 
-enum Order {
+pub enum Order {
     /// Kills and restarts, provided that this incarnation still runs.
     Kill {
         number: u64,
     },
-    Stop,
-}
-
-/// Why one incarnation ended.
-enum End {
-    /// By an order, or an exit that the host does not count as an error.
-    Clean,
-    /// An exit or start-up failure that counts as a strike.
-    Strike(String),
     Stop,
 }
 
@@ -174,159 +140,4 @@ async fn supervise(launch: Launch, state: watch::Sender<State>, mut orders: mpsc
         }
     }
     state.send_replace(State::Stopped("the host was stopped".into()));
-}
-
-impl Launch {
-    /// One incarnation, from spawn to its end.
-    async fn run(&self, number: u64, state: &watch::Sender<State>, orders: &mut mpsc::UnboundedReceiver<Order>) -> End {
-        let tail = Tail::default();
-        let (mut child, port, mut readers) = match self.spawn(&tail).await {
-            Ok(spawned) => spawned,
-            Err(error) => return End::Strike(format!("{error:#}")),
-        };
-        let pid = child.id().unwrap_or_default();
-        let end = tokio::select! {
-            ready = timeout(self.host.initialization_timeout, self.until_answering(port)) => match ready {
-                Ok(()) => {
-                    state.send_replace(State::Ready(Instance { number, pid, port }));
-                    self.watch(&mut child, number, port, orders).await
-                }
-                Err(_) => Ended::TimedOut,
-            },
-            status = child.wait() => Ended::Exited(status),
-            () = until_stop(orders) => Ended::Stopped,
-        };
-        state.send_replace(State::Starting);
-        // Harmless when it has exited by itself; and it reaps the process.
-        let _ = child.kill().await;
-        let _ = timeout(LAST_WORDS, async { while readers.join_next().await.is_some() {} }).await;
-        self.judge(end, pid, &tail)
-    }
-
-    fn judge(&self, end: Ended, pid: u32, tail: &Tail) -> End {
-        let name = &self.name;
-        match end {
-            Ended::Stopped => End::Stop,
-            Ended::Killed => End::Clean,
-            Ended::Exited(Ok(status)) if matches!(status.code(), Some(0 | 200)) => End::Clean,
-            Ended::Exited(Ok(status)) => End::Strike(format!(
-                "{name} (process {pid}) ended with {status}; its last lines:{}",
-                tail.text()
-            )),
-            Ended::Exited(Err(error)) => End::Strike(format!("{name} (process {pid}): {error}")),
-            Ended::TimedOut => {
-                let limit = self.host.initialization_timeout;
-                End::Strike(format!(
-                    "{name} did not answer GET / within {limit:?}; its last lines:{}",
-                    tail.text()
-                ))
-            }
-        }
-    }
-
-    async fn spawn(&self, tail: &Tail) -> Result<(Child, u16, JoinSet<()>)> {
-        let port = match self.host.handler_port {
-            Some(port) => port,
-            None => TcpListener::bind("127.0.0.1:0")
-                .await
-                .context("find a free port")?
-                .local_addr()?
-                .port(),
-        };
-        let below_root = self.app_root.join(&self.host.executable);
-        let executable = if below_root.is_file() {
-            below_root
-        } else {
-            self.host.executable.clone().into()
-        };
-        let worker_id = Uuid::new_v4().to_string();
-        let mut child = Command::new(&executable)
-            .args(&self.host.arguments)
-            .current_dir(&self.host.working_directory)
-            .envs(self.settings.given())
-            .env("FUNCTIONS_CUSTOMHANDLER_PORT", port.to_string())
-            .env("FUNCTIONS_CUSTOMHANDLER_WORKER_ID", &worker_id)
-            .env("FUNCTIONS_HTTPWORKER_PORT", port.to_string())
-            .env("FUNCTIONS_HTTPWORKER_ID", &worker_id)
-            .env("FUNCTIONS_APP_ROOT_PATH", &self.app_root)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("start {}", executable.display()))?;
-        let mut readers = JoinSet::new();
-        child
-            .stdout
-            .take()
-            .map(|stdout| readers.spawn(self.clone().read(stdout, tail.clone())));
-        child
-            .stderr
-            .take()
-            .map(|stderr| readers.spawn(self.clone().read(stderr, tail.clone())));
-        Ok((child, port, readers))
-    }
-
-    async fn read(self, stream: impl AsyncRead + Unpin, tail: Tail) {
-        let mut stream = BufReader::new(stream);
-        let mut line = Vec::new();
-        while matches!(stream.read_until(b'\n', &mut line).await, Ok(1..)) {
-            let text = String::from_utf8_lossy(&line);
-            let text = text.trim_end_matches(['\n', '\r']);
-            tail.push(text);
-            self.logs.line(&self.name, text);
-            line.clear();
-        }
-    }
-
-    /// Any HTTP answer is an answer; only a refused connection means "not yet".
-    async fn until_answering(&self, port: u16) {
-        while let Err(error) = wire::ping(&self.client, port).await {
-            if !error.is_connect() {
-                return;
-            }
-            sleep(PROBE_EVERY).await;
-        }
-    }
-
-    /// Pings a ready process now and then, until it ends or an order arrives.
-    async fn watch(
-        &self,
-        child: &mut Child,
-        number: u64,
-        port: u16,
-        orders: &mut mpsc::UnboundedReceiver<Order>,
-    ) -> Ended {
-        let mut pings = JoinSet::new();
-        let mut ping_timer = interval(PING_EVERY);
-        ping_timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                status = child.wait() => return Ended::Exited(status),
-                order = orders.recv() => match order {
-                    Some(Order::Kill { number: of }) if of == number => return Ended::Killed,
-                    Some(Order::Kill { .. }) => {}
-                    Some(Order::Stop) | None => return Ended::Stopped,
-                },
-                _ = ping_timer.tick() => {
-                    let client = self.client.clone();
-                    pings.spawn(async move { timeout(PING_EVERY, wire::ping(&client, port)).await.is_ok() });
-                }
-                Some(_) = pings.join_next() => {}
-            }
-        }
-    }
-}
-
-/// How the watch over one incarnation ended.
-enum Ended {
-    Exited(std::io::Result<ExitStatus>),
-    Killed,
-    Stopped,
-    TimedOut,
-}
-
-/// During start-up there is nothing else to obey: a kill is meant for an earlier incarnation.
-async fn until_stop(orders: &mut mpsc::UnboundedReceiver<Order>) {
-    while let Some(Order::Kill { .. }) = orders.recv().await {}
 }

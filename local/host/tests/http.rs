@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::super::HttpMode;
+use super::super::{Host, HttpMode};
 use super::App;
 
 fn chunked(text: &'static str) -> Body {
@@ -113,6 +113,21 @@ async fn forwarding_joins_repeated_parameters_and_drops_a_body_of_unknown_length
     assert_eq!(seen["headers"]["host"], host.base().strip_prefix("http://").unwrap());
     assert!(seen["headers"].get("content-encoding").is_none());
     host.stop().await;
+}
+
+#[tokio::test]
+async fn a_host_that_may_neither_proxy_nor_forward_is_refused() {
+    let mut app = App::new().await;
+    app.set(
+        "AzureFunctionsJobHost__customHandler__enableForwardingHttpRequest",
+        "false",
+    );
+    app.options.mode = HttpMode::Forward;
+    let error = Host::start(app.options.clone()).await.err().unwrap();
+    assert!(
+        error.to_string().contains("no way to pass HTTP requests on"),
+        "{error:#}"
+    );
 }
 
 #[tokio::test]

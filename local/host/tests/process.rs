@@ -68,6 +68,35 @@ async fn next_pid(host: &Host, pid: u32) -> anyhow::Result<u32> {
 }
 
 #[tokio::test]
+async fn a_dropped_host_takes_its_processes_with_it() {
+    let mut app = App::with_queue().await;
+    app.options.workers = 1;
+    let host = app.start().await;
+    app.send("wait").await;
+    app.report().await;
+    let pids = host.handler_pids();
+    drop(host);
+    let gone = async {
+        while pids.iter().any(|pid| lives(*pid)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(super::PATIENCE, gone).await.unwrap();
+    // As after a crash, the message stays hidden.
+    assert_eq!(app.messages_left().await, 1);
+    assert!(
+        app.queue()
+            .peek_messages(None)
+            .await
+            .unwrap()
+            .into_model()
+            .unwrap()
+            .items
+            .is_none_or(|m| m.is_empty())
+    );
+}
+
+#[tokio::test]
 async fn a_handler_that_cannot_start_says_why() {
     let mut app = App::new().await;
     app.set("TEST_DIES", "no such database");
