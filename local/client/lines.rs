@@ -86,7 +86,11 @@ mod unit {
         for step in 1..=text.len() {
             let (mut lines, mut seen) = (Lines::default(), Vec::new());
             for bytes in text.chunks(step) {
-                lines.push(bytes, |line| Ok(seen.push(line.to_vec()))).unwrap();
+                let mut keep = |line: &[u8]| {
+                    seen.push(line.to_vec());
+                    Ok(())
+                };
+                lines.push(bytes, &mut keep).unwrap();
             }
             lines.finish(Some(3)).unwrap();
             assert_eq!(

@@ -19,6 +19,6 @@ mod tests;
 
 pub use download::{Downloaded, Totals};
 pub use export::{ExportArgs, export};
-pub use manifest::{Kind, Listed, Manifest};
+pub use manifest::{Kind, Manifest};
 pub use progress::Progress;
 pub use protocol::{BulkClient, kick_off_url};
