@@ -3,4 +3,9 @@
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod azure;
 pub mod bulk;
+pub mod config;
+pub mod functions;
+pub mod host;
+pub mod ports;

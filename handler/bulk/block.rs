@@ -47,10 +47,7 @@ impl Blocks {
     /// The id that `attempt` gives to the block after those recorded here.
     pub fn next(&self, attempt: u32) -> BlockId {
         match self.0.last() {
-            Some(run) if run.attempt == attempt => BlockId {
-                attempt,
-                number: run.first + run.count,
-            },
+            Some(run) if run.attempt == attempt => BlockId { attempt, number: run.first + run.count },
             _ => BlockId { attempt, number: 0 },
         }
     }
@@ -59,21 +56,14 @@ impl Blocks {
     pub fn push(&mut self, id: BlockId) {
         match self.0.last_mut() {
             Some(run) if run.attempt == id.attempt && run.first + run.count == id.number => run.count += 1,
-            _ => self.0.push(Run {
-                attempt: id.attempt,
-                first: id.number,
-                count: 1,
-            }),
+            _ => self.0.push(Run { attempt: id.attempt, first: id.number, count: 1 }),
         }
     }
 
     pub fn ids(&self) -> impl Iterator<Item = BlockId> + '_ {
-        self.0.iter().flat_map(|run| {
-            (run.first..run.first + run.count).map(|number| BlockId {
-                attempt: run.attempt,
-                number,
-            })
-        })
+        self.0
+            .iter()
+            .flat_map(|run| (run.first..run.first + run.count).map(|number| BlockId { attempt: run.attempt, number }))
     }
 
     pub fn count(&self) -> u32 {

@@ -118,10 +118,7 @@ impl Chunk {
 
     /// A chunk that is closed before it was made: a late planner finds it and starts nothing.
     pub fn closed(job: JobId, number: u32, now: Timestamp) -> Self {
-        Self {
-            state: ChunkState::Closed,
-            ..Self::new(job, number, now)
-        }
+        Self { state: ChunkState::Closed, ..Self::new(job, number, now) }
     }
 
     /// Takes the chunk for one step.
@@ -132,11 +129,7 @@ impl Chunk {
             ChunkState::Open if taken => Claim::Stale,
             ChunkState::Open if self.claims >= limits.claims => Claim::Exhausted,
             ChunkState::Open => {
-                let claimed = Self {
-                    attempt: self.attempt + 1,
-                    claims: self.claims + 1,
-                    ..self
-                };
+                let claimed = Self { attempt: self.attempt + 1, claims: self.claims + 1, ..self };
                 Claim::Claimed(Box::new(claimed.leased(now, limits)))
             }
         }
@@ -145,31 +138,17 @@ impl Chunk {
     /// The next write of a worker that goes on: a new lease.
     pub fn leased(self, now: Timestamp, limits: &Limits) -> Self {
         let until = now.plus(limits.lease());
-        Self {
-            lease: Some(until),
-            watch_at: until,
-            writes: self.writes + 1,
-            ..self
-        }
+        Self { lease: Some(until), watch_at: until, writes: self.writes + 1, ..self }
     }
 
     /// The last write of a step: free for the next claim, whose message is expected at `due`.
     pub fn released(self, due: Timestamp) -> Self {
-        Self {
-            lease: None,
-            watch_at: due.plus(limits::UNCLAIMED),
-            writes: self.writes + 1,
-            ..self
-        }
+        Self { lease: None, watch_at: due.plus(limits::UNCLAIMED), writes: self.writes + 1, ..self }
     }
 
     /// The last write of a step that a passing trouble stopped: its claim does not count as a failure.
     pub fn postponed(self, due: Timestamp) -> Self {
-        Self {
-            claims: self.claims.saturating_sub(1),
-            ..self
-        }
-        .released(due)
+        Self { claims: self.claims.saturating_sub(1), ..self }.released(due)
     }
 
     /// Everything is read and committed. Takes the last records out for a `files` document.
@@ -183,12 +162,16 @@ impl Chunk {
 
     /// The job was cancelled: no checkpoint of a worker that still runs can succeed after this write.
     pub fn shut(self) -> Self {
-        Self {
-            state: ChunkState::Closed,
-            lease: None,
-            writes: self.writes + 1,
-            ..self
-        }
+        Self { state: ChunkState::Closed, lease: None, writes: self.writes + 1, ..self }
+    }
+
+    /// Blocks that the document records have vanished: everything is read again, into new files.
+    pub fn anew(self, now: Timestamp, limits: &Limits) -> Self {
+        let generation = self.generation + 1;
+        let spent =
+            Totals { request_charge: self.totals.request_charge, pages: self.totals.pages, ..Totals::default() };
+        let fresh = Self { position: Position::default(), files: Vec::new(), committed: Vec::new(), parts: 0, ..self };
+        Self { generation, totals: spent, ..fresh }.leased(now, limits)
     }
 
     /// Whether the document that was found is the one that `self` tried to write (the answer was lost).
@@ -261,18 +244,11 @@ impl Chunk {
     /// Moves the sealed files, which are now committed, to the records. Gives the `files` document to write in the same
     /// batch, once there are enough of them.
     pub fn record_committed(&mut self) -> Option<Files> {
-        let (sealed, open) = std::mem::take(&mut self.files)
-            .into_iter()
-            .partition(|file| file.sealed);
+        let (sealed, open) = std::mem::take(&mut self.files).into_iter().partition(|file| file.sealed);
         self.files = open;
         let sealed: Vec<OpenFile> = sealed;
-        self.committed
-            .extend(sealed.iter().map(|file| file.record(&self.job, self.number)));
-        if self.committed.len() >= limits::RECORDS_PER_PART {
-            self.take_part()
-        } else {
-            None
-        }
+        self.committed.extend(sealed.iter().map(|file| file.record(&self.job, self.number)));
+        if self.committed.len() >= limits::RECORDS_PER_PART { self.take_part() } else { None }
     }
 
     fn take_part(&mut self) -> Option<Files> {
@@ -282,13 +258,7 @@ impl Chunk {
         let files = std::mem::take(&mut self.committed);
         let part = self.parts;
         self.parts += 1;
-        Some(Files {
-            job: self.job.clone(),
-            chunk: self.number,
-            generation: self.generation,
-            part,
-            files,
-        })
+        Some(Files { job: self.job.clone(), chunk: self.number, generation: self.generation, part, files })
     }
 }
 
@@ -321,10 +291,7 @@ mod tests {
         let limits = Limits::default();
         let first = claimed(chunk(), now());
         assert_eq!((first.attempt, first.claims, first.writes), (1, 1, 1));
-        assert_eq!(
-            first.clone().claim(now().plus(Duration::from_secs(74)), &limits),
-            Claim::Stale
-        );
+        assert_eq!(first.clone().claim(now().plus(Duration::from_secs(74)), &limits), Claim::Stale);
         let second = claimed(first, now().plus(Duration::from_secs(75)));
         assert_eq!((second.attempt, second.claims), (2, 2));
     }
@@ -337,10 +304,7 @@ mod tests {
             stuck = claimed(stuck, now()).released(now());
         }
         assert_eq!(stuck.clone().claim(now(), &limits), Claim::Exhausted);
-        stuck.moved(Position {
-            cursor: Some("next".into()),
-            ..Position::default()
-        });
+        stuck.moved(Position { cursor: Some("next".into()), ..Position::default() });
         assert!(matches!(stuck.claim(now(), &limits), Claim::Claimed(_)));
         let mut throttled = chunk();
         for _ in 0..10 * limits.claims {
@@ -355,10 +319,7 @@ mod tests {
         assert!(mine.is_same_write(&mine.clone()));
         assert!(!mine.is_same_write(&chunk()));
         assert!(!mine.is_same_write(&mine.clone().released(now())));
-        assert!(!mine.is_same_write(&Chunk {
-            attempt: 2,
-            ..mine.clone()
-        }));
+        assert!(!mine.is_same_write(&Chunk { attempt: 2, ..mine.clone() }));
         assert!(!mine.is_same_write(&mine.clone().shut()));
     }
 
@@ -372,10 +333,7 @@ mod tests {
         assert_eq!(chunk.file_for(Kind::Output, &patient(), now()), file);
         chunk.seal_all();
         let next = chunk.file_for(Kind::Output, &patient(), now());
-        assert_eq!(
-            chunk.files[next].name(&chunk.job, chunk.number),
-            format!("{}/Patient-3-1-2.ndjson", chunk.job)
-        );
+        assert_eq!(chunk.files[next].name(&chunk.job, chunk.number), format!("{}/Patient-3-1-2.ndjson", chunk.job));
     }
 
     #[test]
@@ -393,10 +351,7 @@ mod tests {
         parts.extend(last);
         let sizes: Vec<_> = parts.iter().map(|part| (part.part, part.files.len())).collect();
         assert_eq!(sizes, [(0, 100), (1, 100), (2, 50)]);
-        assert_eq!(
-            (chunk.parts, chunk.state, chunk.committed.len()),
-            (3, ChunkState::Done, 0)
-        );
+        assert_eq!((chunk.parts, chunk.state, chunk.committed.len()), (3, ChunkState::Done, 0));
     }
 
     #[test]

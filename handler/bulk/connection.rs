@@ -78,12 +78,7 @@ impl Connection {
             None => name_in(&blob)?,
         };
         let credential = credential(&parts)?;
-        Ok(Self::Account(StorageAccount {
-            name,
-            blob,
-            queue,
-            credential,
-        }))
+        Ok(Self::Account(StorageAccount { name, blob, queue, credential }))
     }
 }
 
@@ -91,10 +86,7 @@ fn pairs(text: &str) -> Result<BTreeMap<&str, &str>, Problem> {
     let mut parts = BTreeMap::new();
     for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
         let (key, value) = part.split_once('=').ok_or("a part of it has no equals sign")?;
-        let key = KEYS
-            .iter()
-            .find(|known| known.eq_ignore_ascii_case(key))
-            .ok_or("it has a key that is not known")?;
+        let key = KEYS.iter().find(|known| known.eq_ignore_ascii_case(key)).ok_or("it has a key that is not known")?;
         if value.is_empty() {
             return Err("a key of it has no value");
         }
@@ -102,11 +94,7 @@ fn pairs(text: &str) -> Result<BTreeMap<&str, &str>, Problem> {
             return Err("a key stands in it twice");
         }
     }
-    if parts.is_empty() {
-        Err("it is empty")
-    } else {
-        Ok(parts)
-    }
+    if parts.is_empty() { Err("it is empty") } else { Ok(parts) }
 }
 
 /// An endpoint rebuilt from scheme, host, port and path, and nothing else of what was given.
@@ -137,11 +125,7 @@ fn endpoint_of(service: &str, parts: &BTreeMap<&str, &str>) -> Result<Option<Url
 fn account_name(name: &str) -> Result<String, Problem> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let valid = (3..=24).contains(&name.len()) && name.bytes().all(allowed);
-    if valid {
-        Ok(name.into())
-    } else {
-        Err("the AccountName is not 3 to 24 lower-case letters and digits")
-    }
+    if valid { Ok(name.into()) } else { Err("the AccountName is not 3 to 24 lower-case letters and digits") }
 }
 
 /// The first label of a host name, or, of an address, the first segment of the path (as emulators have it).
@@ -186,14 +170,8 @@ mod tests {
         let account = account(text).unwrap();
         assert_eq!(account.name, "example");
         assert_eq!(account.blob.as_str(), "https://example.blob.core.windows.net/");
-        assert_eq!(
-            account.queue.unwrap().as_str(),
-            "https://example.queue.core.windows.net/"
-        );
-        assert_eq!(
-            account.credential,
-            Credential::Sas(Secret::new("sv=2021-06-08&sig=abc%3D"))
-        );
+        assert_eq!(account.queue.unwrap().as_str(), "https://example.queue.core.windows.net/");
+        assert_eq!(account.credential, Credential::Sas(Secret::new("sv=2021-06-08&sig=abc%3D")));
     }
 
     #[test]
@@ -202,10 +180,7 @@ mod tests {
             "DefaultEndpointsProtocol=https;AccountName=example;AccountKey=a2V5;EndpointSuffix=core.usgovcloudapi.net";
         let account = account(text).unwrap();
         assert_eq!(account.blob.as_str(), "https://example.blob.core.usgovcloudapi.net/");
-        assert_eq!(
-            account.queue.unwrap().as_str(),
-            "https://example.queue.core.usgovcloudapi.net/"
-        );
+        assert_eq!(account.queue.unwrap().as_str(), "https://example.queue.core.usgovcloudapi.net/");
         assert_eq!(account.credential, Credential::Key(Secret::new("a2V5")));
     }
 
@@ -215,10 +190,7 @@ mod tests {
             account("BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;SharedAccessSignature=sig=x").unwrap();
         assert_eq!(account.name, "devstoreaccount1");
         assert_eq!(account.blob.as_str(), "http://127.0.0.1:10000/devstoreaccount1/");
-        assert_eq!(
-            Connection::parse("UseDevelopmentStorage=true"),
-            Ok(Connection::DevelopmentStorage)
-        );
+        assert_eq!(Connection::parse("UseDevelopmentStorage=true"), Ok(Connection::DevelopmentStorage));
     }
 
     #[test]
@@ -227,14 +199,8 @@ mod tests {
             ("", "it is empty"),
             ("nonsense", "a part of it has no equals sign"),
             ("Foo=bar", "it has a key that is not known"),
-            (
-                "BlobEndpoint=https://a.b/;BlobEndpoint=https://c.d/",
-                "a key stands in it twice",
-            ),
-            (
-                "SharedAccessSignature=sig=x",
-                "there is no BlobEndpoint, nor an AccountName to derive it from",
-            ),
+            ("BlobEndpoint=https://a.b/;BlobEndpoint=https://c.d/", "a key stands in it twice"),
+            ("SharedAccessSignature=sig=x", "there is no BlobEndpoint, nor an AccountName to derive it from"),
             (
                 "BlobEndpoint=https://example.blob.core.windows.net",
                 "it has neither an AccountKey nor a SharedAccessSignature",
@@ -256,10 +222,7 @@ mod tests {
                 "AccountName=example;AccountKey=a2V5;SharedAccessSignature=sig=x",
                 "it has both an AccountKey and a SharedAccessSignature",
             ),
-            (
-                "UseDevelopmentStorage=true;AccountName=example",
-                "UseDevelopmentStorage=true stands alone or not at all",
-            ),
+            ("UseDevelopmentStorage=true;AccountName=example", "UseDevelopmentStorage=true stands alone or not at all"),
         ];
         for (text, problem) in cases {
             assert_eq!(Connection::parse(text).unwrap_err(), problem, "{text}");

@@ -30,17 +30,9 @@ impl Destination {
     pub fn without_secret(self) -> Self {
         match self {
             Self::Default => Self::Default,
-            Self::Caller {
-                account,
-                endpoint,
-                container,
-                ..
-            } => Self::Caller {
-                account,
-                endpoint,
-                container,
-                secret: None,
-            },
+            Self::Caller { account, endpoint, container, .. } => {
+                Self::Caller { account, endpoint, container, secret: None }
+            }
         }
     }
 }
@@ -114,10 +106,7 @@ impl CallerPolicy {
             Ok(Connection::Account(account)) => account,
             Ok(Connection::DevelopmentStorage) => {
                 let refusal = "Development storage is not available on this server.";
-                return self
-                    .development_storage
-                    .clone()
-                    .ok_or_else(|| Rejection::bad_value(SETTINGS, refusal));
+                return self.development_storage.clone().ok_or_else(|| Rejection::bad_value(SETTINGS, refusal));
             }
             Err(problem) => {
                 return Err(Rejection::bad_value(
@@ -131,24 +120,13 @@ impl CallerPolicy {
 
     fn checked(&self, account: StorageAccount) -> Result<StorageAccount, Rejection> {
         if account.credential == Credential::Identity {
-            return Err(Rejection::bad_value(
-                SETTINGS,
-                "The connection string holds no credential.",
-            ));
+            return Err(Rejection::bad_value(SETTINGS, "The connection string holds no credential."));
         }
-        if self
-            .development_storage
-            .as_ref()
-            .is_some_and(|emulator| emulator.blob == account.blob)
-        {
+        if self.development_storage.as_ref().is_some_and(|emulator| emulator.blob == account.blob) {
             return Ok(account);
         }
-        let refuse = |why: &str| {
-            Err(Rejection::bad_value(
-                SETTINGS,
-                format!("The blob endpoint cannot be used: {why}."),
-            ))
-        };
+        let refuse =
+            |why: &str| Err(Rejection::bad_value(SETTINGS, format!("The blob endpoint cannot be used: {why}.")));
         if account.blob.scheme() != "https" {
             return refuse("it is not https");
         }
@@ -198,13 +176,8 @@ mod tests {
     fn policy() -> CallerPolicy {
         let emulator =
             "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;AccountName=devstoreaccount1;AccountKey=a2V5";
-        let Ok(Connection::Account(emulator)) = Connection::parse(emulator) else {
-            panic!()
-        };
-        CallerPolicy {
-            allowed: true,
-            development_storage: Some(emulator),
-        }
+        let Ok(Connection::Account(emulator)) = Connection::parse(emulator) else { panic!() };
+        CallerPolicy { allowed: true, development_storage: Some(emulator) }
     }
 
     fn refusal(connection: &str) -> String {
@@ -224,20 +197,14 @@ mod tests {
     #[test]
     fn a_plus_sign_that_became_a_space_is_repaired() {
         let settings = base64("AccountName=example;AccountKey=a2V5;EndpointSuffix=core.windows.net;;>>>~~~");
-        assert_eq!(
-            decoded(&settings.replace('+', " ")).unwrap(),
-            decoded(&settings).unwrap()
-        );
+        assert_eq!(decoded(&settings.replace('+', " ")).unwrap(), decoded(&settings).unwrap());
     }
 
     #[test]
     fn development_storage_exists_only_where_a_setting_names_it() {
         let account = policy().account(&base64("UseDevelopmentStorage=true")).unwrap();
         assert_eq!(account.name, "devstoreaccount1");
-        let without = CallerPolicy {
-            development_storage: None,
-            ..policy()
-        };
+        let without = CallerPolicy { development_storage: None, ..policy() };
         assert!(without.account(&base64("UseDevelopmentStorage=true")).is_err());
         let sas = "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;SharedAccessSignature=sig=x";
         assert!(policy().account(&base64(sas)).is_ok());
@@ -256,17 +223,10 @@ mod tests {
                 "https://example.blob.core.windows.net.evil.test/",
                 "its host is not a blob storage host of an Azure cloud",
             ),
-            (
-                "https://example.blob.core.windows.net./",
-                "its host is not a blob storage host of an Azure cloud",
-            ),
+            ("https://example.blob.core.windows.net./", "its host is not a blob storage host of an Azure cloud"),
         ] {
             let text = format!("BlobEndpoint={endpoint};SharedAccessSignature=sig=x");
-            assert_eq!(
-                refusal(&text),
-                format!("The blob endpoint cannot be used: {why}."),
-                "{endpoint}"
-            );
+            assert_eq!(refusal(&text), format!("The blob endpoint cannot be used: {why}."), "{endpoint}");
         }
         assert_eq!(
             refusal("BlobEndpoint=https://other.blob.core.windows.net/;AccountName=example;AccountKey=a2V5"),
@@ -278,34 +238,14 @@ mod tests {
     fn what_is_no_base64_or_not_allowed_is_refused() {
         assert_eq!(policy().account("%%%").unwrap_err().status, 400);
         assert_eq!(policy().account(&base64("nonsense")).unwrap_err().status, 400);
-        let closed = CallerPolicy {
-            allowed: false,
-            ..policy()
-        };
-        assert_eq!(
-            closed
-                .account(&base64("UseDevelopmentStorage=true"))
-                .unwrap_err()
-                .status,
-            403
-        );
+        let closed = CallerPolicy { allowed: false, ..policy() };
+        assert_eq!(closed.account(&base64("UseDevelopmentStorage=true")).unwrap_err().status, 403);
     }
 
     #[test]
     fn a_container_name_is_not_a_path() {
         assert!(ContainerName::parse("my-export-1").is_ok());
-        for bad in [
-            "",
-            "ab",
-            "A-container",
-            "..",
-            "a/b",
-            "-ab",
-            "ab-",
-            "a--b",
-            "$root",
-            &"a".repeat(64),
-        ] {
+        for bad in ["", "ab", "A-container", "..", "a/b", "-ab", "ab-", "a--b", "$root", &"a".repeat(64)] {
             assert!(ContainerName::parse(bad).is_err(), "{bad}");
         }
     }

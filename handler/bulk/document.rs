@@ -24,9 +24,7 @@ pub struct Document {
 impl Document {
     /// The version that the server shows (`GetETagOrVersion`).
     pub fn shown_version(&self) -> Option<&str> {
-        self.version
-            .as_deref()
-            .or_else(|| self.etag.as_deref().map(|etag| etag.trim_matches('"')))
+        self.version.as_deref().or_else(|| self.etag.as_deref().map(|etag| etag.trim_matches('"')))
     }
 
     /// `Patient/123`, for the one who reads an `error` file.

@@ -53,10 +53,7 @@ pub struct FileRecord {
 impl OpenFile {
     /// `{jobId}/{type}-{chunk}-{file}-{attempt}.ndjson`: no other job, chunk or attempt makes the same name.
     pub fn name(&self, job: &JobId, chunk: u32) -> String {
-        format!(
-            "{job}/{}-{chunk}-{}-{}.ndjson",
-            self.resource_type, self.number, self.attempt
-        )
+        format!("{job}/{}-{chunk}-{}-{}.ndjson", self.resource_type, self.number, self.attempt)
     }
 
     /// Whether the file should be sealed now, whatever its size.

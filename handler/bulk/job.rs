@@ -94,11 +94,9 @@ impl Job {
     /// The plan is stored, with so many ranges in so many chunks.
     pub fn planned(self, chunks: u32, ranges: u32, now: Timestamp) -> Result<Self, NotAllowed> {
         match self.state {
-            State::Accepted => Ok(Self {
-                state: State::Planned { chunks, ranges },
-                watch_at: now.plus(limits::JOB_WATCH),
-                ..self
-            }),
+            State::Accepted => {
+                Ok(Self { state: State::Planned { chunks, ranges }, watch_at: now.plus(limits::JOB_WATCH), ..self })
+            }
             State::Planned { .. } | State::Completed { .. } | State::Failed { .. } | State::Cancelled { .. } => {
                 Err(NotAllowed)
             }
@@ -110,11 +108,7 @@ impl Job {
         let expires = now.plus(retention);
         match self.state {
             State::Planned { chunks, .. } if parts.len() == chunks as usize => Ok(Self {
-                state: State::Completed {
-                    ended: now,
-                    expires,
-                    parts,
-                },
+                state: State::Completed { ended: now, expires, parts },
                 destination: self.destination.without_secret(),
                 watch_at: expires,
                 ..self
@@ -130,11 +124,9 @@ impl Job {
     /// The export cannot be done. What it has written stays until the job expires or is deleted.
     pub fn failed(self, reason: String, now: Timestamp, retention: Duration) -> Result<Self, NotAllowed> {
         match self.state {
-            State::Accepted | State::Planned { .. } => Ok(Self {
-                state: State::Failed { ended: now, reason },
-                watch_at: now.plus(retention),
-                ..self
-            }),
+            State::Accepted | State::Planned { .. } => {
+                Ok(Self { state: State::Failed { ended: now, reason }, watch_at: now.plus(retention), ..self })
+            }
             State::Completed { .. } | State::Failed { .. } | State::Cancelled { .. } => Err(NotAllowed),
         }
     }
@@ -148,10 +140,7 @@ impl Job {
             State::Accepted | State::Planned { .. } | State::Failed { .. } => true,
         };
         Ok(Self {
-            state: State::Cancelled {
-                ended: now,
-                removes_files,
-            },
+            state: State::Cancelled { ended: now, removes_files },
             watch_at: now.plus(limits::JOB_WATCH),
             ..self
         })
@@ -159,10 +148,7 @@ impl Job {
 
     /// The same job, to be looked at again later.
     pub fn watched(self, again: Timestamp) -> Self {
-        Self {
-            watch_at: again,
-            ..self
-        }
+        Self { watch_at: again, ..self }
     }
 
     /// Whether its chunks may still be worked on.
@@ -184,33 +170,20 @@ mod tests {
 
     fn accepted() -> Job {
         let lag = Duration::from_secs(120);
-        Job::accepted(
-            JobId::new(1),
-            "https://x/$export".into(),
-            None,
-            Destination::Default,
-            now(),
-            lag,
-        )
+        Job::accepted(JobId::new(1), "https://x/$export".into(), None, Destination::Default, now(), lag)
     }
 
     const WEEK: Duration = Duration::from_secs(7 * 86400);
 
     #[test]
     fn the_transaction_time_is_the_kick_off_minus_the_lag_in_whole_milliseconds() {
-        assert_eq!(
-            accepted().transaction_time.last_modified(),
-            "2026-01-02T03:02:05.6780000+00:00"
-        );
+        assert_eq!(accepted().transaction_time.last_modified(), "2026-01-02T03:02:05.6780000+00:00");
     }
 
     #[test]
     fn a_job_is_completed_only_with_the_parts_of_every_chunk() {
         let planned = accepted().planned(2, 5, now()).unwrap();
-        let part = Parts {
-            generation: 0,
-            count: 1,
-        };
+        let part = Parts { generation: 0, count: 1 };
         assert_eq!(planned.clone().completed(vec![part], now(), WEEK), Err(NotAllowed));
         assert!(planned.completed(vec![part, part], now(), WEEK).is_ok());
         assert_eq!(accepted().completed(vec![], now(), WEEK), Err(NotAllowed));
@@ -230,37 +203,11 @@ mod tests {
     fn files_that_a_completed_export_left_with_the_caller_are_the_callers() {
         let container = super::super::destination::ContainerName::parse("theirs").unwrap();
         let endpoint = url::Url::parse("https://example.blob.core.windows.net/").unwrap();
-        let theirs = Destination::Caller {
-            account: "example".into(),
-            endpoint,
-            container,
-            secret: None,
-        };
-        let planned = Job {
-            destination: theirs,
-            ..accepted()
-        }
-        .planned(0, 0, now())
-        .unwrap();
+        let theirs = Destination::Caller { account: "example".into(), endpoint, container, secret: None };
+        let planned = Job { destination: theirs, ..accepted() }.planned(0, 0, now()).unwrap();
         let running = planned.clone().cancelled(now()).unwrap();
-        assert!(matches!(
-            running.state,
-            State::Cancelled {
-                removes_files: true,
-                ..
-            }
-        ));
-        let completed = planned
-            .completed(vec![], now(), WEEK)
-            .unwrap()
-            .cancelled(now())
-            .unwrap();
-        assert!(matches!(
-            completed.state,
-            State::Cancelled {
-                removes_files: false,
-                ..
-            }
-        ));
+        assert!(matches!(running.state, State::Cancelled { removes_files: true, .. }));
+        let completed = planned.completed(vec![], now(), WEEK).unwrap().cancelled(now()).unwrap();
+        assert!(matches!(completed.state, State::Cancelled { removes_files: false, .. }));
     }
 }

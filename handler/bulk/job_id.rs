@@ -21,11 +21,7 @@ impl JobId {
 
     pub fn parse(text: &str) -> Result<Self, NotAJobId> {
         let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if text.len() == 32 && text.bytes().all(hex) {
-            Ok(Self(text.into()))
-        } else {
-            Err(NotAJobId)
-        }
+        if text.len() == 32 && text.bytes().all(hex) { Ok(Self(text.into())) } else { Err(NotAJobId) }
     }
 
     pub fn as_str(&self) -> &str {
@@ -62,12 +58,7 @@ mod tests {
         let id = JobId::new(0xfeed);
         assert_eq!(id.as_str(), "0000000000000000000000000000feed");
         assert_eq!(JobId::parse(id.as_str()), Ok(id));
-        for bad in [
-            "",
-            "feed",
-            "0000000000000000000000000000FEED",
-            "../00000000000000000000000000000",
-        ] {
+        for bad in ["", "feed", "0000000000000000000000000000FEED", "../00000000000000000000000000000"] {
             assert_eq!(JobId::parse(bad), Err(NotAJobId), "{bad}");
         }
     }

@@ -66,7 +66,7 @@ impl Default for Limits {
             block_bytes: 8 << 20,
             buffered_bytes: 16 << 20,
             chunks: 64,
-            claims: 5,
+            claims: 10,
             generations: 3,
         }
     }

@@ -84,11 +84,7 @@ pub fn append(document: &Document, out: &mut Vec<u8>) -> Result<Option<Flaw>, Fl
         append_without_breaks(&with_meta, out);
     }
     out.push(b'\n');
-    Ok(if shape.id.says(&document.id) {
-        None
-    } else {
-        Some(Flaw::OtherId)
-    })
+    Ok(if shape.id.says(&document.id) { None } else { Some(Flaw::OtherId) })
 }
 
 fn text_of(document: &Document) -> Result<&str, Flaw> {
@@ -97,9 +93,7 @@ fn text_of(document: &Document) -> Result<&str, Flaw> {
     }
     let data = document.data.as_deref().ok_or(Flaw::NoText)?;
     let text = std::str::from_utf8(data).map_err(|_| Flaw::NotUtf8)?;
-    Ok(text
-        .trim_start_matches('\u{feff}')
-        .trim_matches([' ', '\t', '\r', '\n']))
+    Ok(text.trim_start_matches('\u{feff}').trim_matches([' ', '\t', '\r', '\n']))
 }
 
 /// Copies the text without line breaks. Within JSON a raw line break can only stand between tokens, never in a string:
@@ -163,10 +157,7 @@ fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Flaw> {
 fn with_meta(text: &str, shape: &Shape<'_>, document: &Document) -> Result<String, Flaw> {
     let version = document.shown_version().ok_or(Flaw::NoMeta)?;
     let members = [
-        (
-            "lastUpdated",
-            serde_json::Value::from(last_updated(&document.last_modified)?).to_string(),
-        ),
+        ("lastUpdated", serde_json::Value::from(last_updated(&document.last_modified)?).to_string()),
         ("versionId", serde_json::Value::from(version).to_string()),
     ];
     let spelled = |(name, value): &(&str, String)| format!("\"{name}\":{value}");
@@ -179,10 +170,7 @@ fn with_meta(text: &str, shape: &Shape<'_>, document: &Document) -> Result<Strin
     if meta == "null" {
         return Ok(splice(text, &[(span(text, meta), format!("{{{}}}", all()))]));
     }
-    let Meta {
-        last_updated,
-        version_id,
-    } = object(meta)?;
+    let Meta { last_updated, version_id } = object(meta)?;
     let mut changes = Vec::new();
     let mut missing = Vec::new();
     for (member, standing) in members.iter().zip([last_updated.0, version_id.0]) {
@@ -193,11 +181,7 @@ fn with_meta(text: &str, shape: &Shape<'_>, document: &Document) -> Result<Strin
     }
     if !missing.is_empty() {
         let end = span(text, meta).end - 1;
-        let comma = if meta[1..meta.len() - 1].trim().is_empty() {
-            ""
-        } else {
-            ","
-        };
+        let comma = if meta[1..meta.len() - 1].trim().is_empty() { "" } else { "," };
         changes.push((end..end, format!("{comma}{}", missing.join(","))));
     }
     changes.sort_by_key(|(at, _)| at.start);
@@ -206,13 +190,8 @@ fn with_meta(text: &str, shape: &Shape<'_>, document: &Document) -> Result<Strin
 
 /// `2025-03-02T09:15:42.1180000+00:00` → `2025-03-02T09:15:42.118+00:00`: as the server spells it, without trailing zeros.
 fn last_updated(last_modified: &str) -> Result<String, Flaw> {
-    let spelled = Timestamp::parse(last_modified)
-        .map_err(|_| Flaw::NoMeta)?
-        .last_modified();
-    let time = spelled
-        .trim_end_matches("+00:00")
-        .trim_end_matches('0')
-        .trim_end_matches('.');
+    let spelled = Timestamp::parse(last_modified).map_err(|_| Flaw::NoMeta)?.last_modified();
+    let time = spelled.trim_end_matches("+00:00").trim_end_matches('0').trim_end_matches('.');
     // Whole minutes end in a zero that is no fraction: the time has 19 characters without one.
     Ok(format!("{time:0<19}+00:00"))
 }
@@ -269,10 +248,7 @@ mod tests {
     #[test]
     fn with_its_meta_set_the_text_is_copied() {
         let text = r#"{"resourceType":"Patient","id":"p1","meta":{"versionId":"1"},"x":1.00,"y":123456789012345678.90,"s":"\u00e9é😀\u2028"}"#;
-        let document = Document {
-            is_meta_set: true,
-            ..document(text)
-        };
+        let document = Document { is_meta_set: true, ..document(text) };
         assert_eq!(line(&document).unwrap(), text);
     }
 
@@ -285,14 +261,8 @@ mod tests {
             (r#","meta":null"#, format!(r#","meta":{{{updated},{version}}},"x":1}}"#)),
             (r#","meta":{}"#, format!(r#","meta":{{{updated},{version}}},"x":1}}"#)),
             (r#","meta":{ }"#, format!(r#","meta":{{ {updated},{version}}},"x":1}}"#)),
-            (
-                r#","meta":{"tag":[{}]}"#,
-                format!(r#","meta":{{"tag":[{{}}],{updated},{version}}},"x":1}}"#),
-            ),
-            (
-                r#","meta":{"versionId":"1"}"#,
-                format!(r#","meta":{{{version},{updated}}},"x":1}}"#),
-            ),
+            (r#","meta":{"tag":[{}]}"#, format!(r#","meta":{{"tag":[{{}}],{updated},{version}}},"x":1}}"#)),
+            (r#","meta":{"versionId":"1"}"#, format!(r#","meta":{{{version},{updated}}},"x":1}}"#)),
             (
                 r#","meta":{"versionId":"1","lastUpdated":"old","tag":[]}"#,
                 format!(r#","meta":{{{version},{updated},"tag":[]}},"x":1}}"#),
@@ -315,19 +285,9 @@ mod tests {
     #[test]
     fn the_oldest_documents_have_their_etag_for_a_version() {
         let text = r#"{"resourceType":"Patient","id":"p1"}"#;
-        let old = Document {
-            version: None,
-            etag: Some("\"0a-1\"".into()),
-            ..document(text)
-        };
+        let old = Document { version: None, etag: Some("\"0a-1\"".into()), ..document(text) };
         assert!(line(&old).unwrap().ends_with(r#""versionId":"0a-1"}}"#));
-        assert_eq!(
-            line(&Document {
-                version: None,
-                ..document(text)
-            }),
-            Err(Flaw::NoMeta)
-        );
+        assert_eq!(line(&Document { version: None, ..document(text) }), Err(Flaw::NoMeta));
     }
 
     #[test]
@@ -347,14 +307,8 @@ mod tests {
     #[test]
     fn line_breaks_between_tokens_go_and_those_in_strings_stay_escaped() {
         let text = "\u{feff}{\r\n  \"resourceType\": \"Patient\",\n  \"id\": \"p1\",\n \"note\": \"a\\nb\"\r\n}\n";
-        let document = Document {
-            is_meta_set: true,
-            ..document(text)
-        };
-        assert_eq!(
-            line(&document).unwrap(),
-            r#"{  "resourceType": "Patient",  "id": "p1", "note": "a\nb"}"#
-        );
+        let document = Document { is_meta_set: true, ..document(text) };
+        assert_eq!(line(&document).unwrap(), r#"{  "resourceType": "Patient",  "id": "p1", "note": "a\nb"}"#);
     }
 
     #[test]
@@ -365,14 +319,8 @@ mod tests {
             (r#"["Patient","p1",{}]"#, Flaw::NotJson),
             (r#"{"resourceType":"Patient","id":"p1""#, Flaw::NotJson),
             (r#"{"resourceType":"Patient","id":"p1"}{}"#, Flaw::NotJson),
-            (
-                "{\"resourceType\":\"Patient\",\"id\":\"p1\",\"s\":\"raw\nbreak\"}",
-                Flaw::NotJson,
-            ),
-            (
-                r#"{"resourceType":"Patient","resourceType":"Patient","id":"p1"}"#,
-                Flaw::NotJson,
-            ),
+            ("{\"resourceType\":\"Patient\",\"id\":\"p1\",\"s\":\"raw\nbreak\"}", Flaw::NotJson),
+            (r#"{"resourceType":"Patient","resourceType":"Patient","id":"p1"}"#, Flaw::NotJson),
             (r#"{"id":"p1"}"#, Flaw::OtherType),
             (r#"{"resourceType":"Observation","id":"p1"}"#, Flaw::OtherType),
             (r#"{"resourceType":7,"id":"p1"}"#, Flaw::OtherType),
@@ -380,34 +328,17 @@ mod tests {
         ] {
             assert_eq!(line(&document(text)), Err(flaw), "{text}");
         }
-        let surrogate = Document {
-            data: Some(b"{\"resourceType\":\"Patient\",\"s\":\"\xED\xA0\x80\"}".to_vec()),
-            ..document("")
-        };
+        let surrogate =
+            Document { data: Some(b"{\"resourceType\":\"Patient\",\"s\":\"\xED\xA0\x80\"}".to_vec()), ..document("") };
         assert_eq!(line(&surrogate), Err(Flaw::NotUtf8));
-        assert_eq!(
-            line(&Document {
-                data: None,
-                ..document("")
-            }),
-            Err(Flaw::NoText)
-        );
-        assert_eq!(
-            line(&Document {
-                format: Some("Xml".into()),
-                ..document("<x/>")
-            }),
-            Err(Flaw::NotJsonFormat)
-        );
+        assert_eq!(line(&Document { data: None, ..document("") }), Err(Flaw::NoText));
+        assert_eq!(line(&Document { format: Some("Xml".into()), ..document("<x/>") }), Err(Flaw::NotJsonFormat));
     }
 
     #[test]
     fn another_id_is_exported_and_told() {
         let mut out = Vec::new();
-        let document = Document {
-            is_meta_set: true,
-            ..document(r#"{"resourceType":"Patient","id":"p2"}"#)
-        };
+        let document = Document { is_meta_set: true, ..document(r#"{"resourceType":"Patient","id":"p2"}"#) };
         assert_eq!(append(&document, &mut out), Ok(Some(Flaw::OtherId)));
         let told: serde_json::Value = serde_json::from_slice(&Flaw::OtherId.line(&document)).unwrap();
         assert_eq!(told["issue"][0]["severity"], "warning");

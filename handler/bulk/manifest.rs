@@ -40,14 +40,7 @@ mod tests {
     fn a_manifest_lists_its_files_by_type_whatever_their_order() {
         let now = Timestamp::parse("2026-01-02T03:04:05.678Z").unwrap();
         let request = "https://x/$export".to_owned();
-        let job = Job::accepted(
-            JobId::new(1),
-            request,
-            None,
-            Destination::Default,
-            now,
-            std::time::Duration::ZERO,
-        );
+        let job = Job::accepted(JobId::new(1), request, None, Destination::Default, now, std::time::Duration::ZERO);
         let file = |kind, name: &str, count| FileRecord {
             kind,
             resource_type: ResourceType::parse(name.split('-').next().unwrap()).unwrap(),

@@ -59,19 +59,13 @@ impl Plan {
 
     /// The plan of a job that was closed before it could be planned: a late planner finds it and makes nothing.
     pub fn closed(job: JobId) -> Self {
-        Self {
-            job,
-            ranges: Vec::new(),
-            chunks: 0,
-        }
+        Self { job, ranges: Vec::new(), chunks: 0 }
     }
 
     /// The ranges of chunk `number`: runs of neighbours, as equal in number as can be.
     pub fn chunk(&self, number: u32) -> &[KeyRange] {
         let bound = |n: u32| self.ranges.len() * n as usize / self.chunks.max(1) as usize;
-        self.ranges
-            .get(bound(number)..bound(number.saturating_add(1)))
-            .unwrap_or_default()
+        self.ranges.get(bound(number)..bound(number.saturating_add(1))).unwrap_or_default()
     }
 }
 
@@ -81,10 +75,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn range(min: &str, max: &str) -> KeyRange {
-        KeyRange {
-            min: min.into(),
-            max: max.into(),
-        }
+        KeyRange { min: min.into(), max: max.into() }
     }
 
     fn plan(ranges: Vec<KeyRange>) -> Result<Plan, DoesNotTile> {

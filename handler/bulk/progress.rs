@@ -16,10 +16,7 @@ pub fn progress(job: &Job, summary: &Summary) -> String {
     let read = summary.ranges().min(ranges);
     // 100 % is said by the manifest alone.
     let percent = (u64::from(read) * 100 / u64::from(ranges.max(1))).min(99);
-    format!(
-        "{percent}% complete, {read} of {ranges} ranges, {} resources, {} bytes",
-        totals.resources, totals.bytes
-    )
+    format!("{percent}% complete, {read} of {ranges} ranges, {} resources, {} bytes", totals.resources, totals.bytes)
 }
 
 /// `Retry-After` in whole seconds: short for a young export, growing with its age (ST-14).
@@ -43,28 +40,16 @@ mod tests {
     fn progress_begins_with_a_percentage_and_stays_short() {
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
         let id = JobId::new(1);
-        let job = Job::accepted(
-            id.clone(),
-            "https://x/$export".into(),
-            None,
-            Destination::Default,
-            now,
-            Duration::ZERO,
-        );
-        assert_eq!(
-            progress(&job, &Summary::new(id.clone())),
-            "0% complete, not started yet"
-        );
+        let job =
+            Job::accepted(id.clone(), "https://x/$export".into(), None, Destination::Default, now, Duration::ZERO);
+        assert_eq!(progress(&job, &Summary::new(id.clone())), "0% complete, not started yet");
         let job = job.planned(2, 3, now).unwrap();
         let mut chunk = Chunk::new(id.clone(), 0, now);
         chunk.position.range = 2;
         chunk.totals.resources = u64::MAX / 2;
         chunk.totals.bytes = u64::MAX / 2;
-        let told = progress(&job, &Summary::new(id).with(&chunk));
-        assert!(
-            told.starts_with("66% complete, 2 of 3 ranges") && told.len() < 100,
-            "{told}"
-        );
+        let told = progress(&job, &Summary::new(id).with(&chunk, now));
+        assert!(told.starts_with("66% complete, 2 of 3 ranges") && told.len() < 100, "{told}");
     }
 
     #[test]

@@ -42,10 +42,7 @@ pub enum Unreadable {
 
 impl Key {
     fn new(job: &JobId, id: impl Into<String>) -> Self {
-        Self {
-            job: job.clone(),
-            id: id.into(),
-        }
+        Self { job: job.clone(), id: id.into() }
     }
 
     pub fn job(job: &JobId) -> Self {

@@ -19,21 +19,12 @@ pub struct Rejection {
 
 impl Rejection {
     fn new(status: u16, code: &'static str, diagnostics: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            diagnostics: diagnostics.into(),
-            parameter: None,
-            retry_after: None,
-        }
+        Self { status, code, diagnostics: diagnostics.into(), parameter: None, retry_after: None }
     }
 
     /// A parameter with a value that cannot be understood (ER-01).
     pub fn bad_value(parameter: &'static str, diagnostics: impl Into<String>) -> Self {
-        Self {
-            parameter: Some(parameter),
-            ..Self::new(400, "value", diagnostics)
-        }
+        Self { parameter: Some(parameter), ..Self::new(400, "value", diagnostics) }
     }
 
     /// A parameter or feature that this server does not have (ER-02).
@@ -43,10 +34,7 @@ impl Rejection {
 
     /// A parameter that is needed and absent.
     pub fn required(parameter: &'static str, diagnostics: impl Into<String>) -> Self {
-        Self {
-            parameter: Some(parameter),
-            ..Self::new(400, "required", diagnostics)
-        }
+        Self { parameter: Some(parameter), ..Self::new(400, "required", diagnostics) }
     }
 
     /// Not allowed by the policy of this deployment (ER-06).
@@ -69,6 +57,11 @@ impl Rejection {
         Self::new(406, "not-supported", diagnostics)
     }
 
+    /// The body broke off.
+    pub fn bad_body() -> Self {
+        Self::new(400, "incomplete", "The body of the request did not arrive whole.")
+    }
+
     /// The request is too big (ER-11).
     pub fn too_long(diagnostics: impl Into<String>) -> Self {
         Self::new(413, "too-long", diagnostics)
@@ -76,19 +69,12 @@ impl Rejection {
 
     /// A passing trouble; the client should try again (ER-15, ST-22).
     pub fn transient(diagnostics: impl Into<String>) -> Self {
-        Self {
-            retry_after: Some(10),
-            ..Self::new(503, "transient", diagnostics)
-        }
+        Self { retry_after: Some(10), ..Self::new(503, "transient", diagnostics) }
     }
 
     /// A bug or a broken store: ours to find, without detail for the client.
     pub fn internal() -> Self {
-        Self::new(
-            500,
-            "exception",
-            "The server could not process the request; its log says why.",
-        )
+        Self::new(500, "exception", "The server could not process the request; its log says why.")
     }
 
     /// An export that ended without a result (ER-16).
@@ -98,10 +84,7 @@ impl Rejection {
 
     /// The same refusal with `parameter` named in `expression`.
     pub fn about(self, parameter: &'static str) -> Self {
-        Self {
-            parameter: Some(parameter),
-            ..self
-        }
+        Self { parameter: Some(parameter), ..self }
     }
 
     /// The body (ER-20).

@@ -103,10 +103,7 @@ impl Parameters {
 fn once(name: &'static str, slot: &mut Option<String>, value: String) -> Result<(), Rejection> {
     match slot.replace(value) {
         None => Ok(()),
-        Some(_) => Err(Rejection::bad_value(
-            name,
-            format!("The parameter \"{name}\" is given more than once."),
-        )),
+        Some(_) => Err(Rejection::bad_value(name, format!("The parameter \"{name}\" is given more than once."))),
     }
 }
 
@@ -121,50 +118,30 @@ fn unknown(name: &str) -> Rejection {
 
 /// An `Accept` that rules out JSON cannot be met (HD-01); a missing one is taken as `application/fhir+json`.
 fn check_accept(accept: Option<&str>) -> Result<(), Rejection> {
-    let ranges = accept
-        .unwrap_or("*/*")
-        .split(',')
-        .map(|range| range.split(';').next().unwrap_or_default().trim());
+    let ranges = accept.unwrap_or("*/*").split(',').map(|range| range.split(';').next().unwrap_or_default().trim());
     let json = ["application/fhir+json", "application/json", "application/*", "*/*", ""];
-    if ranges
-        .into_iter()
-        .any(|range| json.iter().any(|known| range.eq_ignore_ascii_case(known)))
-    {
+    if ranges.into_iter().any(|range| json.iter().any(|known| range.eq_ignore_ascii_case(known))) {
         Ok(())
     } else {
-        Err(Rejection::not_acceptable(
-            "The Accept header rules out JSON; send application/fhir+json or nothing.",
-        ))
+        Err(Rejection::not_acceptable("The Accept header rules out JSON; send application/fhir+json or nothing."))
     }
 }
 
 /// The three spellings of NDJSON (PR-11); an unescaped plus sign arrives as a space.
 fn check_output_format(format: &str) -> Result<(), Rejection> {
-    let known = [
-        "application/fhir+ndjson",
-        "application/fhir ndjson",
-        "application/ndjson",
-        "ndjson",
-    ];
+    let known = ["application/fhir+ndjson", "application/fhir ndjson", "application/ndjson", "ndjson"];
     if known.iter().any(|name| format.eq_ignore_ascii_case(name)) {
         return Ok(());
     }
-    Err(Rejection::bad_value(
-        "_outputFormat",
-        "The only output format is NDJSON: application/fhir+ndjson.",
-    ))
+    Err(Rejection::bad_value("_outputFormat", "The only output format is NDJSON: application/fhir+ndjson."))
 }
 
 fn types(list: &str) -> Result<Vec<ResourceType>, Rejection> {
     let mut types = Vec::new();
     for name in list.split(',').map(str::trim).filter(|name| !name.is_empty()) {
         let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-        let wrong = || {
-            Rejection::bad_value(
-                "_type",
-                format!("\"{shown}\" is not a FHIR resource type that is stored."),
-            )
-        };
+        let wrong =
+            || Rejection::bad_value("_type", format!("\"{shown}\" is not a FHIR resource type that is stored."));
         let name = ResourceType::parse(name).map_err(|_| wrong())?;
         if !name.known() {
             return Err(wrong());
@@ -182,10 +159,10 @@ fn types(list: &str) -> Result<Vec<ResourceType>, Rejection> {
 
 fn caller_destination(given: &Parameters, terms: &Terms) -> Result<Option<CallerDestination>, Rejection> {
     match (&given.destination_type, &given.destination_settings) {
-        (None, None) if given.container.is_some() => Err(Rejection::not_supported(
-            "A container can be named only together with a destination.",
-        )
-        .about("_container")),
+        (None, None) if given.container.is_some() => {
+            Err(Rejection::not_supported("A container can be named only together with a destination.")
+                .about("_container"))
+        }
         (None, None) if terms.default_destination => Ok(None),
         (None, None) => Err(Rejection::required(
             destination::TYPE,
@@ -197,23 +174,14 @@ fn caller_destination(given: &Parameters, terms: &Terms) -> Result<Option<Caller
         )),
         (None, Some(_)) => Err(Rejection::required(
             destination::TYPE,
-            format!(
-                "{} needs {}={BLOCK_BLOB} beside it.",
-                destination::SETTINGS,
-                destination::TYPE
-            ),
+            format!("{} needs {}={BLOCK_BLOB} beside it.", destination::SETTINGS, destination::TYPE),
         )),
-        (Some(kind), _) if kind != BLOCK_BLOB => Err(Rejection::bad_value(
-            destination::TYPE,
-            format!("The only destination type is {BLOCK_BLOB}."),
-        )),
+        (Some(kind), _) if kind != BLOCK_BLOB => {
+            Err(Rejection::bad_value(destination::TYPE, format!("The only destination type is {BLOCK_BLOB}.")))
+        }
         (Some(_), None) => Err(Rejection::required(
             destination::SETTINGS,
-            format!(
-                "{} needs {}, a base64-encoded connection string.",
-                destination::TYPE,
-                destination::SETTINGS
-            ),
+            format!("{} needs {}, a base64-encoded connection string.", destination::TYPE, destination::SETTINGS),
         )),
         (Some(_), Some(settings)) => {
             let account = terms.callers.account(settings)?;
@@ -239,22 +207,13 @@ mod tests {
     fn terms() -> Terms {
         Terms {
             public_url: Url::parse("https://fhir.example/").unwrap(),
-            callers: CallerPolicy {
-                allowed: true,
-                development_storage: None,
-            },
+            callers: CallerPolicy { allowed: true, development_storage: None },
             default_destination: true,
         }
     }
 
     fn read(query: &str) -> Result<Request, Rejection> {
-        parse(
-            &KickOff {
-                query: query.into(),
-                accept: None,
-            },
-            &terms(),
-        )
+        parse(&KickOff { query: query.into(), accept: None }, &terms())
     }
 
     /// `BlobEndpoint=https://example.blob.core.windows.net/;SharedAccessSignature=sig=x`
@@ -273,25 +232,17 @@ mod tests {
     fn types_repeat_or_stand_in_a_list() {
         let names = |query| {
             let types = read(query).unwrap().types.unwrap();
-            types
-                .iter()
-                .map(|name| name.as_str().to_owned())
-                .collect::<Vec<_>>()
-                .join(" ")
+            types.iter().map(|name| name.as_str().to_owned()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(names("_type=Patient,Observation"), "Patient Observation");
-        assert_eq!(
-            names("_type=Patient&_type=Observation,%20Patient,"),
-            "Patient Observation"
-        );
+        assert_eq!(names("_type=Patient&_type=Observation,%20Patient,"), "Patient Observation");
     }
 
     #[test]
     fn a_destination_of_the_request_is_as_the_seed_has_it() {
-        let request = read(&format!(
-            "_destinationType=azure-block-blob&_destinationConnectionSettings={SETTINGS}&_type=Patient"
-        ))
-        .unwrap();
+        let request =
+            read(&format!("_destinationType=azure-block-blob&_destinationConnectionSettings={SETTINGS}&_type=Patient"))
+                .unwrap();
         let destination = request.destination.unwrap();
         assert_eq!(destination.account.name, "example");
         assert_eq!(destination.container, None);
@@ -316,36 +267,16 @@ mod tests {
             ("_type=", 400, "value", Some("_type")),
             ("_type=OperationOutcome", 400, "value", Some("_type")),
             ("_outputFormat=csv", 400, "value", Some("_outputFormat")),
-            (
-                "_outputFormat=ndjson&_outputFormat=ndjson",
-                400,
-                "value",
-                Some("_outputFormat"),
-            ),
-            (
-                "_destinationType=azure-block-blob",
-                400,
-                "required",
-                Some("_destinationConnectionSettings"),
-            ),
+            ("_outputFormat=ndjson&_outputFormat=ndjson", 400, "value", Some("_outputFormat")),
+            ("_destinationType=azure-block-blob", 400, "required", Some("_destinationConnectionSettings")),
             (
                 "_destinationType=Azure-Block-Blob&_destinationConnectionSettings=x",
                 400,
                 "value",
                 Some("_destinationType"),
             ),
-            (
-                "_destinationType=&_destinationConnectionSettings=x",
-                400,
-                "value",
-                Some("_destinationType"),
-            ),
-            (
-                "_destinationConnectionSettings=x",
-                400,
-                "required",
-                Some("_destinationType"),
-            ),
+            ("_destinationType=&_destinationConnectionSettings=x", 400, "value", Some("_destinationType")),
+            ("_destinationConnectionSettings=x", 400, "required", Some("_destinationType")),
             (
                 "_destinationType=azure-block-blob&_destinationConnectionSettings=x",
                 400,
@@ -362,49 +293,23 @@ mod tests {
         ];
         for (query, status, code, parameter) in cases {
             let rejection = read(query).unwrap_err();
-            assert_eq!(
-                (rejection.status, rejection.code, rejection.parameter),
-                (status, code, parameter),
-                "{query}"
-            );
+            assert_eq!((rejection.status, rejection.code, rejection.parameter), (status, code, parameter), "{query}");
         }
-        let without = Terms {
-            default_destination: false,
-            ..terms()
-        };
+        let without = Terms { default_destination: false, ..terms() };
         assert_eq!(parse(&KickOff::default(), &without).unwrap_err().code, "required");
     }
 
     #[test]
     fn all_spellings_of_ndjson_are_accepted() {
-        for format in [
-            "application/fhir%2Bndjson",
-            "application/fhir+ndjson",
-            "application/ndjson",
-            "ndjson",
-        ] {
+        for format in ["application/fhir%2Bndjson", "application/fhir+ndjson", "application/ndjson", "ndjson"] {
             assert!(read(&format!("_outputFormat={format}")).is_ok(), "{format}");
         }
     }
 
     #[test]
     fn only_an_accept_header_that_rules_out_json_is_refused() {
-        let with = |accept: &str| {
-            parse(
-                &KickOff {
-                    accept: Some(accept.into()),
-                    ..KickOff::default()
-                },
-                &terms(),
-            )
-        };
-        for accept in [
-            "application/fhir+json",
-            "*/*",
-            "application/json;q=0.5",
-            "text/html, application/*",
-            "",
-        ] {
+        let with = |accept: &str| parse(&KickOff { accept: Some(accept.into()), ..KickOff::default() }, &terms());
+        for accept in ["application/fhir+json", "*/*", "application/json;q=0.5", "text/html, application/*", ""] {
             assert!(with(accept).is_ok(), "{accept}");
         }
         assert_eq!(with("application/xml").unwrap_err().status, 406);

@@ -255,15 +255,7 @@ mod tests {
 
     #[test]
     fn a_name_is_letters_only() {
-        for bad in [
-            "",
-            "patient",
-            "Patient;DROP",
-            "../Patient",
-            "Pati ent",
-            "Patient1",
-            &"P".repeat(65),
-        ] {
+        for bad in ["", "patient", "Patient;DROP", "../Patient", "Pati ent", "Patient1", &"P".repeat(65)] {
             assert_eq!(ResourceType::parse(bad), Err(NotAResourceType), "{bad}");
         }
         assert!(!ResourceType::parse("Foo").unwrap().known());

@@ -28,11 +28,7 @@ pub fn service(account: &str, key: &Secret, blob_endpoint: &Url, opens: Opens<'_
         Opens::Blob { container, name } => ("b", "r", format!("/blob/{account}/{container}/{name}")),
         Opens::Container(container) => ("c", "rcwd", format!("/blob/{account}/{container}")),
     };
-    let protocol = if blob_endpoint.scheme() == "http" {
-        "https,http"
-    } else {
-        "https"
-    };
+    let protocol = if blob_endpoint.scheme() == "http" { "https,http" } else { "https" };
     let expiry = until.whole_seconds();
     // permissions, start, expiry, resource, policy, address, protocol, version, kind, snapshot, scope, five headers
     let to_sign = format!("{permissions}\n\n{expiry}\n{path}\n\n\n{protocol}\n{VERSION}\n{resource}\n\n\n\n\n\n\n");
@@ -63,11 +59,7 @@ pub fn sign(key: &Secret, text: &str) -> String {
 /// # Errors
 /// One sentence that repeats nothing of the signature.
 pub fn check(sas: &Secret, now: Timestamp) -> Result<(), &'static str> {
-    let field = |name: &str| {
-        parse(sas.reveal().as_bytes())
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value)
-    };
+    let field = |name: &str| parse(sas.reveal().as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value);
     if field("sig").is_none_or(|sig| sig.is_empty()) {
         return Err("The shared access signature has no sig field.");
     }
@@ -99,10 +91,7 @@ pub fn check(sas: &Secret, now: Timestamp) -> Result<(), &'static str> {
 fn moment(text: &str) -> Option<Timestamp> {
     let minutes = text.strip_suffix('Z').map(|text| format!("{text}:00Z"));
     let day = Some(format!("{text}T00:00:00Z"));
-    [Some(text.to_owned()), minutes, day]
-        .into_iter()
-        .flatten()
-        .find_map(|text| Timestamp::parse(&text).ok())
+    [Some(text.to_owned()), minutes, day].into_iter().flatten().find_map(|text| Timestamp::parse(&text).ok())
 }
 
 #[cfg(test)]
@@ -120,30 +109,12 @@ mod tests {
             ("sp=rcw&se=2026-01-02T01:00Z&sig=x", Ok(())),
             ("sp=rcw&se=2026-01-03&sig=x", Ok(())),
             ("si=policy&sig=x", Ok(())),
-            (
-                "sp=rcw&se=2026-01-02T01:00:00Z",
-                Err("The shared access signature has no sig field."),
-            ),
-            (
-                "sp=rcw&se=2026-01-01T23:59:59Z&sig=x",
-                Err("The shared access signature has expired."),
-            ),
-            (
-                "sp=rcw&se=soon&sig=x",
-                Err("The expiry (se) of the shared access signature is no date."),
-            ),
-            (
-                "sp=rcw&st=2026-01-02T00:00:01Z&sig=x",
-                Err("The shared access signature is not valid yet."),
-            ),
-            (
-                "sp=rl&sig=x",
-                Err("The shared access signature has no write permission (sp must hold c and w)."),
-            ),
-            (
-                "sp=rw&sig=x",
-                Err("The shared access signature has no create permission (sp must hold c and w)."),
-            ),
+            ("sp=rcw&se=2026-01-02T01:00:00Z", Err("The shared access signature has no sig field.")),
+            ("sp=rcw&se=2026-01-01T23:59:59Z&sig=x", Err("The shared access signature has expired.")),
+            ("sp=rcw&se=soon&sig=x", Err("The expiry (se) of the shared access signature is no date.")),
+            ("sp=rcw&st=2026-01-02T00:00:01Z&sig=x", Err("The shared access signature is not valid yet.")),
+            ("sp=rl&sig=x", Err("The shared access signature has no write permission (sp must hold c and w).")),
+            ("sp=rw&sig=x", Err("The shared access signature has no create permission (sp must hold c and w).")),
         ];
         for (sas, expected) in cases {
             assert_eq!(check(&Secret::new(sas), now()), expected, "{sas}");
@@ -154,27 +125,10 @@ mod tests {
     fn a_signature_of_ours_opens_one_thing_until_its_end() {
         let key = Secret::new(STANDARD.encode("key"));
         let endpoint = Url::parse("https://example.blob.core.windows.net/").unwrap();
-        let sas = service(
-            "example",
-            &key,
-            &endpoint,
-            Opens::Blob {
-                container: "c",
-                name: "j/a.ndjson",
-            },
-            now(),
-        );
-        assert!(
-            sas.reveal()
-                .starts_with("sv=2021-06-08&se=2026-01-02T00%3A00%3A00Z&sr=b&sp=r&spr=https&sig=")
-        );
-        let container = service(
-            "example",
-            &key,
-            &endpoint,
-            Opens::Container("c"),
-            now().plus(std::time::Duration::from_secs(60)),
-        );
+        let sas = service("example", &key, &endpoint, Opens::Blob { container: "c", name: "j/a.ndjson" }, now());
+        assert!(sas.reveal().starts_with("sv=2021-06-08&se=2026-01-02T00%3A00%3A00Z&sr=b&sp=r&spr=https&sig="));
+        let container =
+            service("example", &key, &endpoint, Opens::Container("c"), now().plus(std::time::Duration::from_secs(60)));
         assert_eq!(check(&container, now()), Ok(()));
     }
 }

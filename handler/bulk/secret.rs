@@ -58,26 +58,16 @@ impl SealingKey {
         let bytes = STANDARD.decode(text.trim()).map_err(|_| "is not base64")?;
         let bytes: [u8; 32] = bytes.try_into().map_err(|_| "does not hold exactly 32 bytes")?;
         let name = Sha256::digest(bytes)[..4].iter().map(|b| format!("{b:02x}")).collect();
-        Ok(Self {
-            key: bytes.into(),
-            name,
-        })
+        Ok(Self { key: bytes.into(), name })
     }
 
     /// Seals `secret` for `job`. `nonce` must be fresh random bytes.
     pub fn seal(&self, secret: &Secret, job: &str, nonce: [u8; 12]) -> Sealed {
-        let payload = Payload {
-            msg: secret.reveal().as_bytes(),
-            aad: job.as_bytes(),
-        };
+        let payload = Payload { msg: secret.reveal().as_bytes(), aad: job.as_bytes() };
         let text = Aes256Gcm::new(&self.key).encrypt(Nonce::from_slice(&nonce), payload);
         // Encryption fails only for texts of more than 64 GiB; an empty text opens for nobody.
         let text = STANDARD.encode(text.unwrap_or_default());
-        Sealed {
-            key: self.name.clone(),
-            nonce: STANDARD.encode(nonce),
-            text,
-        }
+        Sealed { key: self.name.clone(), nonce: STANDARD.encode(nonce), text }
     }
 
     /// Opens what [`SealingKey::seal`] made for the same job.
@@ -87,10 +77,7 @@ impl SealingKey {
         if nonce.len() != 12 || sealed.key != self.name {
             return Err(CannotOpen);
         }
-        let payload = Payload {
-            msg: &text,
-            aad: job.as_bytes(),
-        };
+        let payload = Payload { msg: &text, aad: job.as_bytes() };
         let opened = Aes256Gcm::new(&self.key).decrypt(Nonce::from_slice(&nonce), payload);
         let opened = String::from_utf8(opened.map_err(|_| CannotOpen)?).map_err(|_| CannotOpen)?;
         Ok(Secret(opened))
@@ -128,10 +115,7 @@ mod tests {
 
     #[test]
     fn a_key_is_32_bytes_of_base64() {
-        assert_eq!(
-            SealingKey::parse("c2hvcnQ=").unwrap_err(),
-            "does not hold exactly 32 bytes"
-        );
+        assert_eq!(SealingKey::parse("c2hvcnQ=").unwrap_err(), "does not hold exactly 32 bytes");
         assert_eq!(SealingKey::parse("{}").unwrap_err(), "is not base64");
     }
 }

@@ -87,24 +87,13 @@ mod tests {
     #[test]
     fn a_message_has_no_name_that_the_host_overwrites() {
         let message: Value = serde_json::from_str(&Step::new(&JobId::new(9), StepKind::Chunk(7)).to_message()).unwrap();
-        assert_eq!(
-            message.to_string(),
-            r#"{"job":"00000000000000000000000000000009","step":{"chunk":7},"v":1}"#
-        );
+        assert_eq!(message.to_string(), r#"{"job":"00000000000000000000000000000009","step":{"chunk":7},"v":1}"#);
     }
 
     #[test]
     fn a_message_of_another_kind_is_told_from_one_of_a_newer_build() {
-        assert_eq!(
-            Step::from_message(&json!({ "v": 2, "new": true })),
-            Err(Unreadable::Newer)
-        );
-        for broken in [
-            json!({}),
-            json!({ "v": 1 }),
-            json!({ "v": 0 }),
-            json!({ "v": 1, "job": "x", "step": "plan" }),
-        ] {
+        assert_eq!(Step::from_message(&json!({ "v": 2, "new": true })), Err(Unreadable::Newer));
+        for broken in [json!({}), json!({ "v": 1 }), json!({ "v": 0 }), json!({ "v": 1, "job": "x", "step": "plan" })] {
             assert_eq!(Step::from_message(&broken), Err(Unreadable::Broken));
         }
     }

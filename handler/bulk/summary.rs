@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chunk::{Chunk, ChunkState, Totals};
 use super::job_id::JobId;
+use super::timestamp::Timestamp;
 
 /// The summary document. Each chunk overwrites its own entry after a checkpoint, so a repeat changes nothing.
 ///
@@ -15,6 +16,9 @@ use super::job_id::JobId;
 pub struct Summary {
     #[serde(rename = "jobId")]
     pub job: JobId,
+    /// When a chunk last reported that it got further.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Timestamp>,
     pub chunks: BTreeMap<u32, ChunkSummary>,
 }
 
@@ -33,25 +37,18 @@ pub struct ChunkSummary {
 
 impl Summary {
     pub fn new(job: JobId) -> Self {
-        Self {
-            job,
-            chunks: BTreeMap::new(),
-        }
+        Self { job, moved: None, chunks: BTreeMap::new() }
     }
 
     /// The summary with what `chunk` says of itself, unless it already knows something newer.
-    pub fn with(mut self, chunk: &Chunk) -> Self {
+    pub fn with(mut self, chunk: &Chunk, now: Timestamp) -> Self {
         let done = chunk.state == ChunkState::Done;
-        let told = ChunkSummary {
-            done,
-            ranges: chunk.position.range,
-            writes: chunk.writes,
-            totals: chunk.totals,
-        };
+        let told = ChunkSummary { done, ranges: chunk.position.range, writes: chunk.writes, totals: chunk.totals };
         let entry = self.chunks.entry(chunk.number).or_insert(told);
         if entry.writes < told.writes {
             *entry = told;
         }
+        self.moved = Some(now);
         self
     }
 
@@ -80,7 +77,6 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bulk::timestamp::Timestamp;
 
     #[test]
     fn a_chunk_overwrites_its_own_entry_and_never_with_something_older() {
@@ -88,15 +84,11 @@ mod tests {
         let mut chunk = Chunk::new(JobId::new(1), 0, now);
         chunk.totals.resources = 5;
         chunk.writes = 2;
-        let older = Chunk {
-            writes: 1,
-            totals: Totals::default(),
-            ..chunk.clone()
-        };
-        let summary = Summary::new(JobId::new(1)).with(&chunk).with(&chunk).with(&older);
+        let older = Chunk { writes: 1, totals: Totals::default(), ..chunk.clone() };
+        let summary = Summary::new(JobId::new(1)).with(&chunk, now).with(&chunk, now).with(&older, now);
         assert_eq!(summary.totals().resources, 5);
         assert!(!summary.all_done(1));
         let (done, _) = chunk.done();
-        assert!(summary.with(&done).all_done(1));
+        assert!(summary.with(&done, now).all_done(1));
     }
 }

@@ -21,18 +21,12 @@ impl Timestamp {
     pub fn new(at: OffsetDateTime) -> Self {
         let nanosecond = at.nanosecond() / 100 * 100;
         // A nanosecond below the previous one is always in range.
-        Self(
-            at.to_offset(UtcOffset::UTC)
-                .replace_nanosecond(nanosecond)
-                .unwrap_or(at),
-        )
+        Self(at.to_offset(UtcOffset::UTC).replace_nanosecond(nanosecond).unwrap_or(at))
     }
 
     /// Parses RFC 3339 with any offset; this is the FHIR `instant` and the store's `lastModified` alike.
     pub fn parse(text: &str) -> Result<Self, NotATimestamp> {
-        OffsetDateTime::parse(text, &Rfc3339)
-            .map(Self::new)
-            .map_err(|_| NotATimestamp)
+        OffsetDateTime::parse(text, &Rfc3339).map(Self::new).map_err(|_| NotATimestamp)
     }
 
     /// Cut to whole milliseconds, the resolution that the server stamps with and that clients see.

@@ -13,13 +13,7 @@ pub struct Measure {
 }
 
 const fn measure(code: Code, unit: &'static str, low: usize, high: usize, places: u32) -> Measure {
-    Measure {
-        code,
-        unit,
-        low,
-        high,
-        places,
-    }
+    Measure { code, unit, low, high, places }
 }
 
 pub const VITALS: [Measure; 7] = [
@@ -34,73 +28,22 @@ pub const VITALS: [Measure; 7] = [
 
 pub const LABS: [Measure; 12] = [
     measure(loinc("2339-0", "Glucose [Mass/volume] in Blood"), "mg/dL", 62, 180, 2),
+    measure(loinc("4548-4", "Hemoglobin A1c/Hemoglobin.total in Blood"), "%", 4, 11, 1),
+    measure(loinc("2093-3", "Cholesterol [Mass/volume] in Serum or Plasma"), "mg/dL", 120, 280, 2),
+    measure(loinc("2571-8", "Triglyceride [Mass/volume] in Serum or Plasma"), "mg/dL", 60, 400, 2),
+    measure(loinc("2085-9", "Cholesterol in HDL [Mass/volume] in Serum or Plasma"), "mg/dL", 25, 90, 2),
     measure(
-        loinc("4548-4", "Hemoglobin A1c/Hemoglobin.total in Blood"),
-        "%",
-        4,
-        11,
-        1,
-    ),
-    measure(
-        loinc("2093-3", "Cholesterol [Mass/volume] in Serum or Plasma"),
-        "mg/dL",
-        120,
-        280,
-        2,
-    ),
-    measure(
-        loinc("2571-8", "Triglyceride [Mass/volume] in Serum or Plasma"),
-        "mg/dL",
-        60,
-        400,
-        2,
-    ),
-    measure(
-        loinc("2085-9", "Cholesterol in HDL [Mass/volume] in Serum or Plasma"),
-        "mg/dL",
-        25,
-        90,
-        2,
-    ),
-    measure(
-        loinc(
-            "18262-6",
-            "Cholesterol in LDL [Mass/volume] in Serum or Plasma by Direct assay",
-        ),
+        loinc("18262-6", "Cholesterol in LDL [Mass/volume] in Serum or Plasma by Direct assay"),
         "mg/dL",
         50,
         190,
         2,
     ),
-    measure(
-        loinc("2160-0", "Creatinine [Mass/volume] in Serum or Plasma"),
-        "mg/dL",
-        0,
-        3,
-        15,
-    ),
+    measure(loinc("2160-0", "Creatinine [Mass/volume] in Serum or Plasma"), "mg/dL", 0, 3, 15),
     measure(loinc("718-7", "Hemoglobin [Mass/volume] in Blood"), "g/dL", 9, 18, 1),
-    measure(
-        loinc("6690-2", "Leukocytes [#/volume] in Blood by Automated count"),
-        "10*3/uL",
-        3,
-        12,
-        3,
-    ),
-    measure(
-        loinc("777-3", "Platelets [#/volume] in Blood by Automated count"),
-        "10*3/uL",
-        140,
-        450,
-        0,
-    ),
-    measure(
-        loinc("2947-0", "Sodium [Moles/volume] in Blood"),
-        "mmol/L",
-        132,
-        146,
-        15,
-    ),
+    measure(loinc("6690-2", "Leukocytes [#/volume] in Blood by Automated count"), "10*3/uL", 3, 12, 3),
+    measure(loinc("777-3", "Platelets [#/volume] in Blood by Automated count"), "10*3/uL", 140, 450, 0),
+    measure(loinc("2947-0", "Sodium [Moles/volume] in Blood"), "mmol/L", 132, 146, 15),
     measure(loinc("6298-4", "Potassium [Moles/volume] in Blood"), "mmol/L", 3, 6, 17),
 ];
 
@@ -153,10 +96,7 @@ pub const ENCOUNTERS: [Code; 5] = [
 
 pub const MEDICATIONS: [Code; 9] = [
     rxnorm("313782", "acetaminophen 325 MG Oral Tablet"),
-    rxnorm(
-        "860975",
-        "24 HR metformin hydrochloride 500 MG Extended Release Oral Tablet",
-    ),
+    rxnorm("860975", "24 HR metformin hydrochloride 500 MG Extended Release Oral Tablet"),
     rxnorm("314076", "lisinopril 10 MG Oral Tablet"),
     rxnorm("617311", "atorvastatin 40 MG Oral Tablet"),
     rxnorm("308136", "amlodipine 2.5 MG Oral Tablet"),
@@ -219,28 +159,14 @@ pub const SPECIALTIES: [Code; 4] = [
 pub const CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/observation-category";
 pub const CONDITION_CLINICAL: &str = "http://terminology.hl7.org/CodeSystem/condition-clinical";
 pub const CONDITION_CATEGORY: &str = "http://terminology.hl7.org/CodeSystem/condition-category";
-pub const VERIFIED: Code = hl7(
-    "http://terminology.hl7.org/CodeSystem/condition-ver-status",
-    "confirmed",
-    "Confirmed",
-);
+pub const VERIFIED: Code = hl7("http://terminology.hl7.org/CodeSystem/condition-ver-status", "confirmed", "Confirmed");
 pub const VITAL_SIGNS: Code = hl7(CATEGORY, "vital-signs", "Vital Signs");
 pub const LABORATORY: Code = hl7(CATEGORY, "laboratory", "Laboratory");
 pub const SOCIAL_HISTORY: Code = hl7(CATEGORY, "social-history", "Social History");
-pub const PROVIDER: Code = hl7(
-    "http://terminology.hl7.org/CodeSystem/organization-type",
-    "prov",
-    "Healthcare Provider",
-);
+pub const PROVIDER: Code =
+    hl7("http://terminology.hl7.org/CodeSystem/organization-type", "prov", "Healthcare Provider");
 pub const AMBULATORY: Code = hl7("http://terminology.hl7.org/CodeSystem/v3-ActCode", "AMB", "ambulatory");
-pub const PERFORMER: Code = hl7(
-    "http://terminology.hl7.org/CodeSystem/v3-ParticipationType",
-    "PPRF",
-    "primary performer",
-);
-pub const RECORD_NUMBER: Code = hl7(
-    "http://terminology.hl7.org/CodeSystem/v2-0203",
-    "MR",
-    "Medical record number",
-);
+pub const PERFORMER: Code =
+    hl7("http://terminology.hl7.org/CodeSystem/v3-ParticipationType", "PPRF", "primary performer");
+pub const RECORD_NUMBER: Code = hl7("http://terminology.hl7.org/CodeSystem/v2-0203", "MR", "Medical record number");
 pub const INTERPRETATION: &str = "http://terminology.hl7.org/CodeSystem/v3-ObservationInterpretation";

@@ -60,15 +60,8 @@ pub struct Findings {
 impl Expected {
     /// Expects one line. A resource given twice is expected as given last, as an upsert leaves it.
     pub fn add(&mut self, line: &Line) {
-        let entry = Entry {
-            digest: digest(line.text.as_bytes()),
-            seen: Seen::Not,
-        };
+        let entry = Entry { digest: digest(line.text.as_bytes()), seen: Seen::Not };
         self.lines.insert(key(&line.resource_type, &line.id).into(), entry);
-    }
-
-    pub fn len(&self) -> usize {
-        self.lines.len()
     }
 
     /// Marks one exported line, without its line feed, of a file that holds resources of this type.
@@ -76,14 +69,10 @@ impl Expected {
         let id = match identity(line) {
             Some((named, id)) if named == resource_type => id,
             Some((named, id)) => {
-                return self
-                    .unexpected
-                    .note(|| format!("{named}/{id} in a file of {resource_type}"));
+                return self.unexpected.note(|| format!("{named}/{id} in a file of {resource_type}"));
             }
             None => {
-                return self
-                    .unexpected
-                    .note(|| format!("{resource_type}: a line that is no resource"));
+                return self.unexpected.note(|| format!("{resource_type}: a line that is no resource"));
             }
         };
         let key = key(resource_type, &id);
@@ -108,13 +97,17 @@ impl Expected {
             unexpected: self.unexpected,
             ..Comparison::default()
         };
+        let mut missing = Vec::new();
         for (key, entry) in &self.lines {
             match entry.seen {
                 Seen::Exact => comparison.exact += 1,
-                Seen::Not => comparison.missing.note(|| key.to_string()),
+                Seen::Not => missing.push(key),
                 Seen::Different => {}
             }
         }
+        // Sorted, so that two runs name the same examples.
+        missing.sort();
+        missing.iter().for_each(|key| comparison.missing.note(|| key.to_string()));
         comparison
     }
 }
@@ -123,9 +116,7 @@ impl Comparison {
     /// Whether every expected line was there once, byte for byte, and nothing else.
     pub fn is_exact(&self) -> bool {
         self.exact == self.expected
-            && [&self.missing, &self.duplicate, &self.different, &self.unexpected]
-                .iter()
-                .all(|found| found.count == 0)
+            && [&self.missing, &self.duplicate, &self.different, &self.unexpected].iter().all(|found| found.count == 0)
     }
 }
 
@@ -190,11 +181,7 @@ mod tests {
 
     fn line(id: &str) -> Line {
         let text = format!(r#"{{"resourceType":"Patient","id":"{id}","active":true,"x":1.50}}"#);
-        Line {
-            resource_type: "Patient".into(),
-            id: id.into(),
-            text,
-        }
+        Line { resource_type: "Patient".into(), id: id.into(), text }
     }
 
     fn expecting(ids: &[&str]) -> Expected {
@@ -253,20 +240,14 @@ mod tests {
         assert!(!comparison.is_exact());
         assert_eq!(comparison.exact, 1);
         assert_eq!(comparison.unexpected.count, 4);
-        assert_eq!(
-            comparison.unexpected.examples[..2],
-            ["Patient/z", "Patient/a in a file of Group"]
-        );
+        assert_eq!(comparison.unexpected.examples[..2], ["Patient/z", "Patient/a in a file of Group"]);
     }
 
     #[test]
     fn only_a_few_examples_are_kept() {
         let ids: Vec<String> = (0..20).map(|n| n.to_string()).collect();
         let comparison = expecting(&ids.iter().map(String::as_str).collect::<Vec<_>>()).finish();
-        assert_eq!(
-            (comparison.missing.count, comparison.missing.examples.len()),
-            (20, EXAMPLES)
-        );
+        assert_eq!((comparison.missing.count, comparison.missing.examples.len()), (20, EXAMPLES));
         assert!(comparison.to_string().ends_with(", …"));
     }
 }

@@ -16,35 +16,19 @@ pub struct Code {
 }
 
 pub const fn loinc(code: &'static str, display: &'static str) -> Code {
-    Code {
-        system: "http://loinc.org",
-        code,
-        display,
-    }
+    Code { system: "http://loinc.org", code, display }
 }
 
 pub const fn snomed(code: &'static str, display: &'static str) -> Code {
-    Code {
-        system: "http://snomed.info/sct",
-        code,
-        display,
-    }
+    Code { system: "http://snomed.info/sct", code, display }
 }
 
 pub const fn rxnorm(code: &'static str, display: &'static str) -> Code {
-    Code {
-        system: "http://www.nlm.nih.gov/research/umls/rxnorm",
-        code,
-        display,
-    }
+    Code { system: "http://www.nlm.nih.gov/research/umls/rxnorm", code, display }
 }
 
 pub const fn cvx(code: &'static str, display: &'static str) -> Code {
-    Code {
-        system: "http://hl7.org/fhir/sid/cvx",
-        code,
-        display,
-    }
+    Code { system: "http://hl7.org/fhir/sid/cvx", code, display }
 }
 
 /// A code of a small code system of HL7: `terminology.hl7.org/CodeSystem/…`.
@@ -63,19 +47,11 @@ pub struct Reference {
 
 impl Reference {
     pub fn to(resource_type: &'static str, id: impl Into<String>) -> Reference {
-        Reference {
-            resource_type,
-            id: id.into(),
-            display: String::new(),
-        }
+        Reference { resource_type, id: id.into(), display: String::new() }
     }
 
     pub fn named(resource_type: &'static str, id: impl Into<String>, display: impl Into<String>) -> Reference {
-        Reference {
-            resource_type,
-            id: id.into(),
-            display: display.into(),
-        }
+        Reference { resource_type, id: id.into(), display: display.into() }
     }
 
     fn write(&self, o: &mut Object) {
@@ -88,14 +64,11 @@ impl Reference {
 
 impl Code {
     fn write(&self, o: &mut Object) {
-        o.string("system", self.system)
-            .string("code", self.code)
-            .string("display", self.display);
+        o.string("system", self.system).string("code", self.code).string("display", self.display);
     }
 
     fn write_concept(&self, o: &mut Object) {
-        o.list("coding", |l| _ = l.object(|o| self.write(o)))
-            .string("text", self.display);
+        o.list("coding", |l| _ = l.object(|o| self.write(o))).string("text", self.display);
     }
 }
 
@@ -119,10 +92,7 @@ impl Object<'_> {
 
     pub fn quantity(&mut self, key: &str, literal: &str, unit: &str) -> &mut Self {
         self.object(key, |o| {
-            o.raw("value", literal)
-                .string("unit", unit)
-                .string("system", UCUM)
-                .string("code", unit);
+            o.raw("value", literal).string("unit", unit).string("system", UCUM).string("code", unit);
         })
     }
 
@@ -132,24 +102,19 @@ impl Object<'_> {
 
     pub fn period(&mut self, key: &str, start: OffsetDateTime, end: OffsetDateTime) -> &mut Self {
         self.object(key, |o| {
-            o.string("start", &instants::date_time(start))
-                .string("end", &instants::date_time(end));
+            o.string("start", &instants::date_time(start)).string("end", &instants::date_time(end));
         })
     }
 
     /// A list of one identifier.
     pub fn identifier(&mut self, system: &str, value: &str) -> &mut Self {
-        self.list("identifier", |l| {
-            _ = l.object(|o| _ = o.string("system", system).string("value", value))
-        })
+        self.list("identifier", |l| _ = l.object(|o| _ = o.string("system", system).string("value", value)))
     }
 
     pub fn narrative(&mut self, xhtml: &str) -> &mut Self {
         self.object("text", |o| {
-            o.string("status", "generated").string(
-                "div",
-                &format!("<div xmlns=\"http://www.w3.org/1999/xhtml\">{xhtml}</div>"),
-            );
+            o.string("status", "generated")
+                .string("div", &format!("<div xmlns=\"http://www.w3.org/1999/xhtml\">{xhtml}</div>"));
         })
     }
 

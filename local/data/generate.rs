@@ -26,18 +26,12 @@ pub struct GenerateOptions {
 
 /// The documents of a container, one patient after the other: only one chart is in memory at a time.
 pub fn generate(options: &GenerateOptions) -> impl Iterator<Item = Stored> + use<> {
-    let world = World {
-        seed: options.seed,
-        patients: options.patients,
-        latest: instants::settled(options.now),
-    };
+    let world = World { seed: options.seed, patients: options.patients, latest: instants::settled(options.now) };
     let patients = 0..options.patients;
-    std::iter::once(None)
-        .chain(patients.map(Some))
-        .flat_map(move |chapter| match chapter {
-            None => shared(&world),
-            Some(number) => chart(&world, number),
-        })
+    std::iter::once(None).chain(patients.map(Some)).flat_map(move |chapter| match chapter {
+        None => shared(&world),
+        Some(number) => chart(&world, number),
+    })
 }
 
 /// What belongs to no single patient.
@@ -46,16 +40,10 @@ fn shared(world: &World) -> Vec<Stored> {
     let mut random = world.random("shared", 0);
     let mut drafts = Vec::new();
     for number in 0..world.organizations() {
-        drafts.extend([
-            providers::organization(world, number),
-            providers::location(world, number),
-        ]);
+        drafts.extend([providers::organization(world, number), providers::location(world, number)]);
     }
     for number in 0..world.practitioners() {
-        drafts.extend([
-            providers::practitioner(world, number),
-            providers::practitioner_role(world, number),
-        ]);
+        drafts.extend([providers::practitioner(world, number), providers::practitioner_role(world, number)]);
     }
     drafts.extend((0..super::codes::MEDICATIONS.len()).map(|number| providers::medication(world, number)));
     drafts.extend(groups::all(world));
@@ -70,10 +58,7 @@ fn chart(world: &World, number: usize) -> Vec<Stored> {
     let subject = world.subject(number);
     let mut random = world.random("chart", number);
     let mut out = Vec::with_capacity(64);
-    let mut person = vec![
-        patient::patient(world, &subject, &mut random),
-        billing::coverage(&subject, &mut random),
-    ];
+    let mut person = vec![patient::patient(world, &subject, &mut random), billing::coverage(&subject, &mut random)];
     if random.per_cent(50) {
         person.push(patient::allergy(&subject, &mut random));
     }
@@ -102,9 +87,7 @@ fn put_all(bundle: &[Draft], world: &World, random: &mut Random, out: &mut Vec<S
 
 /// A visit and what was found, measured, prescribed and billed at it.
 fn visit_bundle(subject: &Subject, visit: &Visit, random: &mut Random) -> Vec<Draft> {
-    let mut bundle: Vec<Draft> = (0..random.below(3))
-        .map(|_| encounters::condition(subject, visit, random))
-        .collect();
+    let mut bundle: Vec<Draft> = (0..random.below(3)).map(|_| encounters::condition(subject, visit, random)).collect();
     let conditions: Vec<Reference> = bundle.iter().map(Draft::reference).collect();
     bundle.push(encounters::encounter(subject, visit, &conditions, random));
     bundle.push(measurements::blood_pressure(subject, visit, random));
@@ -113,9 +96,8 @@ fn visit_bundle(subject: &Subject, visit: &Visit, random: &mut Random) -> Vec<Dr
         bundle.push(measurements::smoking(subject, visit, random));
     }
     if random.per_cent(40) {
-        let results: Vec<Draft> = (0..random.between(1, 4))
-            .map(|_| measurements::lab(subject, visit, random))
-            .collect();
+        let results: Vec<Draft> =
+            (0..random.between(1, 4)).map(|_| measurements::lab(subject, visit, random)).collect();
         let references: Vec<Reference> = results.iter().map(Draft::reference).collect();
         bundle.extend(results);
         bundle.push(measurements::report(subject, visit, &references, random));
@@ -129,10 +111,7 @@ fn visit_bundle(subject: &Subject, visit: &Visit, random: &mut Random) -> Vec<Dr
     bundle.extend((0..random.below(2)).map(|_| encounters::procedure(subject, visit, random)));
     bundle.push(billing::claim(subject, visit, &conditions, random));
     if random.per_cent(35) {
-        let mut targets = vec![
-            Reference::to(bundle[0].resource_type, bundle[0].id.clone()),
-            visit.encounter.clone(),
-        ];
+        let mut targets = vec![Reference::to(bundle[0].resource_type, bundle[0].id.clone()), visit.encounter.clone()];
         if random.per_cent(70) {
             targets.push(subject.patient.clone());
         }
@@ -167,10 +146,7 @@ fn documents(world: &World, subject: &Subject, visit: &Visit, random: &mut Rando
     if subject.number == world.patients / 2 {
         extents.push(Extent::Scan);
     }
-    extents
-        .into_iter()
-        .map(|extent| notes::document(subject, visit, extent, random))
-        .collect()
+    extents.into_iter().map(|extent| notes::document(subject, visit, extent, random)).collect()
 }
 
 /// Entries made in error and deleted again; nothing refers to them.

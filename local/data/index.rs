@@ -23,9 +23,7 @@ pub struct Index {
 impl Index {
     pub fn code(&mut self, parameter: &str, code: &Code) {
         self.entry(parameter, |o| {
-            o.string("s", code.system)
-                .string("c", code.code)
-                .string("n_t", &code.display.to_uppercase());
+            o.string("s", code.system).string("c", code.code).string("n_t", &code.display.to_uppercase());
         });
     }
 
@@ -34,9 +32,7 @@ impl Index {
     }
 
     pub fn string(&mut self, parameter: &str, value: &str) {
-        self.entry(parameter, |o| {
-            _ = o.string("s", value).string("n_s", &value.to_uppercase())
-        });
+        self.entry(parameter, |o| _ = o.string("s", value).string("n_s", &value.to_uppercase()));
     }
 
     pub fn instant(&mut self, parameter: &str, at: OffsetDateTime) {
@@ -59,18 +55,12 @@ impl Index {
         if !self.sort.is_empty() {
             self.sort.push(',');
         }
-        self.sort.push_str(&json::fields(|o| {
-            _ = o.object(parameter, |o| _ = o.string("l", &start).string("h", &end))
-        }));
+        self.sort.push_str(&json::fields(|o| _ = o.object(parameter, |o| _ = o.string("l", &start).string("h", &end))));
     }
 
     pub fn quantity(&mut self, parameter: &str, system: &str, unit: &str, literal: &str) {
         self.entry(parameter, |o| {
-            o.string("s", system)
-                .string("c", unit)
-                .raw("q", literal)
-                .raw("lq", literal)
-                .raw("hq", literal);
+            o.string("s", system).string("c", unit).raw("q", literal).raw("lq", literal).raw("hq", literal);
         });
     }
 
@@ -102,11 +92,8 @@ impl Index {
 
     /// The fields of `compartmentIndices`, without the braces.
     pub fn compartments(&self) -> String {
-        let compartments = [
-            ("encounter", &self.encounters),
-            ("patient", &self.patients),
-            ("practitioner", &self.practitioners),
-        ];
+        let compartments =
+            [("encounter", &self.encounters), ("patient", &self.patients), ("practitioner", &self.practitioners)];
         json::fields(|o| {
             for (name, ids) in compartments.into_iter().filter(|(_, ids)| !ids.is_empty()) {
                 o.list(name, |l| ids.iter().for_each(|id| _ = l.string(id)));

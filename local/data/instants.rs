@@ -25,11 +25,7 @@ pub fn stored(at: OffsetDateTime) -> String {
 pub fn last_updated(at: OffsetDateTime) -> String {
     let utc = at.to_offset(UtcOffset::UTC);
     let fraction = format!(".{:07}", utc.nanosecond() / 100);
-    format!(
-        "{}{}+00:00",
-        seconds(utc),
-        fraction.trim_end_matches('0').trim_end_matches('.')
-    )
+    format!("{}{}+00:00", seconds(utc), fraction.trim_end_matches('0').trim_end_matches('.'))
 }
 
 /// A FHIR `dateTime` or `instant` at the offset of the clock on the wall.

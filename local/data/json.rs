@@ -34,10 +34,7 @@ pub fn object(fill: impl FnOnce(&mut Object)) -> String {
 /// The fields of an object without its braces, for texts that are put together from pieces.
 pub fn fields(fill: impl FnOnce(&mut Object)) -> String {
     let mut out = String::with_capacity(2048);
-    fill(&mut Object {
-        out: &mut out,
-        empty: true,
-    });
+    fill(&mut Object { out: &mut out, empty: true });
     out
 }
 
@@ -91,10 +88,7 @@ impl Object<'_> {
     pub fn list(&mut self, key: &str, fill: impl FnOnce(&mut List)) -> &mut Self {
         self.key(key);
         self.out.push('[');
-        fill(&mut List {
-            out: self.out,
-            empty: true,
-        });
+        fill(&mut List { out: self.out, empty: true });
         self.out.push(']');
         self
     }
@@ -164,10 +158,7 @@ fn push_escaped(out: &mut String, value: &str) {
         match c {
             '"' | '\\' | '/' => out.extend(['\\', c]),
             ' '..='~' => out.push(c),
-            _ => c
-                .encode_utf16(&mut [0; 2])
-                .iter()
-                .for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
+            _ => c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}"))),
         }
     }
     out.push('"');
@@ -181,18 +172,11 @@ mod tests {
     #[test]
     fn fields_stay_in_the_order_given() {
         let text = object(|o| {
-            o.string("z", "1")
-                .integer("a", 2)
-                .raw("decimal", "70.50")
-                .boolean("flag", true);
+            o.string("z", "1").integer("a", 2).raw("decimal", "70.50").boolean("flag", true);
             o.list("list", |l| {
                 l.string("x").object(|o| _ = o.string("k", "v")).raw("1.0");
             });
-            o.object("empty", |_| ())
-                .list("none", |_| ())
-                .spread("\"s\":1,\"t\":2")
-                .spread("")
-                .string("last", "");
+            o.object("empty", |_| ()).list("none", |_| ()).spread("\"s\":1,\"t\":2").spread("").string("last", "");
         });
         assert_eq!(
             text,
@@ -214,11 +198,7 @@ mod tests {
         for string in strings {
             for spelling in [Spelling::Plain, Spelling::Escaped] {
                 let text = object(|o| _ = o.spelled("s", string, spelling));
-                assert_eq!(
-                    serde_json::from_str::<Value>(&text).unwrap(),
-                    json!({ "s": string }),
-                    "{text}"
-                );
+                assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!({ "s": string }), "{text}");
             }
         }
     }

@@ -73,22 +73,13 @@ pub fn texts(draft: &Draft, era: Era, version: &str, updated: &str, random: &mut
         Stored::FirstVersion | Stored::TimeOnly => Some(false),
     };
     let (in_store, in_line) = metas(&stored, version, updated, &labels(draft, random), random);
-    let place = if random.per_cent(12) {
-        Place::Last
-    } else {
-        Place::AfterId
-    };
+    let place = if random.per_cent(12) { Place::Last } else { Place::AfterId };
     // Some loaders stored text that spans lines. An export breaks a line only between resources.
     let joint = if random.per_mille(1) { ",\r\n" } else { "," };
     Texts {
         stored: resource(draft, in_store.as_deref(), place, joint),
         // A text without `meta` gets it as the last field.
-        line: resource(
-            draft,
-            Some(&in_line),
-            if in_store.is_none() { Place::Last } else { place },
-            ",",
-        ),
+        line: resource(draft, Some(&in_line), if in_store.is_none() { Place::Last } else { place }, ","),
         is_meta_set,
     }
 }
@@ -101,13 +92,8 @@ enum Place {
 
 fn resource(draft: &Draft, meta: Option<&str>, place: Place, joint: &str) -> String {
     let mut text = String::with_capacity(draft.fields.len() + 400);
-    text.push_str(&format!(
-        "{{\"resourceType\":\"{}\"{joint}\"id\":\"{}\"",
-        draft.resource_type, draft.id
-    ));
-    let meta = meta
-        .map(|fields| format!("{joint}\"meta\":{{{fields}}}"))
-        .unwrap_or_default();
+    text.push_str(&format!("{{\"resourceType\":\"{}\"{joint}\"id\":\"{}\"", draft.resource_type, draft.id));
+    let meta = meta.map(|fields| format!("{joint}\"meta\":{{{fields}}}")).unwrap_or_default();
     let fields = [joint, draft.fields.as_str()];
     match place {
         Place::AfterId => text.extend([meta.as_str(), fields[0], fields[1]]),
@@ -145,23 +131,14 @@ fn metas(stored: &Stored, version: &str, updated: &str, labels: &str, random: &m
         Stored::FirstVersion => {
             // The time is the right one, in a spelling that the server does not use.
             let with = |updated: &str, version: &str| {
-                json::fields(|o| {
-                    _ = o
-                        .spread(labels)
-                        .string("lastUpdated", updated)
-                        .string("versionId", version)
-                })
+                json::fields(|o| _ = o.spread(labels).string("lastUpdated", updated).string("versionId", version))
             };
             (Some(with(&updated.replace("+00:00", "Z"), "1")), with(updated, version))
         }
         Stored::TimeOnly => {
             let stored = json::fields(|o| _ = o.string("lastUpdated", updated).spread(labels));
-            let line = json::fields(|o| {
-                _ = o
-                    .string("lastUpdated", updated)
-                    .spread(labels)
-                    .string("versionId", version)
-            });
+            let line =
+                json::fields(|o| _ = o.string("lastUpdated", updated).spread(labels).string("versionId", version));
             (Some(stored), line)
         }
     }
@@ -171,12 +148,8 @@ fn metas(stored: &Stored, version: &str, updated: &str, labels: &str, random: &m
 fn labels(draft: &Draft, random: &mut Random) -> String {
     json::fields(|o| {
         if random.per_cent(30) {
-            let profile = draft.resource_type.to_lowercase();
-            o.list("profile", |l| {
-                l.string(&format!(
-                    "http://hl7.org/fhir/us/core/StructureDefinition/us-core-{profile}"
-                ));
-            });
+            let profile = format!("https://hospital.example.org/StructureDefinition/clinic-{}", draft.resource_type);
+            o.list("profile", |l| _ = l.string(&profile));
         }
         if random.per_cent(3) {
             o.list("security", |l| {
@@ -214,10 +187,7 @@ mod tests {
     #[test]
     fn a_missing_meta_is_appended_as_the_last_field() {
         let draft = Draft::write("Basic", "b".into(), |o, _| _ = o.string("language", "en"));
-        assert_eq!(
-            pair(Stored::Nothing, "", 0),
-            (None, format!(r#""lastUpdated":"{AT}","versionId":"3""#))
-        );
+        assert_eq!(pair(Stored::Nothing, "", 0), (None, format!(r#""lastUpdated":"{AT}","versionId":"3""#)));
         let found = (0..200).find_map(|n| {
             let texts = texts(&draft, Era::MetaLeftOut, "3", AT, &mut Random::of(1, "text", n));
             (!texts.stored.contains("meta")).then_some(texts)
@@ -226,10 +196,7 @@ mod tests {
         assert_eq!(texts.is_meta_set, None);
         assert_eq!(texts.stored, r#"{"resourceType":"Basic","id":"b","language":"en"}"#);
         let meta = format!(r#""meta":{{"lastUpdated":"{AT}","versionId":"3"}}"#);
-        assert_eq!(
-            texts.line,
-            format!(r#"{{"resourceType":"Basic","id":"b","language":"en",{meta}}}"#)
-        );
+        assert_eq!(texts.line, format!(r#"{{"resourceType":"Basic","id":"b","language":"en",{meta}}}"#));
     }
 
     #[test]
@@ -248,10 +215,7 @@ mod tests {
         let seen: std::collections::BTreeSet<_> = (0..20).map(|n| pair(Stored::FirstVersion, "", n)).collect();
         assert_eq!(seen.len(), 2, "both orders occur");
         for (stored, line) in seen {
-            let rewritten = stored
-                .unwrap()
-                .replace(r#""versionId":"1""#, r#""versionId":"3""#)
-                .replace('Z', "+00:00");
+            let rewritten = stored.unwrap().replace(r#""versionId":"1""#, r#""versionId":"3""#).replace('Z', "+00:00");
             assert_eq!(rewritten, line);
         }
     }

@@ -1,7 +1,7 @@
 //! Reads a folder of NDJSON files as documents of the FHIR server's container.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -30,10 +30,7 @@ pub fn ndjson_folder(dir: &Path, now: OffsetDateTime) -> Result<impl Iterator<It
 
 fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     let doing = || format!("read the folder {}", dir.display());
-    let mut entries = fs::read_dir(dir)
-        .with_context(doing)?
-        .collect::<Result<Vec<_>, _>>()
-        .with_context(doing)?;
+    let mut entries = fs::read_dir(dir).with_context(doing)?.collect::<Result<Vec<_>, _>>().with_context(doing)?;
     entries.sort_by_key(fs::DirEntry::path);
     for entry in entries {
         let path = entry.path();
@@ -50,35 +47,35 @@ fn find(dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 /// The documents of one file. After an error there are no more.
 struct Lines {
     path: PathBuf,
+    /// Opened at the first line, so that a folder of many files does not need as many handles.
     reader: Option<BufReader<File>>,
     number: usize,
     line: Vec<u8>,
     latest: OffsetDateTime,
+    ended: bool,
 }
 
 impl Lines {
     fn of(path: PathBuf, latest: OffsetDateTime) -> Lines {
-        Lines {
-            path,
-            reader: None,
-            number: 0,
-            line: Vec::new(),
-            latest,
+        Lines { path, reader: None, number: 0, line: Vec::new(), latest, ended: false }
+    }
+
+    fn next_document(&mut self) -> Result<Option<Stored>> {
+        match self.read_line().context("the line cannot be read")? {
+            true => document(&self.line, self.latest).map(Some),
+            false => Ok(None),
         }
     }
 
     /// Reads the next line that is not blank into `self.line`, without its end; false at the end of the file.
-    fn read_line(&mut self) -> Result<bool> {
+    fn read_line(&mut self) -> io::Result<bool> {
+        self.number += 1;
         let reader = match &mut self.reader {
             Some(reader) => reader,
-            // Opened here, so that a folder of many files does not need as many handles.
-            None => self
-                .reader
-                .insert(BufReader::with_capacity(256 * 1024, File::open(&self.path)?)),
+            None => self.reader.insert(BufReader::with_capacity(256 * 1024, File::open(&self.path)?)),
         };
         loop {
             self.line.clear();
-            self.number += 1;
             if reader.read_until(b'\n', &mut self.line)? == 0 {
                 return Ok(false);
             }
@@ -91,13 +88,7 @@ impl Lines {
             if !self.line.trim_ascii().is_empty() {
                 return Ok(true);
             }
-        }
-    }
-
-    fn next_document(&mut self) -> Result<Option<Stored>> {
-        match self.read_line()? {
-            true => document(&self.line, self.latest).map(Some),
-            false => Ok(None),
+            self.number += 1;
         }
     }
 }
@@ -106,18 +97,12 @@ impl Iterator for Lines {
     type Item = Result<Stored>;
 
     fn next(&mut self) -> Option<Result<Stored>> {
-        if self.number == usize::MAX {
+        if self.ended {
             return None;
         }
-        let place = self.number;
         let next = self.next_document();
-        if !matches!(next, Ok(Some(_))) {
-            let reached = std::mem::replace(&mut self.number, usize::MAX);
-            return next
-                .with_context(|| format!("{}, line {}", self.path.display(), reached.max(place + 1)))
-                .transpose();
-        }
-        next.transpose()
+        self.ended = !matches!(next, Ok(Some(_)));
+        next.with_context(|| format!("{}, line {}", self.path.display(), self.number)).transpose()
     }
 }
 
@@ -128,20 +113,14 @@ fn document(line: &[u8], latest: OffsetDateTime) -> Result<Stored> {
         bail!("the line is not a JSON object with resourceType and id");
     };
     let mut refused = id.chars().filter(|c| matches!(c, '/' | '\\' | '?' | '#'));
-    ensure!(
-        !id.is_empty() && refused.next().is_none(),
-        "{id:?} cannot be the id of a document in Cosmos DB"
-    );
+    ensure!(!id.is_empty() && refused.next().is_none(), "{id:?} cannot be the id of a document in Cosmos DB");
     let resource: Value = serde_json::from_str(text).context("the line is not JSON")?;
     let mut index = Index::default();
     index_patients(&resource, &mut index);
     let wrapper = Wrapper {
         resource_type: &resource_type,
         resource_id: &id,
-        version: resource
-            .pointer("/meta/versionId")
-            .and_then(Value::as_str)
-            .unwrap_or("1"),
+        version: resource.pointer("/meta/versionId").and_then(Value::as_str).unwrap_or("1"),
         last_modified: &instants::stored(last_modified(&resource, latest)),
         state: State::Current,
         text,
@@ -152,21 +131,9 @@ fn document(line: &[u8], latest: OffsetDateTime) -> Result<Stored> {
     };
     let document = wrapper.document();
     let size = document.len();
-    ensure!(
-        size <= LARGEST_DOCUMENT,
-        "{resource_type}/{id} needs {size} bytes; Cosmos DB takes {LARGEST_DOCUMENT}"
-    );
-    let line = Line {
-        resource_type: resource_type.to_string(),
-        id: id.to_string(),
-        text: text.to_owned(),
-    };
-    Ok(Stored {
-        partition_key: wrapper.partition_key(),
-        id: wrapper.id(),
-        document,
-        line: Some(line),
-    })
+    ensure!(size <= LARGEST_DOCUMENT, "{resource_type}/{id} needs {size} bytes; Cosmos DB takes {LARGEST_DOCUMENT}");
+    let line = Line { resource_type: resource_type.to_string(), id: id.to_string(), text: text.to_owned() };
+    Ok(Stored { partition_key: wrapper.partition_key(), id: wrapper.id(), document, line: Some(line) })
 }
 
 fn last_modified(resource: &Value, latest: OffsetDateTime) -> OffsetDateTime {
@@ -224,25 +191,13 @@ mod tests {
         let patient = r#"{ "resourceType":"Patient", "id":"a", "x":1.500, "name":"É\u00e9 \"q\" \\ 😀" } "#;
         let group = "{\"resourceType\":\"Group\",\"id\":\"g\",\"n\":\"a\u{2028}b\"}";
         let content = [BYTE_ORDER_MARK, patient.as_bytes(), b"\r\n\r\n  \n", group.as_bytes()].concat();
-        let folder = Folder::with(
-            "text",
-            &[
-                ("Patient.000.ndjson", &content),
-                ("notes.txt", b"no"),
-                ("b/x.ndjson", b"\n"),
-            ],
-        );
+        let folder =
+            Folder::with("text", &[("Patient.000.ndjson", &content), ("notes.txt", b"no"), ("b/x.ndjson", b"\n")]);
         let documents: Vec<Stored> = folder.documents().into_iter().map(Result::unwrap).collect();
-        let lines: Vec<&str> = documents
-            .iter()
-            .map(|stored| stored.line.as_ref().unwrap().text.as_str())
-            .collect();
+        let lines: Vec<&str> = documents.iter().map(|stored| stored.line.as_ref().unwrap().text.as_str()).collect();
         assert_eq!(lines, [patient, group]);
         for stored in &documents {
-            assert_eq!(
-                parsed(stored)["rawResource"]["data"],
-                stored.line.as_ref().unwrap().text
-            );
+            assert_eq!(parsed(stored)["rawResource"]["data"], stored.line.as_ref().unwrap().text);
             assert_eq!(parsed(stored)["rawResource"]["isMetaSet"], true);
         }
         assert_eq!(documents[1].partition_key, "Group_g");
@@ -252,19 +207,14 @@ mod tests {
     fn last_modified_comes_from_meta_but_is_never_recent() {
         let line = |id: &str, meta: &str| format!(r#"{{"resourceType":"Patient","id":"{id}","meta":{meta}}}"#);
         let content = [
-            line(
-                "old",
-                r#"{"versionId":"7","lastUpdated":"2024-08-17T22:14:50.256+02:00"}"#,
-            ),
+            line("old", r#"{"versionId":"7","lastUpdated":"2024-08-17T22:14:50.256+02:00"}"#),
             line("recent", r#"{"lastUpdated":"2025-06-01T11:55:00Z"}"#),
             line("none", "{}"),
             line("end", r#"{"lastUpdated":"9999-12-31T23:59:59-14:00"}"#),
         ];
         let folder = Folder::with("modified", &[("Patient.ndjson", content.join("\n").as_bytes())]);
         let values = folder.documents().into_iter().map(|stored| parsed(&stored.unwrap()));
-        let values: Vec<_> = values
-            .map(|v| json!([v["id"], v["version"], v["lastModified"]]))
-            .collect();
+        let values: Vec<_> = values.map(|v| json!([v["id"], v["version"], v["lastModified"]])).collect();
         let latest = "2025-06-01T11:50:00.0000000+00:00";
         assert_eq!(
             values,
@@ -282,24 +232,15 @@ mod tests {
         let line = br#"{"resourceType":"Condition","id":"c","subject":{"reference":"Patient/p"}}"#;
         let folder = Folder::with("patients", &[("Condition.ndjson", line)]);
         let document = parsed(&folder.documents().remove(0).unwrap());
-        assert_eq!(
-            document["searchIndices"][2],
-            json!({ "p": "subject", "rt": "Patient", "ri": "p" })
-        );
+        assert_eq!(document["searchIndices"][2], json!({ "p": "subject", "rt": "Patient", "ri": "p" }));
         assert_eq!(document["compartmentIndices"], json!({ "patient": ["p"] }));
     }
 
     #[test]
     fn a_line_that_is_no_resource_is_an_error_with_its_place() {
         let good = br#"{"resourceType":"Patient","id":"a"}"#.as_slice();
-        let bad: [&[u8]; 6] = [
-            b"[\"Patient\",\"a\"]",
-            b"{\"resourceType\":\"Patient\"}",
-            b"{",
-            b"7",
-            b"\xff",
-            b"{\"id\":\"a\"}",
-        ];
+        let bad: [&[u8]; 6] =
+            [b"[\"Patient\",\"a\"]", b"{\"resourceType\":\"Patient\"}", b"{", b"7", b"\xff", b"{\"id\":\"a\"}"];
         for (number, line) in bad.into_iter().enumerate() {
             let content = [good, b"\n\n", line, b"\n", good].concat();
             let folder = Folder::with(&format!("bad-{number}"), &[("Patient.ndjson", &content)]);
@@ -313,16 +254,9 @@ mod tests {
     fn what_cosmos_cannot_hold_is_an_error() {
         let folder = Folder::with("slash", &[("a.ndjson", br#"{"resourceType":"Patient","id":"a/b"}"#)]);
         assert!(folder.error().contains("cannot be the id"), "{}", folder.error());
-        let big = format!(
-            r#"{{"resourceType":"Binary","id":"b","data":"{}"}}"#,
-            "A".repeat(LARGEST_DOCUMENT)
-        );
+        let big = format!(r#"{{"resourceType":"Binary","id":"b","data":"{}"}}"#, "A".repeat(LARGEST_DOCUMENT));
         let folder = Folder::with("big", &[("a.ndjson", big.as_bytes())]);
-        assert!(
-            folder.error().contains("line 1: Binary/b needs 2"),
-            "{}",
-            folder.error()
-        );
+        assert!(folder.error().contains("line 1: Binary/b needs 2"), "{}", folder.error());
     }
 
     #[test]

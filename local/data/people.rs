@@ -51,13 +51,7 @@ const CITIES: [(&str, &str, &str); 6] = [
     ("Doña Ana", "NM", "88032"),
     ("St. John's", "MI", "48879"),
 ];
-const STREETS: [&str; 5] = [
-    "Beech Street",
-    "Main St. \"Old Mill\"",
-    "Calle Peña",
-    "O'Connell Road",
-    "Østre Allé",
-];
+const STREETS: [&str; 5] = ["Beech Street", "Main St. \"Old Mill\"", "Calle Peña", "O'Connell Road", "Østre Allé"];
 
 /// Sentences that a careless reader of JSON gets wrong: quotes, backslashes, braces, fields inside strings, separators.
 const REMARKS: [&str; 12] = [
@@ -111,11 +105,7 @@ impl Person {
 
 /// Most writers leave characters as they are, some escape them all.
 pub fn spelling(random: &mut Random) -> Spelling {
-    if random.per_cent(12) {
-        Spelling::Escaped
-    } else {
-        Spelling::Plain
-    }
+    if random.per_cent(12) { Spelling::Escaped } else { Spelling::Plain }
 }
 
 pub struct Address {
@@ -127,12 +117,7 @@ pub struct Address {
 
 pub fn address(random: &mut Random) -> Address {
     let &(city, state, postal_code) = random.pick(&CITIES);
-    Address {
-        line: format!("{} {}", random.between(1, 999), random.pick(&STREETS)),
-        city,
-        state,
-        postal_code,
-    }
+    Address { line: format!("{} {}", random.between(1, 999), random.pick(&STREETS)), city, state, postal_code }
 }
 
 pub fn remark(random: &mut Random) -> &'static str {
@@ -143,11 +128,7 @@ pub fn remark(random: &mut Random) -> &'static str {
 pub fn prose(bytes: usize, random: &mut Random) -> String {
     let mut text = String::with_capacity(bytes + 200);
     while text.len() < bytes {
-        text.push_str(if random.per_cent(10) {
-            remark(random)
-        } else {
-            *random.pick(&SENTENCES)
-        });
+        text.push_str(if random.per_cent(10) { remark(random) } else { *random.pick(&SENTENCES) });
         text.push(' ');
     }
     text

@@ -78,10 +78,7 @@ mod tests {
         let entries = entries(
             json!({ "subject": { "reference": "Patient/p" }, "performer": [{ "reference": "Practitioner/d" }] }),
         );
-        assert_eq!(
-            entries,
-            r#"{"p":"subject","rt":"Patient","ri":"p"},{"p":"patient","rt":"Patient","ri":"p"}"#
-        );
+        assert_eq!(entries, r#"{"p":"subject","rt":"Patient","ri":"p"},{"p":"patient","rt":"Patient","ri":"p"}"#);
     }
 
     #[test]
@@ -89,9 +86,6 @@ mod tests {
         let member = |id: &str| json!({ "entity": { "reference": format!("Patient/{id}") } });
         let entries =
             entries(json!({ "member": [member("a"), member("b/_history/2"), { "entity": { "display": "x" } }] }));
-        assert_eq!(
-            entries,
-            r#"{"p":"member","rt":"Patient","ri":"a"},{"p":"member","rt":"Patient","ri":"b"}"#
-        );
+        assert_eq!(entries, r#"{"p":"member","rt":"Patient","ri":"a"},{"p":"member","rt":"Patient","ri":"b"}"#);
     }
 }

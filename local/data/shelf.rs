@@ -25,15 +25,12 @@ impl Moment {
         let exact = start + Duration::milliseconds((random.next() % milliseconds) as i64);
         // Imports ran at full hours, and many documents of different bundles share those moments.
         let at = match random.below(100) {
-            0..8 => exact
-                .replace_minute(0)
-                .and_then(|at| at.replace_second(0))
-                .map_or(exact, whole_second),
+            0..8 => exact.replace_minute(0).and_then(|at| at.replace_second(0)).map_or(exact, whole_second),
             8..16 => whole_second(exact),
             16..30 => whole_second(exact) + Duration::milliseconds(10 * random.between(1, 99) as i64),
             _ => exact,
         };
-        Moment { at, era }
+        Moment { at: at.min(latest), era }
     }
 }
 
@@ -54,15 +51,11 @@ pub fn put(draft: &Draft, moment: &Moment, random: &mut Random, out: &mut Vec<St
         put_history(draft, moment, versions, random, out);
     }
     let edition = Edition::new(draft, moment.era, label, moment.at, random);
-    let line = Line {
-        resource_type: draft.resource_type.to_owned(),
-        id: draft.id.clone(),
-        text: edition.texts.line.clone(),
-    };
-    let written = match moment.era {
-        Era::MetaLeftOut => Written::Early,
-        _ if random.per_cent(6) => Written::Reindex,
-        Era::MetaHalfSet | Era::MetaSet => Written::Server,
+    let line =
+        Line { resource_type: draft.resource_type.to_owned(), id: draft.id.clone(), text: edition.texts.line.clone() };
+    let written = match writer(moment.era) {
+        Written::Server if random.per_cent(6) => Written::Reindex,
+        first => first,
     };
     out.push(edition.stored(draft, State::Current, written, Some(line)));
 }
@@ -72,30 +65,25 @@ pub fn bury(draft: &Draft, moment: &Moment, random: &mut Random, out: &mut Vec<S
     if random.per_cent(50) {
         put_history(draft, moment, 2, random, out);
     }
-    let empty = Draft {
-        fields: String::new(),
-        index: Index::default(),
-        ..draft.named()
-    };
+    let empty = Draft { fields: String::new(), index: Index::default(), ..draft.named() };
     let (version, updated) = ("2".to_owned(), instants::last_updated(moment.at));
+    let is_meta_set = (moment.era != Era::MetaLeftOut).then_some(true);
     let text = json::object(|o| {
         o.string("resourceType", draft.resource_type).string("id", &draft.id);
-        o.object("meta", |o| {
-            _ = o.string("lastUpdated", &updated).string("versionId", &version)
-        });
+        if is_meta_set.is_some() {
+            o.object("meta", |o| _ = o.string("lastUpdated", &updated).string("versionId", &version));
+        }
     });
-    let texts = Texts {
-        stored: text,
-        line: String::new(),
-        is_meta_set: Some(true),
-    };
-    let edition = Edition {
-        version,
-        last_modified: instants::stored(moment.at),
-        texts,
-        era: moment.era,
-    };
-    out.push(edition.stored(&empty, State::Deleted, Written::Server, None));
+    let texts = Texts { stored: text, line: String::new(), is_meta_set };
+    let edition = Edition { version, last_modified: instants::stored(moment.at), texts, era: moment.era };
+    out.push(edition.stored(&empty, State::Deleted, writer(moment.era), None));
+}
+
+fn writer(era: Era) -> Written {
+    match era {
+        Era::MetaLeftOut => Written::Early,
+        Era::MetaHalfSet | Era::MetaSet => Written::Server,
+    }
 }
 
 /// How many times a resource was written. The server of the middle era was replaced because of its updates: it has many.
@@ -116,18 +104,14 @@ fn versions(era: Era, random: &mut Random) -> usize {
 fn put_history(draft: &Draft, moment: &Moment, versions: usize, random: &mut Random, out: &mut Vec<Stored>) {
     let mut end = moment.at;
     let fields = format!("\"language\":\"en-US\",{}", draft.fields);
-    let earlier = Draft {
-        fields,
-        index: Index::default(),
-        ..draft.named()
-    };
+    let earlier = Draft { fields, index: Index::default(), ..draft.named() };
     // Older versions than these were purged.
     for version in (versions.saturating_sub(2).max(1)..versions).rev() {
         let start = end - Duration::milliseconds(random.between(1_000, 2_000_000_000) as i64);
         let superseded = instants::stored(end);
         let superseded = (moment.era != Era::MetaLeftOut).then_some(superseded.as_str());
         let edition = Edition::new(&earlier, moment.era, version.to_string(), start, random);
-        out.push(edition.stored(&earlier, State::History { superseded }, Written::Server, None));
+        out.push(edition.stored(&earlier, State::History { superseded }, writer(moment.era), None));
         end = start;
     }
 }
@@ -143,12 +127,7 @@ struct Edition {
 impl Edition {
     fn new(draft: &Draft, era: Era, version: String, at: OffsetDateTime, random: &mut Random) -> Edition {
         let texts = texts(draft, era, &version, &instants::last_updated(at), random);
-        Edition {
-            version,
-            last_modified: instants::stored(at),
-            texts,
-            era,
-        }
+        Edition { version, last_modified: instants::stored(at), texts, era }
     }
 
     fn stored(&self, draft: &Draft, state: State, written: Written, line: Option<Line>) -> Stored {
@@ -165,11 +144,6 @@ impl Edition {
             sorts: self.era == Era::MetaSet,
         };
         let document = wrapper.document();
-        Stored {
-            partition_key: wrapper.partition_key(),
-            id: wrapper.id(),
-            document,
-            line,
-        }
+        Stored { partition_key: wrapper.partition_key(), id: wrapper.id(), document, line }
     }
 }

@@ -25,22 +25,8 @@ pub fn documents(world: &World) -> Vec<Stored> {
         // Until the end of May 2019 the server forgot to mark its export jobs.
         export_job(&mut random, datetime!(2019-05-14 08:30:00.25 UTC), false),
     ];
-    let parameters = [
-        "code",
-        "subject",
-        "patient",
-        "date",
-        "status",
-        "identifier",
-        "name",
-        "birthdate",
-        "category",
-    ];
-    documents.extend(
-        parameters
-            .into_iter()
-            .map(|parameter| parameter_status(parameter, &mut random, world.latest)),
-    );
+    let parameters = ["code", "subject", "patient", "date", "status", "identifier", "name", "birthdate", "category"];
+    documents.extend(parameters.into_iter().map(|parameter| parameter_status(parameter, &mut random, world.latest)));
     documents.extend([1, 1, 2, 4, 5, 6].map(|queue| job_group(queue, &mut random, world.latest)));
     documents
 }
@@ -50,12 +36,7 @@ fn document(partition_key: &str, id: &str, fill: impl FnOnce(&mut Object)) -> St
         o.string("id", id).string("partitionKey", partition_key);
         fill(o);
     });
-    Stored {
-        partition_key: partition_key.to_owned(),
-        id: id.to_owned(),
-        document,
-        line: None,
-    }
+    Stored { partition_key: partition_key.to_owned(), id: id.to_owned(), document, line: None }
 }
 
 fn lock(id: &str) -> Stored {
@@ -67,13 +48,9 @@ fn lock(id: &str) -> Stored {
 fn parameter_status(parameter: &str, random: &mut Random, latest: OffsetDateTime) -> Stored {
     let id = random.uuid().replace('-', "").to_uppercase();
     document("__searchparameterstatus__", &id, |o| {
-        o.boolean("isSystem", true).string(
-            "uri",
-            &format!("http://hl7.org/fhir/SearchParameter/clinical-{parameter}"),
-        );
+        o.boolean("isSystem", true).string("uri", &format!("http://hl7.org/fhir/SearchParameter/clinical-{parameter}"));
         o.string("status", "Enabled").boolean("isPartiallySupported", false);
-        o.string("lastUpdated", &stored(latest))
-            .string("sortStatus", "Disabled");
+        o.string("lastUpdated", &stored(latest)).string("sortStatus", "Disabled");
     })
 }
 
@@ -81,27 +58,18 @@ fn parameter_status(parameter: &str, random: &mut Random, latest: OffsetDateTime
 fn job_group(queue: usize, random: &mut Random, latest: OffsetDateTime) -> Stored {
     let id = format!("5253811{}", random.digits(12));
     let definition = json::object(|o| {
-        o.string("requestUri", "https://fhir.example.org/$export?_type=Patient")
-            .string("resourceType", "Patient");
+        o.string("requestUri", "https://fhir.example.org/$export?_type=Patient").string("resourceType", "Patient");
         o.string("till", &stored(latest)).string("groupId", &id);
     });
     document(&format!("__jobs__{queue}__"), &id, |o| {
-        o.string("groupId", &id)
-            .integer("queueType", queue)
-            .integer("priority", 0)
-            .boolean("isSystem", true);
-        o.string("createDate", &stored(latest - Duration::days(3)))
-            .integer("ttl", 2_592_000);
+        o.string("groupId", &id).integer("queueType", queue).integer("priority", 0).boolean("isSystem", true);
+        o.string("createDate", &stored(latest - Duration::days(3))).integer("ttl", 2_592_000);
         o.list("definitions", |l| {
             l.object(|o| {
-                o.string("jobId", &id)
-                    .integer("status", 2)
-                    .string("definition", &definition);
+                o.string("jobId", &id).integer("status", 2).string("definition", &definition);
                 o.string("definitionHash", &random.uuid().replace('-', ""));
                 o.string("heartbeatDateTime", "0001-01-01T00:00:00.0000000+00:00");
-                o.boolean("cancelRequested", false)
-                    .integer("dequeueCount", 1)
-                    .integer("version", 7);
+                o.boolean("cancelRequested", false).integer("dequeueCount", 1).integer("version", 7);
             });
         });
     })
@@ -112,22 +80,14 @@ fn export_job(random: &mut Random, queued: OffsetDateTime, marked: bool) -> Stor
     document("ExportJob", &id, |o| {
         o.boolean("isSystem", marked);
         o.object("jobRecord", |o| {
-            o.string("id", &id)
-                .string("hash", &random.uuid().replace('-', ""))
-                .string("status", "Completed");
-            o.string("queuedTime", &stored(queued))
-                .string("startTime", &stored(queued + Duration::seconds(9)));
+            o.string("id", &id).string("hash", &random.uuid().replace('-', "")).string("status", "Completed");
+            o.string("queuedTime", &stored(queued)).string("startTime", &stored(queued + Duration::seconds(9)));
             o.string("endTime", &stored(queued + Duration::minutes(7)));
-            o.string("requestUri", "https://fhir.example.org/$export")
-                .list("requestorClaims", |_| ());
-            o.string("secretName", &format!("Export-Destination-{id}"))
-                .integer("schemaVersion", 1);
+            o.string("requestUri", "https://fhir.example.org/$export").list("requestorClaims", |_| ());
+            o.string("secretName", &format!("Export-Destination-{id}")).integer("schemaVersion", 1);
             o.object("output", |o| {
                 o.object("Patient", |o| {
-                    _ = o
-                        .integer("sequence", 0)
-                        .integer("count", 12)
-                        .integer("committedBytes", 9120)
+                    _ = o.integer("sequence", 0).integer("count", 12).integer("committedBytes", 9120)
                 });
             });
             o.list("error", |_| ());
@@ -140,11 +100,8 @@ fn reindex_job(random: &mut Random, queued: OffsetDateTime) -> Stored {
     document("ReindexJob", &id, |o| {
         o.boolean("isSystem", true);
         o.object("jobRecord", |o| {
-            o.string("id", &id)
-                .string("status", "Completed")
-                .string("queuedTime", &stored(queued));
-            o.integer("maximumConcurrency", 3)
-                .list("resources", |l| _ = l.string("Patient").string("Observation"));
+            o.string("id", &id).string("status", "Completed").string("queuedTime", &stored(queued));
+            o.integer("maximumConcurrency", 3).list("resources", |l| _ = l.string("Patient").string("Observation"));
         });
     })
 }

@@ -13,11 +13,7 @@ use super::{Expected, GenerateOptions, Line, Stored, generate};
 const NOW: OffsetDateTime = datetime!(2026-03-01 12:00:00.123456 UTC);
 
 fn options(patients: usize) -> GenerateOptions {
-    GenerateOptions {
-        seed: 7,
-        patients,
-        now: NOW,
-    }
+    GenerateOptions { seed: 7, patients, now: NOW }
 }
 
 /// One clinic for all tests: the documents and their parsed form.
@@ -51,32 +47,22 @@ fn the_same_options_give_the_same_bytes() {
     let first = bytes(options(12));
     assert!(first == bytes(options(12)));
     assert!(first != bytes(GenerateOptions { seed: 8, ..options(12) }));
-    assert!(
-        first
-            != bytes(GenerateOptions {
-                now: NOW + time::Duration::DAY,
-                ..options(12)
-            })
-    );
+    assert!(first != bytes(GenerateOptions { now: NOW + time::Duration::DAY, ..options(12) }));
 }
 
 #[test]
 fn any_number_of_patients_makes_a_data_set() {
     for patients in [0, 1, 2, 9, 16] {
         let documents: Vec<Stored> = generate(&options(patients)).collect();
-        let count = documents
-            .iter()
-            .filter(|stored| stored.partition_key.starts_with("Patient_") && stored.line.is_some());
+        let count =
+            documents.iter().filter(|stored| stored.partition_key.starts_with("Patient_") && stored.line.is_some());
         assert_eq!(count.count(), patients);
     }
 }
 
 #[test]
 fn every_document_is_at_a_place_of_its_own() {
-    let places: HashSet<_> = CLINIC
-        .iter()
-        .map(|(stored, _)| (&stored.partition_key, &stored.id))
-        .collect();
+    let places: HashSet<_> = CLINIC.iter().map(|(stored, _)| (&stored.partition_key, &stored.id)).collect();
     assert_eq!(places.len(), CLINIC.len());
     for (stored, document) in CLINIC.iter() {
         assert_eq!(
@@ -88,13 +74,8 @@ fn every_document_is_at_a_place_of_its_own() {
 
 #[test]
 fn a_patient_has_about_forty_resources_of_about_1500_bytes() {
-    let (count, bytes) = current().fold((0, 0), |(count, bytes), (line, ..)| {
-        (count + 1, bytes + line.text.len())
-    });
-    assert!(
-        (35 * 400..=41 * 400).contains(&count),
-        "{count} current resources of 400 patients"
-    );
+    let (count, bytes) = current().fold((0, 0), |(count, bytes), (line, ..)| (count + 1, bytes + line.text.len()));
+    assert!((35 * 400..=41 * 400).contains(&count), "{count} current resources of 400 patients");
     let types: BTreeMap<&str, usize> = current().fold(BTreeMap::new(), |mut types, (line, ..)| {
         *types.entry(line.resource_type.as_str()).or_default() += 1;
         types
@@ -107,41 +88,19 @@ fn a_patient_has_about_forty_resources_of_about_1500_bytes() {
 
 #[test]
 fn some_documents_are_large_and_none_too_large() {
-    let large = current()
-        .filter(|(line, ..)| (90_000..150_000).contains(&line.text.len()))
-        .count();
+    let large = current().filter(|(line, ..)| (90_000..150_000).contains(&line.text.len())).count();
     assert_eq!(large, 8);
-    let scans: Vec<usize> = CLINIC
-        .iter()
-        .map(|(stored, _)| stored.document.len())
-        .filter(|size| *size > 1_900_000)
-        .collect();
-    assert!(
-        (1..=2).contains(&scans.len()),
-        "the scan and perhaps its history: {scans:?}"
-    );
-    assert!(
-        CLINIC
-            .iter()
-            .all(|(stored, _)| stored.document.len() < LARGEST_DOCUMENT)
-    );
+    let scans: Vec<usize> =
+        CLINIC.iter().map(|(stored, _)| stored.document.len()).filter(|size| *size > 1_900_000).collect();
+    assert!((1..=2).contains(&scans.len()), "the scan and perhaps its history: {scans:?}");
+    assert!(CLINIC.iter().all(|(stored, _)| stored.document.len() < LARGEST_DOCUMENT));
 }
 
 #[test]
 fn history_and_deletions_are_a_few_per_cent() {
     let share = |count: usize| 100.0 * count as f64 / CLINIC.len() as f64;
-    let history = share(
-        CLINIC
-            .iter()
-            .filter(|(_, document)| is_true(document, "isHistory"))
-            .count(),
-    );
-    let deleted = share(
-        CLINIC
-            .iter()
-            .filter(|(_, document)| is_true(document, "isDeleted"))
-            .count(),
-    );
+    let history = share(CLINIC.iter().filter(|(_, document)| is_true(document, "isHistory")).count());
+    let deleted = share(CLINIC.iter().filter(|(_, document)| is_true(document, "isDeleted")).count());
     assert!((3.0..8.0).contains(&history), "{history} % history");
     assert!((0.5..3.0).contains(&deleted), "{deleted} % tombstones");
 }
@@ -158,36 +117,17 @@ fn only_current_resources_have_a_line() {
 
 #[test]
 fn every_kind_of_system_document_is_there() {
-    let system = CLINIC
-        .iter()
-        .filter(|(_, document)| document.get("resourceTypeName").is_none());
+    let system = CLINIC.iter().filter(|(_, document)| document.get("resourceTypeName").is_none());
     let keys: BTreeMap<&str, usize> = system.clone().fold(BTreeMap::new(), |mut keys, (stored, _)| {
         *keys.entry(stored.partition_key.as_str()).or_default() += 1;
         keys
     });
-    let expected = [
-        "ExportJob",
-        "ReindexJob",
-        "__healthcheck__",
-        "__jobs__1__",
-        "__jobs__2__",
-        "__jobs__4__",
-        "__jobs__5__",
-    ];
-    let rest = [
-        "__jobs__6__",
-        "__searchparameterstatus__",
-        "_collectionVersions",
-        "_locks",
-    ];
-    assert_eq!(
-        keys.keys().copied().collect::<Vec<_>>(),
-        [&expected[..], &rest[..]].concat()
-    );
-    let unmarked: Vec<&str> = system
-        .filter(|(_, d)| d["isSystem"] == false)
-        .map(|(stored, _)| stored.partition_key.as_str())
-        .collect();
+    let expected =
+        ["ExportJob", "ReindexJob", "__healthcheck__", "__jobs__1__", "__jobs__2__", "__jobs__4__", "__jobs__5__"];
+    let rest = ["__jobs__6__", "__searchparameterstatus__", "_collectionVersions", "_locks"];
+    assert_eq!(keys.keys().copied().collect::<Vec<_>>(), [&expected[..], &rest[..]].concat());
+    let unmarked: Vec<&str> =
+        system.filter(|(_, d)| d["isSystem"] == false).map(|(stored, _)| stored.partition_key.as_str()).collect();
     assert_eq!(unmarked, ["ExportJob"]);
 }
 
@@ -216,21 +156,10 @@ fn current_count() -> f64 {
 fn a_line_shows_the_version_and_time_of_its_document() {
     for (line, resource, document) in current() {
         assert_eq!(resource["resourceType"], document["resourceTypeName"]);
-        assert_eq!(
-            (&resource["id"], &Value::from(&*line.id)),
-            (&document["resourceId"], &document["id"])
-        );
+        assert_eq!((&resource["id"], &Value::from(&*line.id)), (&document["resourceId"], &document["id"]));
         assert_eq!(resource["meta"]["versionId"], document["version"]);
-        let shown = resource["meta"]["lastUpdated"]
-            .as_str()
-            .unwrap()
-            .strip_suffix("+00:00")
-            .unwrap();
-        let stored = document["lastModified"]
-            .as_str()
-            .unwrap()
-            .strip_suffix("+00:00")
-            .unwrap();
+        let shown = resource["meta"]["lastUpdated"].as_str().unwrap().strip_suffix("+00:00").unwrap();
+        let stored = document["lastModified"].as_str().unwrap().strip_suffix("+00:00").unwrap();
         assert_eq!(shown, stored.trim_end_matches('0').trim_end_matches('.'));
         assert!(!line.text.contains(['\n', '\r']), "a line is one line");
     }
@@ -259,23 +188,14 @@ fn the_stored_text_differs_from_its_line_only_in_meta() {
         assert!(kept == shown || kept.is_null() && shown.as_object().unwrap().is_empty());
         assert_eq!(stored, resource);
     }
-    let unset: Vec<_> = edits
-        .keys()
-        .filter(|(set, _)| !set)
-        .map(|(_, edited)| *edited)
-        .collect();
-    assert_eq!(
-        unset,
-        [(false, false), (false, true), (true, true)],
-        "all states of an unset meta occur"
-    );
+    let unset: Vec<_> = edits.keys().filter(|(set, _)| !set).map(|(_, edited)| *edited).collect();
+    assert_eq!(unset, [(false, false), (false, true), (true, true)], "all states of an unset meta occur");
 }
 
 #[test]
 fn every_reference_resolves() {
-    let resources: HashSet<String> = current()
-        .map(|(line, ..)| format!("{}/{}", line.resource_type, line.id))
-        .collect();
+    let resources: HashSet<String> =
+        current().map(|(line, ..)| format!("{}/{}", line.resource_type, line.id)).collect();
     let mut count = 0;
     for (line, resource, _) in current() {
         let contained: Vec<String> = resource["contained"]
@@ -307,23 +227,14 @@ fn each_reference(value: &Value, visit: &mut impl FnMut(&str)) {
 #[test]
 fn a_history_version_ends_where_its_successor_begins() {
     let mut began: BTreeMap<(&str, String), &str> = BTreeMap::new();
-    for (stored, document) in CLINIC
-        .iter()
-        .filter(|(_, document)| document.get("resourceTypeName").is_some())
-    {
+    for (stored, document) in CLINIC.iter().filter(|(_, document)| document.get("resourceTypeName").is_some()) {
         let version = document["version"].as_str().unwrap().to_owned();
-        began.insert(
-            (&stored.partition_key, version),
-            document["lastModified"].as_str().unwrap(),
-        );
+        began.insert((&stored.partition_key, version), document["lastModified"].as_str().unwrap());
     }
     let mut ended = 0;
     for (stored, document) in CLINIC.iter().filter(|(_, document)| is_true(document, "isHistory")) {
         let version: usize = document["version"].as_str().unwrap().parse().unwrap();
-        assert_eq!(
-            stored.id,
-            format!("{}_{version}", document["resourceId"].as_str().unwrap())
-        );
+        assert_eq!(stored.id, format!("{}_{version}", document["resourceId"].as_str().unwrap()));
         let successor = began[&(stored.partition_key.as_str(), (version + 1).to_string())];
         assert!(document["lastModified"].as_str().unwrap() < successor);
         if let Some(end) = document["activePeriodEndDateTime"].as_str() {
@@ -338,15 +249,9 @@ fn a_history_version_ends_where_its_successor_begins() {
 fn times_are_settled_milliseconds_and_many_are_shared() {
     let latest = "2026-03-01T11:50:00.1230000+00:00";
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-    for (_, document) in CLINIC
-        .iter()
-        .filter(|(_, document)| document.get("resourceTypeName").is_some())
-    {
+    for (_, document) in CLINIC.iter().filter(|(_, document)| document.get("resourceTypeName").is_some()) {
         let at = document["lastModified"].as_str().unwrap();
-        assert!(
-            at.len() == latest.len() && at.ends_with("0000+00:00") && at <= latest,
-            "{at}"
-        );
+        assert!(at.len() == latest.len() && at.ends_with("0000+00:00") && at <= latest, "{at}");
         *times.entry(at).or_default() += 1;
     }
     let years: HashSet<&str> = times.keys().map(|at| &at[..4]).collect();
@@ -356,10 +261,7 @@ fn times_are_settled_milliseconds_and_many_are_shared() {
 
 #[test]
 fn the_texts_hold_what_a_careless_reader_gets_wrong() {
-    let all: String = current()
-        .map(|(_, _, document)| data(document))
-        .filter(|text| text.len() < 50_000)
-        .collect();
+    let all: String = current().map(|(_, _, document)| data(document)).filter(|text| text.len() < 50_000).collect();
     for trap in [
         "\\u00e9",
         "é",
@@ -376,9 +278,7 @@ fn the_texts_hold_what_a_careless_reader_gets_wrong() {
     ] {
         assert!(all.contains(trap), "{trap:?}");
     }
-    let digits = all
-        .split(|c: char| !c.is_ascii_digit() && c != '.')
-        .filter(|n| n.contains('.') && n.len() == 19);
+    let digits = all.split(|c: char| !c.is_ascii_digit() && c != '.').filter(|n| n.contains('.') && n.len() == 19);
     assert!(digits.count() > 100, "decimals of 18 digits");
     assert!(all.contains("\"factor\":1.00000"));
 }
@@ -399,10 +299,7 @@ fn generating_is_fast() {
     let (count, bytes) =
         generate(&options(500)).fold((0, 0), |(n, bytes), stored| (n + 1, bytes + stored.document.len()));
     let seconds = start.elapsed().as_secs_f64();
-    println!(
-        "{count} documents, {bytes} bytes: {:.0} documents/s",
-        count as f64 / seconds
-    );
+    println!("{count} documents, {bytes} bytes: {:.0} documents/s", count as f64 / seconds);
     // A debug build on a busy machine is many times slower; something worse than linear is slower still.
     assert!(count as f64 / seconds > 1_000.0);
 }

@@ -54,34 +54,21 @@ impl World {
     }
 
     pub fn organization(&self, number: usize) -> Reference {
-        const NAMES: [&str; 5] = [
-            "Medical Center",
-            "Family Practice",
-            "Hôpital Général",
-            "Clínica Peña",
-            "St. \"Luke\" Hospital",
-        ];
+        const NAMES: [&str; 5] =
+            ["Medical Center", "Family Practice", "Hôpital Général", "Clínica Peña", "St. \"Luke\" Hospital"];
         let mut random = self.random("Organization", number);
         let id = random.uuid();
         Reference::named("Organization", id, format!("{} {}", random.pick(&NAMES), number + 1))
     }
 
     pub fn location(&self, number: usize) -> Reference {
-        Reference::named(
-            "Location",
-            self.random("Location", number).uuid(),
-            format!("Building {}", number + 1),
-        )
+        Reference::named("Location", self.random("Location", number).uuid(), format!("Building {}", number + 1))
     }
 
     pub fn practitioner(&self, number: usize) -> Reference {
         let mut random = self.random("Practitioner", number);
         let id = random.uuid();
-        Reference::named(
-            "Practitioner",
-            id,
-            format!("Dr. {}", Person::any(&mut random).full_name()),
-        )
+        Reference::named("Practitioner", id, format!("Dr. {}", Person::any(&mut random).full_name()))
     }
 
     pub fn medication(number: usize) -> Reference {

@@ -77,18 +77,11 @@ impl Wrapper<'_> {
             State::History { .. } => (true, false),
             State::Deleted => (false, true),
         };
-        o.string("id", &self.id())
-            .string("partitionKey", &self.partition_key())
-            .boolean("isSystem", false);
-        o.string("resourceTypeName", self.resource_type)
-            .string("resourceId", self.resource_id);
-        o.string("version", self.version)
-            .string("lastModified", self.last_modified);
+        o.string("id", &self.id()).string("partitionKey", &self.partition_key()).boolean("isSystem", false);
+        o.string("resourceTypeName", self.resource_type).string("resourceId", self.resource_id);
+        o.string("version", self.version).string("lastModified", self.last_modified);
         o.boolean("isHistory", flags.0).boolean("isDeleted", flags.1);
-        if let State::History {
-            superseded: Some(moment),
-        } = self.state
-        {
+        if let State::History { superseded: Some(moment) } = self.state {
             o.string("activePeriodEndDateTime", moment);
         }
     }
@@ -108,17 +101,10 @@ impl Wrapper<'_> {
             State::Current | State::History { .. } if self.version == "1" => "POST",
             State::Current | State::History { .. } => "PUT",
         };
-        let place = if method == "POST" {
-            String::new()
-        } else {
-            format!("/{}", self.resource_id)
-        };
+        let place = if method == "POST" { String::new() } else { format!("/{}", self.resource_id) };
         o.object("request", |o| {
-            o.string(
-                "url",
-                &format!("https://fhir.example.org/{}{place}", self.resource_type),
-            )
-            .string("method", method);
+            o.string("url", &format!("https://fhir.example.org/{}{place}", self.resource_type))
+                .string("method", method);
         });
     }
 
@@ -130,9 +116,7 @@ impl Wrapper<'_> {
         o.list("searchIndices", |l| {
             l.object(|o| _ = o.string("p", "_id").string("c", self.resource_id));
             l.object(|o| {
-                o.string("p", "_lastUpdated")
-                    .string("st", self.last_modified)
-                    .string("et", self.last_modified);
+                o.string("p", "_lastUpdated").string("st", self.last_modified).string("et", self.last_modified);
             });
             if matches!(self.state, State::Current) && !self.index.entries.is_empty() {
                 l.raw(&self.index.entries);
@@ -206,33 +190,16 @@ mod tests {
     #[test]
     fn a_superseded_version_is_no_search_result() {
         let moment = "2025-04-02T09:15:42.1180000+00:00";
-        let document = document(
-            State::History {
-                superseded: Some(moment),
-            },
-            Written::Server,
-        );
-        assert_eq!(
-            (&document["id"], &document["partitionKey"]),
-            (&json!("o_2"), &json!("Observation_o"))
-        );
-        assert_eq!(
-            (&document["isHistory"], &document["activePeriodEndDateTime"]),
-            (&json!(true), &json!(moment))
-        );
-        assert_eq!(
-            (&document["searchIndices"], &document["compartmentIndices"]),
-            (&Value::Null, &json!({}))
-        );
+        let document = document(State::History { superseded: Some(moment) }, Written::Server);
+        assert_eq!((&document["id"], &document["partitionKey"]), (&json!("o_2"), &json!("Observation_o")));
+        assert_eq!((&document["isHistory"], &document["activePeriodEndDateTime"]), (&json!(true), &json!(moment)));
+        assert_eq!((&document["searchIndices"], &document["compartmentIndices"]), (&Value::Null, &json!({})));
     }
 
     #[test]
     fn a_tombstone_is_found_by_id_and_time_only() {
         let document = document(State::Deleted, Written::Server);
-        assert_eq!(
-            (&document["isDeleted"], &document["isHistory"]),
-            (&json!(true), &json!(false))
-        );
+        assert_eq!((&document["isDeleted"], &document["isHistory"]), (&json!(true), &json!(false)));
         assert_eq!(document["searchIndices"].as_array().unwrap().len(), 2);
         assert_eq!(document["request"]["method"], "DELETE");
     }

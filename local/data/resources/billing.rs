@@ -11,19 +11,13 @@ use crate::data::random::Random;
 use crate::data::world::{Subject, Visit};
 
 pub fn coverage(subject: &Subject, random: &mut Random) -> Draft {
-    const HEALTH: Code = hl7(
-        "http://terminology.hl7.org/CodeSystem/v3-ActCode",
-        "EHCPOL",
-        "extended healthcare",
-    );
+    const HEALTH: Code = hl7("http://terminology.hl7.org/CodeSystem/v3-ActCode", "EHCPOL", "extended healthcare");
     Draft::write("Coverage", subject.coverage.id.clone(), |o, index| {
         o.list("contained", |l| _ = l.object(contained(&subject.home)));
         o.identifier("https://insurance.example.org/policies", &random.digits(14));
         o.string("status", "active").concept("type", &HEALTH);
-        o.reference("policyHolder", &subject.patient)
-            .reference("subscriber", &subject.patient);
-        o.string("subscriberId", &random.digits(9))
-            .reference("beneficiary", &subject.patient);
+        o.reference("policyHolder", &subject.patient).reference("subscriber", &subject.patient);
+        o.string("subscriberId", &random.digits(9)).reference("beneficiary", &subject.patient);
         o.object("period", |o| _ = o.string("start", &date(subject.born)));
         o.list("payor", |l| _ = l.object(|o| _ = o.string("reference", "#payor")));
         index.token("status", "http://hl7.org/fhir/fm-status", "active");
@@ -35,25 +29,13 @@ pub fn coverage(subject: &Subject, random: &mut Random) -> Draft {
 }
 
 pub fn claim(subject: &Subject, visit: &Visit, conditions: &[Reference], random: &mut Random) -> Draft {
-    const PROFESSIONAL: Code = hl7(
-        "http://terminology.hl7.org/CodeSystem/claim-type",
-        "professional",
-        "Professional",
-    );
-    const NORMAL: Code = hl7(
-        "http://terminology.hl7.org/CodeSystem/processpriority",
-        "normal",
-        "Normal",
-    );
+    const PROFESSIONAL: Code = hl7("http://terminology.hl7.org/CodeSystem/claim-type", "professional", "Professional");
+    const NORMAL: Code = hl7("http://terminology.hl7.org/CodeSystem/processpriority", "normal", "Normal");
     Draft::write("Claim", random.uuid(), |o, index| {
         o.identifier("https://hospital.example.org/claims", &random.digits(12));
-        o.string("status", "active")
-            .concept("type", &PROFESSIONAL)
-            .string("use", "claim");
-        o.reference("patient", &subject.patient)
-            .period("billablePeriod", visit.start, visit.end);
-        o.string("created", &date_time(visit.end))
-            .reference("provider", &visit.organization);
+        o.string("status", "active").concept("type", &PROFESSIONAL).string("use", "claim");
+        o.reference("patient", &subject.patient).period("billablePeriod", visit.start, visit.end);
+        o.string("created", &date_time(visit.end)).reference("provider", &visit.organization);
         o.concept("priority", &NORMAL);
         o.list("careTeam", |l| {
             l.object(|o| _ = o.integer("sequence", 1).reference("provider", &visit.doctor));
@@ -61,25 +43,17 @@ pub fn claim(subject: &Subject, visit: &Visit, conditions: &[Reference], random:
         if !conditions.is_empty() {
             o.list("diagnosis", |l| {
                 for (number, condition) in conditions.iter().enumerate() {
-                    l.object(|o| {
-                        _ = o
-                            .integer("sequence", number + 1)
-                            .reference("diagnosisReference", condition)
-                    });
+                    l.object(|o| _ = o.integer("sequence", number + 1).reference("diagnosisReference", condition));
                 }
             });
         }
         o.list("insurance", |l| {
             l.object(|o| {
-                o.integer("sequence", 1)
-                    .boolean("focal", true)
-                    .reference("coverage", &subject.coverage);
+                o.integer("sequence", 1).boolean("focal", true).reference("coverage", &subject.coverage);
             });
         });
         let items = random.between(1, 4);
-        o.list("item", |l| {
-            (1..=items).for_each(|number| item(l, number, visit, random))
-        });
+        o.list("item", |l| (1..=items).for_each(|number| item(l, number, visit, random)));
         o.money("total", &random.decimal(60, 2400, 2));
         index.patient("patient", &subject.patient.id);
         index.token("status", "http://hl7.org/fhir/fm-status", "active");
@@ -92,11 +66,7 @@ pub fn claim(subject: &Subject, visit: &Visit, conditions: &[Reference], random:
 
 fn item(list: &mut List, number: usize, visit: &Visit, random: &mut Random) {
     list.object(|o| {
-        let service = if number == 1 {
-            &visit.kind
-        } else {
-            random.pick(&codes::PROCEDURES)
-        };
+        let service = if number == 1 { &visit.kind } else { random.pick(&codes::PROCEDURES) };
         o.integer("sequence", number).concept("productOrService", service);
         o.period("servicedPeriod", visit.start, visit.end);
         o.raw("factor", &format!("1.{}", "0".repeat(random.between(1, 17))));
@@ -105,11 +75,8 @@ fn item(list: &mut List, number: usize, visit: &Visit, random: &mut Random) {
         if number == 1 {
             o.list("detail", |l| {
                 l.object(|o| {
-                    o.integer("sequence", 1)
-                        .concept("productOrService", random.pick(&codes::PROCEDURES));
-                    o.list("programCode", |l| {
-                        _ = l.object(|o| _ = o.string("text", people::remark(random)))
-                    });
+                    o.integer("sequence", 1).concept("productOrService", random.pick(&codes::PROCEDURES));
+                    o.list("programCode", |l| _ = l.object(|o| _ = o.string("text", people::remark(random))));
                 });
             });
         }

@@ -14,14 +14,11 @@ pub fn encounter(subject: &Subject, visit: &Visit, conditions: &[Reference], ran
             o.narrative(&format!("<p>{} on {}</p>", visit.kind.display, date_time(visit.start)));
         }
         o.identifier("https://hospital.example.org/visits", &random.digits(12));
-        o.string("status", "finished")
-            .coding("class", &codes::AMBULATORY)
-            .concepts("type", &visit.kind);
+        o.string("status", "finished").coding("class", &codes::AMBULATORY).concepts("type", &visit.kind);
         o.reference("subject", &subject.patient);
         o.list("participant", |l| {
             l.object(|o| {
-                o.concepts("type", &codes::PERFORMER)
-                    .period("period", visit.start, visit.end);
+                o.concepts("type", &codes::PERFORMER).period("period", visit.start, visit.end);
                 o.reference("individual", &visit.doctor);
             });
         });
@@ -34,9 +31,7 @@ pub fn encounter(subject: &Subject, visit: &Visit, conditions: &[Reference], ran
                 }
             });
         }
-        o.list("location", |l| {
-            _ = l.object(|o| _ = o.reference("location", &visit.location))
-        });
+        o.list("location", |l| _ = l.object(|o| _ = o.reference("location", &visit.location)));
         o.reference("serviceProvider", &visit.organization);
         index.subject(&subject.patient);
         index.token("status", "http://hl7.org/fhir/encounter-status", "finished");
@@ -59,17 +54,14 @@ pub fn condition(subject: &Subject, visit: &Visit, random: &mut Random) -> Draft
         if random.per_cent(50) {
             o.narrative(&format!("<p>{}, {}</p>", xhtml(code.display), clinical.code));
         }
-        o.concept("clinicalStatus", &clinical)
-            .concept("verificationStatus", &codes::VERIFIED);
+        o.concept("clinicalStatus", &clinical).concept("verificationStatus", &codes::VERIFIED);
         o.concepts("category", &DIAGNOSIS).concept("code", code);
-        o.reference("subject", &subject.patient)
-            .reference("encounter", &visit.encounter);
+        o.reference("subject", &subject.patient).reference("encounter", &visit.encounter);
         o.string("onsetDateTime", &date_time(visit.start));
         if clinical.code == "resolved" {
             o.string("abatementDateTime", &date_time(visit.end));
         }
-        o.string("recordedDate", &date_time(visit.end))
-            .reference("recorder", &visit.doctor);
+        o.string("recordedDate", &date_time(visit.end)).reference("recorder", &visit.doctor);
         if random.per_cent(35) {
             o.note(&visit.doctor, people::remark(random));
         }
@@ -86,23 +78,13 @@ pub fn procedure(subject: &Subject, visit: &Visit, random: &mut Random) -> Draft
     let code = random.pick(&codes::PROCEDURES);
     Draft::write("Procedure", random.uuid(), |o, index| {
         if random.per_cent(50) {
-            o.narrative(&format!(
-                "<p>{}</p><p>{}</p>",
-                xhtml(code.display),
-                xhtml(&people::prose(120, random))
-            ));
+            o.narrative(&format!("<p>{}</p><p>{}</p>", xhtml(code.display), xhtml(&people::prose(120, random))));
         }
         o.string("status", "completed").concept("code", code);
-        o.reference("subject", &subject.patient)
-            .reference("encounter", &visit.encounter);
-        o.period("performedPeriod", visit.start, visit.end)
-            .reference("recorder", &visit.doctor);
+        o.reference("subject", &subject.patient).reference("encounter", &visit.encounter);
+        o.period("performedPeriod", visit.start, visit.end).reference("recorder", &visit.doctor);
         o.list("performer", |l| {
-            l.object(|o| {
-                _ = o
-                    .reference("actor", &visit.doctor)
-                    .reference("onBehalfOf", &visit.organization)
-            });
+            l.object(|o| _ = o.reference("actor", &visit.doctor).reference("onBehalfOf", &visit.organization));
         });
         o.reference("location", &visit.location);
         if random.per_cent(50) {

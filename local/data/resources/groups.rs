@@ -20,10 +20,7 @@ enum Membership {
 /// All groups. Their ids are fixed, so that they can be named in a request.
 pub fn all(world: &World) -> Vec<Draft> {
     let patients = |numbers: std::iter::StepBy<std::ops::Range<usize>>| {
-        numbers
-            .take(MOST_MEMBERS)
-            .map(|n| (world.patient(n), Present))
-            .collect::<Vec<_>>()
+        numbers.take(MOST_MEMBERS).map(|n| (world.patient(n), Present)).collect::<Vec<_>>()
     };
     let cohort = patients((0..world.patients).step_by(10));
     let mut ward = patients((0..world.patients.min(8)).step_by(1));
@@ -34,11 +31,7 @@ pub fn all(world: &World) -> Vec<Draft> {
     vec![
         group("diabetes-clinic", "Diabetes clinic: every tenth patient", &cohort),
         group("ward-3", "Ward 3: members who left among them", &ward),
-        group(
-            "research-programme",
-            "Research programme: Ward 3 and some more",
-            &programme,
-        ),
+        group("research-programme", "Research programme: Ward 3 and some more", &programme),
         group("nobody", "A group without members", &[]),
     ]
 }
@@ -46,18 +39,10 @@ pub fn all(world: &World) -> Vec<Draft> {
 fn group(id: &str, name: &str, members: &[(Reference, Membership)]) -> Draft {
     const PERSONS: Code = hl7("http://hl7.org/fhir/group-type", "person", "Person");
     Draft::write("Group", id.to_owned(), |o, index| {
-        o.identifier("https://hospital.example.org/groups", id)
-            .boolean("active", true);
-        o.string("type", PERSONS.code)
-            .boolean("actual", true)
-            .string("name", name)
-            .integer("quantity", members.len());
+        o.identifier("https://hospital.example.org/groups", id).boolean("active", true);
+        o.string("type", PERSONS.code).boolean("actual", true).string("name", name).integer("quantity", members.len());
         if !members.is_empty() {
-            o.list("member", |l| {
-                members
-                    .iter()
-                    .for_each(|(entity, membership)| member(l, entity, membership))
-            });
+            o.list("member", |l| members.iter().for_each(|(entity, membership)| member(l, entity, membership)));
         }
         index.code("type", &PERSONS);
         index.token("actual", "http://hl7.org/fhir/special-values", "true");
@@ -77,11 +62,7 @@ fn member(list: &mut List, entity: &Reference, membership: &Membership) {
         match membership {
             Present => {}
             Inactive => _ = o.boolean("inactive", true),
-            Former => {
-                _ = o.object("period", |o| {
-                    _ = o.string("start", "2012-01-01").string("end", "2014-12-31")
-                })
-            }
+            Former => _ = o.object("period", |o| _ = o.string("start", "2012-01-01").string("end", "2014-12-31")),
         }
     });
 }

@@ -12,39 +12,22 @@ use crate::data::world::{Subject, Visit};
 
 pub fn vital(subject: &Subject, visit: &Visit, random: &mut Random) -> Draft {
     let measure = random.pick(&codes::VITALS);
-    observation(
-        subject,
-        visit,
-        &codes::VITAL_SIGNS,
-        &measure.code,
-        random,
-        |o, index, random| {
-            measured(o, index, measure, random);
-        },
-    )
+    observation(subject, visit, &codes::VITAL_SIGNS, &measure.code, random, |o, index, random| {
+        measured(o, index, measure, random);
+    })
 }
 
 pub fn lab(subject: &Subject, visit: &Visit, random: &mut Random) -> Draft {
     let measure = random.pick(&codes::LABS);
-    observation(
-        subject,
-        visit,
-        &codes::LABORATORY,
-        &measure.code,
-        random,
-        |o, index, random| {
-            measured(o, index, measure, random);
-        },
-    )
+    observation(subject, visit, &codes::LABORATORY, &measure.code, random, |o, index, random| {
+        measured(o, index, measure, random);
+    })
 }
 
 pub fn blood_pressure(subject: &Subject, visit: &Visit, random: &mut Random) -> Draft {
     let code = &codes::BLOOD_PRESSURE;
     observation(subject, visit, &codes::VITAL_SIGNS, code, random, |o, index, random| {
-        let values = [
-            (codes::SYSTOLIC, random.decimal(95, 180, 2)),
-            (codes::DIASTOLIC, random.decimal(55, 110, 1)),
-        ];
+        let values = [(codes::SYSTOLIC, random.decimal(95, 180, 2)), (codes::DIASTOLIC, random.decimal(55, 110, 1))];
         o.list("component", |l| {
             for (code, value) in &values {
                 l.object(|o| _ = o.concept("code", code).quantity("valueQuantity", value, "mm[Hg]"));
@@ -57,18 +40,11 @@ pub fn blood_pressure(subject: &Subject, visit: &Visit, random: &mut Random) -> 
 
 pub fn smoking(subject: &Subject, visit: &Visit, random: &mut Random) -> Draft {
     let code = &codes::SMOKING;
-    observation(
-        subject,
-        visit,
-        &codes::SOCIAL_HISTORY,
-        code,
-        random,
-        |o, index, random| {
-            let answer = random.pick(&codes::SMOKING_ANSWERS);
-            o.concept("valueCodeableConcept", answer);
-            index.code("value-concept", answer);
-        },
-    )
+    observation(subject, visit, &codes::SOCIAL_HISTORY, code, random, |o, index, random| {
+        let answer = random.pick(&codes::SMOKING_ANSWERS);
+        o.concept("valueCodeableConcept", answer);
+        index.code("value-concept", answer);
+    })
 }
 
 fn observation(
@@ -82,19 +58,12 @@ fn observation(
     Draft::write("Observation", random.uuid(), |o, index| {
         if random.per_cent(50) {
             let (name, about) = (xhtml(code.display), xhtml(&people::prose(60, random)));
-            o.narrative(&format!(
-                "<p><b>{name}</b> of {}</p><p>{about}</p>",
-                xhtml(&subject.patient.display)
-            ));
+            o.narrative(&format!("<p><b>{name}</b> of {}</p><p>{about}</p>", xhtml(&subject.patient.display)));
         }
         o.identifier("https://hospital.example.org/observations", &random.digits(16));
-        o.string("status", "final")
-            .concepts("category", category)
-            .concept("code", code);
-        o.reference("subject", &subject.patient)
-            .reference("encounter", &visit.encounter);
-        o.string("effectiveDateTime", &date_time(visit.start))
-            .string("issued", &date_time(visit.end));
+        o.string("status", "final").concepts("category", category).concept("code", code);
+        o.reference("subject", &subject.patient).reference("encounter", &visit.encounter);
+        o.string("effectiveDateTime", &date_time(visit.start)).string("issued", &date_time(visit.end));
         o.list("performer", |l| _ = l.reference(&visit.doctor));
         value(o, index, random);
         if random.per_cent(30) {
@@ -129,19 +98,11 @@ fn measured(o: &mut Object, index: &mut Index, measure: &Measure, random: &mut R
 pub fn report(subject: &Subject, visit: &Visit, results: &[Reference], random: &mut Random) -> Draft {
     let panel = random.pick(&codes::PANELS);
     Draft::write("DiagnosticReport", random.uuid(), |o, index| {
-        o.narrative(&format!(
-            "<h1>{}</h1><p>{}</p>",
-            xhtml(panel.display),
-            xhtml(&people::prose(150, random))
-        ));
+        o.narrative(&format!("<h1>{}</h1><p>{}</p>", xhtml(panel.display), xhtml(&people::prose(150, random))));
         o.identifier("https://hospital.example.org/reports", &random.digits(10));
-        o.string("status", "final")
-            .concepts("category", &codes::LABORATORY)
-            .concept("code", panel);
-        o.reference("subject", &subject.patient)
-            .reference("encounter", &visit.encounter);
-        o.string("effectiveDateTime", &date_time(visit.start))
-            .string("issued", &date_time(visit.end));
+        o.string("status", "final").concepts("category", &codes::LABORATORY).concept("code", panel);
+        o.reference("subject", &subject.patient).reference("encounter", &visit.encounter);
+        o.string("effectiveDateTime", &date_time(visit.start)).string("issued", &date_time(visit.end));
         o.list("performer", |l| _ = l.reference(&visit.organization));
         o.list("result", |l| results.iter().for_each(|result| _ = l.reference(result)));
         o.spelled("conclusion", people::remark(random), people::spelling(random));

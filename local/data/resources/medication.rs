@@ -24,10 +24,8 @@ pub fn request(subject: &Subject, visit: &Visit, reason: Option<&Reference>, ran
             1 => o.reference("medicationReference", &World::medication(drug)),
             _ => o.concept("medicationCodeableConcept", &codes::MEDICATIONS[drug]),
         };
-        o.reference("subject", &subject.patient)
-            .reference("encounter", &visit.encounter);
-        o.string("authoredOn", &date_time(visit.end))
-            .reference("requester", &visit.doctor);
+        o.reference("subject", &subject.patient).reference("encounter", &visit.encounter);
+        o.string("authoredOn", &date_time(visit.end)).reference("requester", &visit.doctor);
         if let Some(reason) = reason {
             o.list("reasonReference", |l| _ = l.reference(reason));
         }
@@ -47,34 +45,25 @@ pub fn request(subject: &Subject, visit: &Visit, reason: Option<&Reference>, ran
             1 => index.reference("medication", &World::medication(drug)),
             _ => index.code("code", &codes::MEDICATIONS[drug]),
         }
-        index.token(
-            "status",
-            "http://hl7.org/fhir/CodeSystem/medicationrequest-status",
-            status,
-        );
-        index.token(
-            "intent",
-            "http://hl7.org/fhir/CodeSystem/medicationrequest-intent",
-            "order",
-        );
+        index.token("status", "http://hl7.org/fhir/CodeSystem/medicationrequest-status", status);
+        index.token("intent", "http://hl7.org/fhir/CodeSystem/medicationrequest-intent", "order");
         index.reference("encounter", &visit.encounter);
         index.reference("requester", &visit.doctor);
         index.instant("authoredon", visit.end);
     })
 }
 
-/// A drug inside the prescription, with a `meta` of its own before the one that counts may come.
+/// A drug inside the prescription, with a `meta` of its own, which can come before the one that counts.
 fn contained(o: &mut Object, drug: usize) {
     o.string("resourceType", "Medication").string("id", "drug");
     o.object("meta", |o| {
-        _ = o.string("versionId", "1").string("lastUpdated", "2015-01-01T00:00:00Z")
+        o.list("profile", |l| _ = l.string("https://hospital.example.org/StructureDefinition/drug"));
     });
     o.concept("code", &codes::MEDICATIONS[drug]);
 }
 
 fn dosage(o: &mut Object, random: &mut Random) {
-    o.integer("sequence", 1)
-        .string("text", "Take 1 tablet by mouth, 2 × daily (\"b.i.d.\")");
+    o.integer("sequence", 1).string("text", "Take 1 tablet by mouth, 2 × daily (\"b.i.d.\")");
     o.object("timing", |o| {
         o.object("repeat", |o| {
             o.integer("frequency", 2).raw("period", "1.0").string("periodUnit", "d");
@@ -93,17 +82,11 @@ pub fn immunization(subject: &Subject, visit: &Visit, random: &mut Random) -> Dr
             o.narrative(&format!("<p>{} on {}</p>", vaccine.display, date_time(visit.start)));
         }
         o.string("status", "completed").concept("vaccineCode", vaccine);
-        o.reference("patient", &subject.patient)
-            .reference("encounter", &visit.encounter);
-        o.string("occurrenceDateTime", &date_time(visit.start))
-            .boolean("primarySource", true);
-        o.reference("location", &visit.location)
-            .reference("manufacturer", &visit.organization);
-        o.string("lotNumber", &random.digits(7))
-            .quantity("doseQuantity", "0.50", "mL");
-        o.list("performer", |l| {
-            _ = l.object(|o| _ = o.reference("actor", &visit.doctor))
-        });
+        o.reference("patient", &subject.patient).reference("encounter", &visit.encounter);
+        o.string("occurrenceDateTime", &date_time(visit.start)).boolean("primarySource", true);
+        o.reference("location", &visit.location).reference("manufacturer", &visit.organization);
+        o.string("lotNumber", &random.digits(7)).quantity("doseQuantity", "0.50", "mL");
+        o.list("performer", |l| _ = l.object(|o| _ = o.reference("actor", &visit.doctor)));
         if random.per_cent(40) {
             o.note(&visit.doctor, people::remark(random));
         }

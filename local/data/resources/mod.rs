@@ -27,12 +27,7 @@ impl Draft {
     pub fn write(resource_type: &'static str, id: String, fill: impl FnOnce(&mut Object, &mut Index)) -> Draft {
         let mut index = Index::default();
         let fields = json::fields(|o| fill(o, &mut index));
-        Draft {
-            resource_type,
-            id,
-            fields,
-            index,
-        }
+        Draft { resource_type, id, fields, index }
     }
 
     /// A resource of the same type and id with nothing in it.

@@ -43,25 +43,19 @@ pub fn document(subject: &Subject, visit: &Visit, extent: Extent, random: &mut R
             }
         }
         o.identifier("urn:ietf:rfc:3986", &format!("urn:uuid:{}", random.uuid()));
-        o.string("status", "current")
-            .string("docStatus", "final")
-            .concept("type", kind);
-        o.reference("subject", &subject.patient)
-            .string("date", &date_time(visit.end));
-        o.list("author", |l| _ = l.reference(&visit.doctor))
-            .reference("custodian", &visit.organization);
+        o.string("status", "current").string("docStatus", "final").concept("type", kind);
+        o.reference("subject", &subject.patient).string("date", &date_time(visit.end));
+        o.list("author", |l| _ = l.reference(&visit.doctor)).reference("custodian", &visit.organization);
         o.list("content", |l| {
             l.object(|o| {
                 o.object("attachment", |o| {
-                    o.string("contentType", content_type)
-                        .string("data", &BASE64_STANDARD.encode(&content));
+                    o.string("contentType", content_type).string("data", &BASE64_STANDARD.encode(&content));
                     o.integer("size", content.len()).string("title", kind.display);
                 });
             });
         });
         o.object("context", |o| {
-            o.list("encounter", |l| _ = l.reference(&visit.encounter))
-                .period("period", visit.start, visit.end);
+            o.list("encounter", |l| _ = l.reference(&visit.encounter)).period("period", visit.start, visit.end);
         });
         index.subject(&subject.patient);
         index.code("type", kind);
@@ -75,34 +69,24 @@ pub fn document(subject: &Subject, visit: &Visit, extent: Extent, random: &mut R
 
 /// Who recorded the given resources. The patient among them puts it into the patient's compartment.
 pub fn provenance(visit: &Visit, targets: &[Reference], random: &mut Random) -> Draft {
-    const AUTHOR: Code = hl7(
-        "http://terminology.hl7.org/CodeSystem/provenance-participant-type",
-        "author",
-        "Author",
-    );
+    const AUTHOR: Code = hl7("http://terminology.hl7.org/CodeSystem/provenance-participant-type", "author", "Author");
     Draft::write("Provenance", random.uuid(), |o, index| {
         o.list("target", |l| targets.iter().for_each(|target| _ = l.reference(target)));
-        o.string("recorded", &date_time(visit.end))
-            .reference("location", &visit.location);
+        o.string("recorded", &date_time(visit.end)).reference("location", &visit.location);
         o.list("agent", |l| {
             l.object(|o| {
-                o.concept("type", &AUTHOR)
-                    .reference("who", &visit.doctor)
-                    .reference("onBehalfOf", &visit.organization);
+                o.concept("type", &AUTHOR).reference("who", &visit.doctor).reference("onBehalfOf", &visit.organization);
             });
         });
         o.list("signature", |l| {
             l.object(|o| {
                 o.list("type", |l| {
                     l.object(|o| {
-                        _ = o
-                            .string("system", "urn:iso-astm:E1762-95:2013")
-                            .string("code", "1.2.840.10065.1.12.1.1")
+                        _ = o.string("system", "urn:iso-astm:E1762-95:2013").string("code", "1.2.840.10065.1.12.1.1")
                     });
                 });
                 o.string("when", &date_time(visit.end)).reference("who", &visit.doctor);
-                o.string("sigFormat", "application/jose")
-                    .string("data", &BASE64_STANDARD.encode(random.bytes(96)));
+                o.string("sigFormat", "application/jose").string("data", &BASE64_STANDARD.encode(random.bytes(96)));
             });
         });
         for target in targets {

@@ -13,20 +13,12 @@ use crate::data::world::{Subject, Visit};
 pub fn care_team(subject: &Subject, visit: &Visit, random: &mut Random) -> Draft {
     let roles = [
         (snomed("116154003", "Patient (person)"), &subject.patient),
-        (
-            snomed("223366009", "Healthcare professional (occupation)"),
-            &visit.doctor,
-        ),
-        (
-            snomed("224891009", "Healthcare services (qualifier value)"),
-            &visit.organization,
-        ),
+        (snomed("223366009", "Healthcare professional (occupation)"), &visit.doctor),
+        (snomed("224891009", "Healthcare services (qualifier value)"), &visit.organization),
     ];
     Draft::write("CareTeam", random.uuid(), |o, index| {
-        o.string("status", "active")
-            .string("name", &format!("Care team of {}", subject.patient.display));
-        o.reference("subject", &subject.patient)
-            .reference("encounter", &visit.encounter);
+        o.string("status", "active").string("name", &format!("Care team of {}", subject.patient.display));
+        o.reference("subject", &subject.patient).reference("encounter", &visit.encounter);
         o.object("period", |o| _ = o.string("start", &date_time(visit.start)));
         o.list("participant", |l| {
             for (role, member) in &roles {
@@ -52,16 +44,10 @@ pub fn care_plan(
     let plan = random.pick(&codes::PLANS);
     Draft::write("CarePlan", random.uuid(), |o, index| {
         let activities = [random.pick(&codes::ACTIVITIES), random.pick(&codes::ACTIVITIES)];
-        let items: String = activities
-            .iter()
-            .map(|code| format!("<li>{}</li>", xhtml(code.display)))
-            .collect();
+        let items: String = activities.iter().map(|code| format!("<li>{}</li>", xhtml(code.display))).collect();
         o.narrative(&format!("{}<br/>Activities: <ul>{items}</ul>", xhtml(plan.display)));
-        o.string("status", "active")
-            .string("intent", "order")
-            .concepts("category", plan);
-        o.reference("subject", &subject.patient)
-            .reference("encounter", &visit.encounter);
+        o.string("status", "active").string("intent", "order").concepts("category", plan);
+        o.reference("subject", &subject.patient).reference("encounter", &visit.encounter);
         o.object("period", |o| _ = o.string("start", &date_time(visit.start)));
         o.list("careTeam", |l| _ = l.reference(team));
         if let Some(reason) = reason {
@@ -71,9 +57,7 @@ pub fn care_plan(
             for code in activities {
                 l.object(|o| {
                     o.object("detail", |o| {
-                        o.concept("code", code)
-                            .string("status", "in-progress")
-                            .reference("location", &visit.location);
+                        o.concept("code", code).string("status", "in-progress").reference("location", &visit.location);
                     });
                 });
             }
@@ -93,29 +77,16 @@ pub fn appointment(subject: &Subject, visit: &Visit, companion: Option<&Referenc
     let start = visit.start + Duration::days(90);
     let end = start + Duration::minutes(30);
     Draft::write("Appointment", random.uuid(), |o, index| {
-        o.string("status", "booked")
-            .concepts("serviceType", &codes::ENCOUNTERS[3]);
-        o.concepts("specialty", &codes::SPECIALTIES[0])
-            .integer("priority", random.below(10));
+        o.string("status", "fulfilled").concepts("serviceType", &codes::ENCOUNTERS[3]);
+        o.concepts("specialty", &codes::SPECIALTIES[0]).integer("priority", random.below(10));
         o.spelled("description", people::remark(random), people::spelling(random));
-        o.string("start", &date_time(start))
-            .string("end", &date_time(end))
-            .integer("minutesDuration", 30);
-        o.string("created", &date_time(visit.end))
-            .string("comment", &people::prose(120, random));
+        o.string("start", &date_time(start)).string("end", &date_time(end)).integer("minutesDuration", 30);
+        o.string("created", &date_time(visit.end)).string("comment", &people::prose(120, random));
         o.list("participant", |l| {
-            for actor in [
-                Some(&subject.patient),
-                companion,
-                Some(&visit.doctor),
-                Some(&visit.location),
-            ] {
+            for actor in [Some(&subject.patient), companion, Some(&visit.doctor), Some(&visit.location)] {
                 let Some(actor) = actor else { continue };
                 l.object(|o| {
-                    _ = o
-                        .reference("actor", actor)
-                        .string("required", "required")
-                        .string("status", "accepted")
+                    _ = o.reference("actor", actor).string("required", "required").string("status", "accepted")
                 });
                 match actor.resource_type {
                     "Patient" => {
@@ -126,7 +97,7 @@ pub fn appointment(subject: &Subject, visit: &Visit, companion: Option<&Referenc
                 }
             }
         });
-        index.token("status", "http://hl7.org/fhir/appointmentstatus", "booked");
+        index.token("status", "http://hl7.org/fhir/appointmentstatus", "fulfilled");
         index.sorted_period("date", start, start);
     })
 }

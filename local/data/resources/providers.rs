@@ -13,10 +13,7 @@ pub fn organization(world: &World, number: usize) -> Draft {
     let mut random = world.random("Organization.details", number);
     Draft::write("Organization", this.id.clone(), |o, index| {
         o.narrative(&format!("<p>{}</p>", xhtml(&this.display)));
-        o.identifier(
-            "https://hospital.example.org/organizations",
-            &format!("ORG-{number:05}"),
-        );
+        o.identifier("https://hospital.example.org/organizations", &format!("ORG-{number:05}"));
         o.boolean("active", true).concepts("type", &codes::PROVIDER);
         o.string("name", &this.display);
         telecom(o, "phone", &random.digits(10));
@@ -38,9 +35,7 @@ pub fn location(world: &World, number: usize) -> Draft {
     let owner = world.organization(number);
     let mut random = world.random("Location.details", number);
     Draft::write("Location", this.id, |o, index| {
-        o.string("status", "active")
-            .string("name", &this.display)
-            .string("mode", "instance");
+        o.string("status", "active").string("name", &this.display).string("mode", "instance");
         o.string("description", people::remark(&mut random));
         telecom(o, "phone", &random.digits(10));
         o.object("address", |o| address_fields(o, &mut random));
@@ -60,8 +55,7 @@ pub fn practitioner(world: &World, number: usize) -> Draft {
     let id = random.uuid();
     let person = Person::any(&mut random);
     Draft::write("Practitioner", id, |o, index| {
-        o.identifier("http://hl7.org/fhir/sid/us-npi", &format!("9{:09}", number))
-            .boolean("active", true);
+        o.identifier("http://hl7.org/fhir/sid/us-npi", &format!("9{:09}", number)).boolean("active", true);
         o.list("name", |l| {
             l.object(|o| {
                 o.spelled("family", person.family, person.spelling);
@@ -78,11 +72,7 @@ pub fn practitioner(world: &World, number: usize) -> Draft {
         index.string("family", person.family);
         index.string("given", person.given[0]);
         index.token("active", "http://hl7.org/fhir/special-values", "true");
-        index.token(
-            "identifier",
-            "http://hl7.org/fhir/sid/us-npi",
-            &format!("9{:09}", number),
-        );
+        index.token("identifier", "http://hl7.org/fhir/sid/us-npi", &format!("9{:09}", number));
     })
 }
 
@@ -93,17 +83,13 @@ pub fn practitioner_role(world: &World, number: usize) -> Draft {
     let mut random = world.random("PractitionerRole", number);
     Draft::write("PractitionerRole", random.uuid(), |o, index| {
         let specialty = random.pick(&codes::SPECIALTIES);
-        o.boolean("active", true)
-            .reference("practitioner", &practitioner)
-            .reference("organization", &organization);
-        o.concepts("specialty", specialty)
-            .list("location", |l| _ = l.reference(&location));
+        o.boolean("active", true).reference("practitioner", &practitioner).reference("organization", &organization);
+        o.concepts("specialty", specialty).list("location", |l| _ = l.reference(&location));
         telecom(o, "phone", &random.digits(10));
         o.list("availableTime", |l| {
             l.object(|o| {
                 o.list("daysOfWeek", |l| _ = l.string("mon").string("wed").string("fri"));
-                o.string("availableStartTime", "08:30:00")
-                    .string("availableEndTime", "16:00:00");
+                o.string("availableStartTime", "08:30:00").string("availableEndTime", "16:00:00");
             });
         });
         index.reference("practitioner", &practitioner);
@@ -117,12 +103,9 @@ pub fn medication(world: &World, number: usize) -> Draft {
     let code = &codes::MEDICATIONS[number];
     let maker = world.organization(number % world.organizations());
     Draft::write("Medication", World::medication(number).id, |o, index| {
-        o.concept("code", code)
-            .string("status", "active")
-            .reference("manufacturer", &maker);
+        o.concept("code", code).string("status", "active").reference("manufacturer", &maker);
         o.object("batch", |o| {
-            o.string("lotNumber", &world.random("Medication", number).digits(8))
-                .string("expirationDate", "2031-05");
+            o.string("lotNumber", &world.random("Medication", number).digits(8)).string("expirationDate", "2031-05");
         });
         index.code("code", code);
         index.token("status", "http://hl7.org/fhir/CodeSystem/medication-status", "active");
@@ -130,7 +113,6 @@ pub fn medication(world: &World, number: usize) -> Draft {
     })
 }
 
-/// The references of a site: where visits happen and who owns it.
 pub fn telecom(o: &mut Object, system: &str, value: &str) {
     o.list("telecom", |l| {
         l.object(|o| _ = o.string("system", system).string("value", value).string("use", "work"));
@@ -153,9 +135,8 @@ pub fn contained(organization: &Reference) -> impl Fn(&mut Object) {
     move |o| {
         o.string("resourceType", "Organization").string("id", "payor");
         o.object("meta", |o| {
-            o.string("versionId", "41")
-                .string("lastUpdated", "2016-02-29T23:59:59.999+00:00");
-            o.list("tag", |l| _ = l.object(|o| _ = o.string("code", "contained")));
+            o.string("source", "https://insurance.example.org/registry");
+            o.list("tag", |l| _ = l.object(|o| _ = o.string("version", "41").string("code", "contained")));
         });
         o.boolean("active", true).string("name", &organization.display);
     }

@@ -1,0 +1,72 @@
+//! The ports on Azure: Cosmos DB, Blob storage, Queue storage. The only place that names an Azure service.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aes_gcm::aead::OsRng;
+use aes_gcm::aead::rand_core::RngCore;
+use azure_core::credentials::TokenCredential;
+use azure_identity::{
+    DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
+};
+use time::OffsetDateTime;
+
+use crate::bulk::timestamp::Timestamp;
+use crate::config::Config;
+use crate::functions::App;
+
+mod cosmos;
+mod error;
+mod jobs;
+mod outputs;
+mod resources;
+mod steps;
+mod storage;
+
+pub use cosmos::Cosmos;
+pub use jobs::CosmosJobs;
+pub use outputs::BlobOutputs;
+pub use resources::CosmosResources;
+pub use steps::QueueSteps;
+pub use storage::Storage;
+
+/// The app on Azure. Nothing is contacted yet: clients are built when they are first needed, since the host waits for
+/// the port to listen before anything else.
+pub fn connect(config: &Config) -> anyhow::Result<App> {
+    let identity = identity(config)?;
+    let cosmos = Arc::new(Cosmos::new(config.cosmos.clone(), Arc::clone(&identity)));
+    let storage = Storage::new(config.storage_api_version.clone(), identity);
+    let state = &config.state;
+    Ok(App {
+        resources: Arc::new(CosmosResources::new(
+            Arc::clone(&cosmos),
+            &config.cosmos.database,
+            &config.cosmos.container,
+        )),
+        jobs: Arc::new(CosmosJobs::new(cosmos, &state.database, &state.container)),
+        outputs: Arc::new(BlobOutputs::new(storage.clone(), config.default_destination.clone())),
+        steps: Arc::new(QueueSteps::new(&storage, &config.queue.account, &config.queue.name)?),
+        settings: Arc::new(config.settings.clone()),
+        clock: Arc::new(|| Timestamp::new(OffsetDateTime::now_utc())),
+        random: Arc::new(random),
+    })
+}
+
+fn random() -> u128 {
+    let mut bytes = [0; 16];
+    OsRng.fill_bytes(&mut bytes);
+    u128::from_be_bytes(bytes)
+}
+
+/// The identity of the app: the managed one in Azure, the developer's own elsewhere. Making it contacts nobody.
+fn identity(config: &Config) -> anyhow::Result<Arc<dyn TokenCredential>> {
+    if !config.in_azure {
+        return Ok(DeveloperToolsCredential::new(None)?);
+    }
+    let user_assigned_id = config.client_id.clone().map(UserAssignedId::ClientId);
+    let options = ManagedIdentityCredentialOptions { user_assigned_id, ..Default::default() };
+    Ok(ManagedIdentityCredential::new(Some(options))?)
+}
+
+/// One storage call gives up after so long, retries included: well within a claim's lease.
+const STORAGE_PATIENCE: Duration = Duration::from_secs(20);

@@ -1,0 +1,152 @@
+//! [`Outputs`] on Blob storage.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use azure_core::http::{RequestContent, Url, XmlFormat};
+use azure_storage_blob::models::{BlobClientDeleteOptions, BlockBlobClientCommitBlockListOptions, BlockLookupList};
+use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOptions};
+use bytes::Bytes;
+
+use crate::bulk::block::{BlockId, Blocks};
+use crate::bulk::connection::{Credential, StorageAccount};
+use crate::bulk::destination::ContainerName;
+use crate::bulk::sas::{self, Opens};
+use crate::bulk::timestamp::Timestamp;
+use crate::ports::{ErrorKind, Output, Outputs, Place, PortError};
+
+use super::error::Doing;
+use super::storage::{Storage, resource_url};
+
+pub struct BlobOutputs {
+    storage: Storage,
+    default: Option<(StorageAccount, ContainerName)>,
+}
+
+impl BlobOutputs {
+    pub fn new(storage: Storage, default: Option<(StorageAccount, ContainerName)>) -> Self {
+        Self { storage, default }
+    }
+}
+
+#[async_trait]
+impl Outputs for BlobOutputs {
+    async fn open(&self, place: &Place) -> Result<Arc<dyn Output>, PortError> {
+        let (account, container, ours) = match (place, &self.default) {
+            (Place::Caller { account, container }, _) => (account, container, false),
+            (Place::Default, Some((account, container))) => (account, container, true),
+            (Place::Default, None) => {
+                return Err(PortError::new(ErrorKind::Broken, "open the default destination: there is none"));
+            }
+        };
+        Ok(Arc::new(BlobOutput::new(&self.storage, account.clone(), container, ours)?))
+    }
+}
+
+struct BlobOutput {
+    client: BlobContainerClient,
+    account: StorageAccount,
+    container: String,
+    /// Whether links are signed by us; those into a caller's container are bare.
+    ours: bool,
+}
+
+/// The media type of NDJSON files (FL-02).
+const CONTENT_TYPE: &str = "application/fhir+ndjson";
+
+impl BlobOutput {
+    fn new(
+        storage: &Storage,
+        account: StorageAccount,
+        container: &ContainerName,
+        ours: bool,
+    ) -> Result<Self, PortError> {
+        let (client_options, credential) = storage.access(&account);
+        let mut options = BlobContainerClientOptions { client_options, ..Default::default() };
+        if let Some(version) = &storage.version {
+            options.version.clone_from(version);
+        }
+        let url = resource_url(&account, &account.blob, container.as_str());
+        let client = BlobContainerClient::new(url, credential, Some(options));
+        let client = client.doing(|| "open a container".into())?;
+        Ok(Self { client, account, container: container.as_str().into(), ours })
+    }
+
+    fn blob(&self, name: &str) -> BlobClient {
+        self.client.blob_client(name)
+    }
+
+    fn url(&self, name: &str) -> Url {
+        let mut url = self.account.blob.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push(&self.container).extend(name.split('/'));
+        }
+        url
+    }
+}
+
+fn block_list(blocks: &Blocks) -> azure_core::Result<RequestContent<BlockLookupList, XmlFormat>> {
+    let latest = Some(blocks.ids().map(|id| id.bytes().to_vec()).collect());
+    BlockLookupList { latest, ..Default::default() }.try_into()
+}
+
+#[async_trait]
+impl Output for BlobOutput {
+    async fn prepare(&self) -> Result<(), PortError> {
+        match self.client.create(None).await.doing(|| "create the container".into()) {
+            Ok(_) => Ok(()),
+            // It exists, or we may not create it: staging the first block tells whether that matters.
+            Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Denied) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn stage(&self, blob: &str, block: BlockId, body: Bytes) -> Result<(), PortError> {
+        let length = body.len() as u64;
+        let client = self.blob(blob).block_blob_client();
+        let staged = client.stage_block(&block.bytes(), length, body.into(), None).await;
+        staged.doing(|| format!("stage block {}.{} of {blob}", block.attempt, block.number))?;
+        Ok(())
+    }
+
+    async fn commit(&self, blob: &str, blocks: &Blocks) -> Result<(), PortError> {
+        let doing = || format!("commit {} blocks of {blob}", blocks.count());
+        let options = BlockBlobClientCommitBlockListOptions {
+            blob_content_type: Some(CONTENT_TYPE.into()),
+            ..Default::default()
+        };
+        let list = block_list(blocks).doing(doing)?;
+        self.blob(blob).block_blob_client().commit_block_list(list, Some(options)).await.doing(doing)?;
+        Ok(())
+    }
+
+    async fn remove(&self, blob: &str) -> Result<(), PortError> {
+        let doing = || format!("remove {blob}");
+        let client = self.blob(blob);
+        // An empty list drops every staged block; without it the blocks of a blob that was never committed stay.
+        let empty = block_list(&Blocks::default()).doing(doing)?;
+        client.block_blob_client().commit_block_list(empty, None).await.doing(doing)?;
+        match client.delete(None::<BlobClientDeleteOptions<'_>>).await.doing(doing) {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn link(&self, blob: &str, until: Timestamp) -> Result<String, PortError> {
+        let mut url = self.url(blob);
+        if self.ours {
+            match &self.account.credential {
+                Credential::Key(key) => {
+                    let opens = Opens::Blob { container: &self.container, name: blob };
+                    let signature = sas::service(&self.account.name, key, &self.account.blob, opens, until);
+                    url.set_query(Some(signature.reveal()));
+                }
+                // The settings refuse these two for the default destination.
+                Credential::Sas(_) | Credential::Identity => {
+                    return Err(PortError::new(ErrorKind::Broken, "sign a link without an account key"));
+                }
+            }
+        }
+        Ok(url.into())
+    }
+}

@@ -1,0 +1,461 @@
+//! Every setting: name, type, default, meaning. All problems are reported at once, each naming its setting.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::bulk::connection::{Connection, Credential, StorageAccount};
+use crate::bulk::destination::{CallerPolicy, ContainerName};
+use crate::bulk::limits::Limits;
+use crate::bulk::request::Terms;
+use crate::bulk::secret::{SealingKey, Secret};
+use crate::functions::Settings;
+
+/// What the handler runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub cosmos: CosmosAccount,
+    pub state: StateContainer,
+    pub queue: QueueAccount,
+    pub default_destination: Option<(StorageAccount, ContainerName)>,
+    pub storage_api_version: Option<String>,
+    /// Whether the platform offers a managed identity.
+    pub in_azure: bool,
+    /// The user-assigned identity to use.
+    pub client_id: Option<String>,
+    pub settings: Settings,
+}
+
+/// The account and container that Microsoft's FHIR server writes.
+#[derive(Clone, Debug)]
+pub struct CosmosAccount {
+    pub host: Url,
+    /// Without one, the identity of the app is used.
+    pub key: Option<Secret>,
+    pub database: String,
+    pub container: String,
+}
+
+/// The container of our own documents, in the same account.
+#[derive(Clone, Debug)]
+pub struct StateContainer {
+    pub database: String,
+    pub container: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct QueueAccount {
+    pub account: StorageAccount,
+    pub name: String,
+}
+
+/// A setting: its name in the environment, its default, and what it means.
+pub struct Setting {
+    pub name: &'static str,
+    /// `None`: it has no value unless it is given one.
+    pub default: Option<&'static str>,
+    pub meaning: &'static str,
+}
+
+const fn setting(name: &'static str, default: Option<&'static str>, meaning: &'static str) -> Setting {
+    Setting { name, default, meaning }
+}
+
+/// The feature's own switch, as Microsoft's FHIR server names it. Everything else is read only when it is on.
+const ENABLED: &str = "FhirServer__Operations__Export__Enabled";
+
+/// Every setting there is. Those that Microsoft's FHIR server or the Functions host already has keep their names.
+pub const SETTINGS: &[Setting] = &[
+    setting(ENABLED, Some("false"), "Whether exports can be started at all"),
+    setting(
+        "CosmosDb__Host",
+        None,
+        "Cosmos DB account of the FHIR server, https://….documents.azure.com:443/; required",
+    ),
+    setting("CosmosDb__Key", None, "Its key; without one, the identity of the app is used"),
+    setting("CosmosDb__DatabaseId", Some("health"), "Its database"),
+    setting("FhirServer__CosmosDb__CollectionId", Some("fhirR4"), "Its container; only read, never written"),
+    setting(
+        "FhirServer__Operations__Export__StorageAccountConnection",
+        None,
+        "Default destination: a connection string with an account key",
+    ),
+    setting(
+        "FhirServer__Operations__Export__StorageAccountUri",
+        None,
+        "Default destination by the identity of the app: refused by this version",
+    ),
+    setting("EXPORT_CONTAINER", Some("fhir-export"), "Container of the default destination"),
+    setting("EXPORT_PUBLIC_URL", None, "Base of every URL that clients see; default is https://WEBSITE_HOSTNAME"),
+    setting("EXPORT_CALLER_DESTINATIONS", Some("off"), "Whether a request may name its own destination: off or on"),
+    setting(
+        "EXPORT_SEALING_KEY",
+        None,
+        "32 bytes, base64: seals the secrets of caller-named destinations; required with them",
+    ),
+    setting(
+        "EXPORT_DEVELOPMENT_STORAGE",
+        None,
+        "Connection string of an emulator on this machine, for UseDevelopmentStorage=true",
+    ),
+    setting("EXPORT_STATE_DATABASE", Some("fhir-export"), "Database of the job documents, in the same account"),
+    setting("EXPORT_STATE_CONTAINER", Some("jobs"), "Container of the job documents, partitioned by /jobId"),
+    setting("AzureWebJobsStorage", None, "Account of the queue of steps: a connection string"),
+    setting(
+        "AzureWebJobsStorage__queueServiceUri",
+        None,
+        "The same by the identity of the app: https://….queue.core.windows.net/",
+    ),
+    setting("AzureWebJobsStorage__accountName", None, "The same, naming the account alone"),
+    setting("EXPORT_QUEUE", Some("export-steps"), "Name of the queue of steps"),
+    setting(
+        "EXPORT_STORAGE_API_VERSION",
+        None,
+        "x-ms-version sent to storage accounts; default is the SDK's. Azurite needs 2025-11-05",
+    ),
+    setting("EXPORT_SAFETY_LAG_SECONDS", Some("120"), "transactionTime is the kick-off minus this"),
+    setting("EXPORT_LINK_MINUTES", Some("60"), "How long a link in a manifest works"),
+    setting("EXPORT_RETENTION_HOURS", Some("168"), "How long an export is kept after its end"),
+    setting("EXPORT_PATIENCE_HOURS", Some("24"), "An export that gets no further for so long is given up"),
+    setting("EXPORT_STEP_SECONDS", Some("60"), "How long one queue message works, below functionTimeout"),
+    setting("EXPORT_CHECKPOINT_SECONDS", Some("30"), "Longest time between two checkpoints"),
+    setting("EXPORT_CHECKPOINT_BYTES", Some("67108864"), "Most output between two checkpoints"),
+    setting("EXPORT_FILE_BYTES", Some("1073741824"), "A file is closed when it has this size"),
+    setting("EXPORT_MAX_CHUNKS", Some("64"), "Most parts of an export that are worked on side by side"),
+    setting("AZURE_CLIENT_ID", None, "Client id of the user-assigned identity of the app"),
+    setting("WEBSITE_HOSTNAME", None, "Set by the platform: the app's host name"),
+    setting("IDENTITY_ENDPOINT", None, "Set by the platform: where the app's identity gets its tokens"),
+];
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<String>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "the settings have {count} problem(s): {}", self.0.join("; "))
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl Config {
+    /// Reads the settings; `Ok(None)` when the feature is switched off.
+    pub fn read(given: &BTreeMap<String, String>) -> Result<Option<Self>, Problems> {
+        let mut reader = Reader { given, problems: Vec::new() };
+        let config = match reader.boolean(ENABLED) {
+            true => reader.config().map(Some),
+            false => Some(None),
+        };
+        match config {
+            Some(config) if reader.problems.is_empty() => Ok(config),
+            _ => Err(Problems(reader.problems)),
+        }
+    }
+}
+
+/// Reads setting by setting and collects what is wrong on the way.
+struct Reader<'a> {
+    given: &'a BTreeMap<String, String>,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// `None` after a problem; the problems say why.
+    fn config(&mut self) -> Option<Config> {
+        let cosmos = self.cosmos();
+        let state = StateContainer {
+            database: self.text("EXPORT_STATE_DATABASE").unwrap_or_default(),
+            container: self.text("EXPORT_STATE_CONTAINER").unwrap_or_default(),
+        };
+        let queue = self.queue();
+        let default_destination = self.default_destination();
+        let settings = self.settings(default_destination.is_some());
+        Some(Config {
+            cosmos: cosmos?,
+            state,
+            queue: queue?,
+            default_destination,
+            storage_api_version: self.text("EXPORT_STORAGE_API_VERSION"),
+            in_azure: self.text("IDENTITY_ENDPOINT").is_some(),
+            client_id: self.text("AZURE_CLIENT_ID"),
+            settings: settings?,
+        })
+    }
+
+    fn cosmos(&mut self) -> Option<CosmosAccount> {
+        let host = self.required("CosmosDb__Host").and_then(|text| self.url("CosmosDb__Host", &text));
+        let key = self.text("CosmosDb__Key").map(Secret::new);
+        let database = self.text("CosmosDb__DatabaseId").unwrap_or_default();
+        let container = self.text("FhirServer__CosmosDb__CollectionId").unwrap_or_default();
+        Some(CosmosAccount { host: host?, key, database, container })
+    }
+
+    fn queue(&mut self) -> Option<QueueAccount> {
+        let name = self.text("EXPORT_QUEUE").unwrap_or_default();
+        let account = if self.text("AzureWebJobsStorage").is_some() {
+            self.account("AzureWebJobsStorage")?
+        } else {
+            self.queue_by_identity()?
+        };
+        if account.queue.is_none() {
+            self.problem("AzureWebJobsStorage", "has no queue endpoint");
+        }
+        Some(QueueAccount { account, name })
+    }
+
+    fn queue_by_identity(&mut self) -> Option<StorageAccount> {
+        let by_name = self.text("AzureWebJobsStorage__accountName");
+        let by_name = by_name.map(|name| format!("https://{name}.queue.core.windows.net/"));
+        let Some(uri) = self.text("AzureWebJobsStorage__queueServiceUri").or(by_name) else {
+            self.problem("AzureWebJobsStorage", "is required: the account of the queue");
+            return None;
+        };
+        let queue = self.url("AzureWebJobsStorage__queueServiceUri", &uri)?;
+        let name = queue.host_str().and_then(|host| host.split('.').next()).unwrap_or_default().to_owned();
+        let blob = queue.clone();
+        Some(StorageAccount { name, blob, queue: Some(queue), credential: Credential::Identity })
+    }
+
+    fn default_destination(&mut self) -> Option<(StorageAccount, ContainerName)> {
+        const CONNECTION: &str = "FhirServer__Operations__Export__StorageAccountConnection";
+        const URI: &str = "FhirServer__Operations__Export__StorageAccountUri";
+        if self.text(URI).is_some() {
+            self.problem(URI, &format!("is not supported by this version: give {CONNECTION} with an account key"));
+        }
+        self.text(CONNECTION)?;
+        let account = self.account(CONNECTION)?;
+        if !matches!(account.credential, Credential::Key(_)) {
+            self.problem(CONNECTION, "must hold an AccountKey: download links are signed with it");
+        }
+        let container = self.text("EXPORT_CONTAINER").unwrap_or_default();
+        match ContainerName::parse(&container) {
+            Ok(container) => Some((account, container)),
+            Err(why) => {
+                self.problem("EXPORT_CONTAINER", why);
+                None
+            }
+        }
+    }
+
+    fn settings(&mut self, default_destination: bool) -> Option<Settings> {
+        let public_url = self.public_url();
+        let callers = self.callers();
+        let sealing_key = self.sealing_key(callers.allowed);
+        if !callers.allowed && !default_destination {
+            let way_out = "there is no default destination either: set one of \
+                 FhirServer__Operations__Export__StorageAccountConnection and EXPORT_CALLER_DESTINATIONS=on";
+            self.problem("EXPORT_CALLER_DESTINATIONS", &format!("is off, and {way_out}"));
+        }
+        let seconds = Duration::from_secs;
+        let limits = Limits {
+            step: seconds(self.number("EXPORT_STEP_SECONDS", 1, 1200)),
+            checkpoint_time: seconds(self.number("EXPORT_CHECKPOINT_SECONDS", 1, 600)),
+            checkpoint_bytes: self.number("EXPORT_CHECKPOINT_BYTES", 1, u64::MAX),
+            file_bytes: self.number("EXPORT_FILE_BYTES", 1, 100 << 30),
+            chunks: u32::try_from(self.number("EXPORT_MAX_CHUNKS", 1, 1000)).unwrap_or(1),
+            ..Limits::default()
+        };
+        let safety_lag = seconds(self.number("EXPORT_SAFETY_LAG_SECONDS", 0, 86_400));
+        let link_lifetime = seconds(60 * self.number("EXPORT_LINK_MINUTES", 1, 7 * 24 * 60));
+        let retention = seconds(3600 * self.number("EXPORT_RETENTION_HOURS", 1, 10_000));
+        let patience = seconds(3600 * self.number("EXPORT_PATIENCE_HOURS", 1, 10_000));
+        let terms = Terms { public_url: public_url?, callers, default_destination };
+        Some(Settings { terms, sealing_key, limits, safety_lag, link_lifetime, retention, patience })
+    }
+
+    fn public_url(&mut self) -> Option<Url> {
+        let of_platform = self.text("WEBSITE_HOSTNAME").map(|host| format!("https://{host}/"));
+        match self.text("EXPORT_PUBLIC_URL").or(of_platform) {
+            Some(url) => self.url("EXPORT_PUBLIC_URL", &url),
+            None => {
+                self.problem("EXPORT_PUBLIC_URL", "is required outside Azure: clients are sent to URLs under it");
+                None
+            }
+        }
+    }
+
+    fn callers(&mut self) -> CallerPolicy {
+        const NAME: &str = "EXPORT_CALLER_DESTINATIONS";
+        let allowed = match self.text(NAME).as_deref() {
+            Some("on") => true,
+            Some("off") | None => false,
+            Some(_) => {
+                self.problem(NAME, "is neither off nor on");
+                false
+            }
+        };
+        let emulator = "EXPORT_DEVELOPMENT_STORAGE";
+        let development_storage = self.text(emulator).and_then(|_| self.account(emulator));
+        CallerPolicy { allowed, development_storage }
+    }
+
+    fn sealing_key(&mut self, required: bool) -> Option<SealingKey> {
+        const NAME: &str = "EXPORT_SEALING_KEY";
+        match (self.text(NAME).map(|text| SealingKey::parse(&text)), required) {
+            (Some(Ok(key)), _) => Some(key),
+            (Some(Err(why)), _) => {
+                self.problem(NAME, why);
+                None
+            }
+            (None, true) => {
+                self.problem(NAME, "is required with EXPORT_CALLER_DESTINATIONS=on");
+                None
+            }
+            (None, false) => None,
+        }
+    }
+
+    /// The value of a setting, or its default. An empty value is none.
+    fn text(&self, name: &str) -> Option<String> {
+        let known = SETTINGS.iter().find(|setting| setting.name == name);
+        debug_assert!(known.is_some(), "{name} is not in the list of settings");
+        let given = self.given.get(name).map(String::as_str).filter(|value| !value.is_empty());
+        given.or(known.and_then(|setting| setting.default)).map(str::to_owned)
+    }
+
+    fn required(&mut self, name: &str) -> Option<String> {
+        let text = self.text(name);
+        if text.is_none() {
+            self.problem(name, "is required");
+        }
+        text
+    }
+
+    fn boolean(&mut self, name: &str) -> bool {
+        match self.text(name).unwrap_or_default().to_ascii_lowercase().as_str() {
+            "true" | "1" => true,
+            "false" | "0" | "" => false,
+            _ => {
+                self.problem(name, "is neither true nor false");
+                false
+            }
+        }
+    }
+
+    fn number(&mut self, name: &str, least: u64, most: u64) -> u64 {
+        match u64::from_str(&self.text(name).unwrap_or_default()) {
+            Ok(number) if (least..=most).contains(&number) => number,
+            _ => {
+                self.problem(name, &format!("is not a number from {least} to {most}"));
+                least
+            }
+        }
+    }
+
+    fn url(&mut self, name: &str, text: &str) -> Option<Url> {
+        match Url::parse(text) {
+            Ok(url) if matches!(url.scheme(), "https" | "http") && url.has_host() => Some(url),
+            _ => {
+                self.problem(name, "is not an http or https URL");
+                None
+            }
+        }
+    }
+
+    fn account(&mut self, name: &str) -> Option<StorageAccount> {
+        let parsed = Connection::parse(&self.text(name).unwrap_or_default());
+        match parsed {
+            Ok(Connection::Account(account)) => Some(account),
+            Ok(Connection::DevelopmentStorage) => {
+                let emulator = Connection::parse(DEVELOPMENT_STORAGE);
+                match emulator {
+                    Ok(Connection::Account(account)) => Some(account),
+                    _ => None,
+                }
+            }
+            Err(why) => {
+                self.problem(name, &format!("is not a connection string that can be used: {why}"));
+                None
+            }
+        }
+    }
+
+    fn problem(&mut self, name: &str, what: &str) {
+        self.problems.push(format!("{name} {what}"));
+    }
+}
+
+/// What `UseDevelopmentStorage=true` means to every tool: the emulator's fixed account on its usual ports. The key is
+/// public knowledge.
+const DEVELOPMENT_STORAGE: &str = "AccountName=devstoreaccount1;AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    const GOOD: [(&str, &str); 5] = [
+        (ENABLED, "true"),
+        ("CosmosDb__Host", "https://example.documents.azure.com:443/"),
+        ("AzureWebJobsStorage__accountName", "example"),
+        ("WEBSITE_HOSTNAME", "example.azurewebsites.net"),
+        ("FhirServer__Operations__Export__StorageAccountConnection", "AccountName=example;AccountKey=a2V5"),
+    ];
+
+    #[test]
+    fn switched_off_nothing_else_is_read() {
+        assert!(Config::read(&given(&[])).unwrap().is_none());
+        assert!(Config::read(&given(&[(ENABLED, "False"), ("CosmosDb__Host", "nonsense")])).unwrap().is_none());
+    }
+
+    #[test]
+    fn the_least_settings_of_azure_are_enough() {
+        let config = Config::read(&given(&GOOD)).unwrap().unwrap();
+        assert_eq!(config.cosmos.database, "health");
+        assert_eq!(config.cosmos.container, "fhirR4");
+        assert!(config.cosmos.key.is_none());
+        assert_eq!(config.queue.account.credential, Credential::Identity);
+        assert_eq!(config.settings.terms.public_url.as_str(), "https://example.azurewebsites.net/");
+        assert_eq!(config.settings.limits, Limits::default());
+        assert_eq!(config.settings.safety_lag, Duration::from_secs(120));
+    }
+
+    #[test]
+    fn all_problems_are_reported_at_once_each_with_its_setting() {
+        let bad = given(&[
+            (ENABLED, "true"),
+            ("EXPORT_CALLER_DESTINATIONS", "maybe"),
+            ("EXPORT_STEP_SECONDS", "soon"),
+            ("EXPORT_SEALING_KEY", "c2hvcnQ="),
+            ("FhirServer__Operations__Export__StorageAccountConnection", "SharedAccessSignature=sig=SECRET"),
+        ]);
+        let Problems(problems) = Config::read(&bad).unwrap_err();
+        for name in [
+            "CosmosDb__Host",
+            "AzureWebJobsStorage",
+            "EXPORT_PUBLIC_URL",
+            "EXPORT_CALLER_DESTINATIONS",
+            "EXPORT_STEP_SECONDS",
+            "EXPORT_SEALING_KEY",
+            "FhirServer__Operations__Export__StorageAccountConnection",
+        ] {
+            assert!(problems.iter().any(|problem| problem.starts_with(&format!("{name} "))), "{name}: {problems:?}");
+        }
+        assert!(!problems.join(" ").contains("SECRET"));
+    }
+
+    #[test]
+    fn caller_destinations_need_a_sealing_key() {
+        let mut settings = given(&GOOD);
+        settings.insert("EXPORT_CALLER_DESTINATIONS".into(), "on".into());
+        let Problems(problems) = Config::read(&settings).unwrap_err();
+        assert_eq!(problems, ["EXPORT_SEALING_KEY is required with EXPORT_CALLER_DESTINATIONS=on"]);
+    }
+
+    #[test]
+    fn a_configuration_can_be_printed_without_its_secrets() {
+        let mut settings = given(&GOOD);
+        settings.insert("CosmosDb__Key".into(), "hunter2".into());
+        let config = Config::read(&settings).unwrap().unwrap();
+        let printed = format!("{config:?}");
+        assert!(!printed.contains("hunter2") && !printed.contains("a2V5"));
+    }
+}

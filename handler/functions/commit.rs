@@ -1,0 +1,302 @@
+//! The work of one claim on a chunk: lines into buffers, buffers into staged blocks, and the commits that make them count.
+//!
+//! Staged blocks are invisible. The replacement of the chunk document under its etag is the commit point: it records the
+//! position in the store and the blocks that hold everything before it. Only sealed files that are recorded so are
+//! committed to the destination, and only committed ones are recorded for the manifest (design §5).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::bulk::chunk::{Chunk, Position};
+use crate::bulk::destination::Destination;
+use crate::bulk::document::Document;
+use crate::bulk::file::{Files, Kind};
+use crate::bulk::job::Job;
+use crate::bulk::line;
+use crate::bulk::record::Key;
+use crate::bulk::resource_type::ResourceType;
+use crate::bulk::timestamp::Timestamp;
+use crate::ports::{ErrorKind, Expected, Output, PortError, Versioned};
+
+use super::App;
+
+/// The chunk is not ours any more, or something failed.
+pub enum Lost {
+    ToAnother,
+    ToTrouble(PortError),
+    /// The destination that the caller named does not accept the caller's credential (any more).
+    ToRefusal(PortError),
+}
+
+impl From<PortError> for Lost {
+    fn from(error: PortError) -> Self {
+        Lost::ToTrouble(error)
+    }
+}
+
+/// What one claim does to its chunk.
+pub struct Work<'a> {
+    pub app: &'a App,
+    pub job: &'a Job,
+    /// The document as it was last written.
+    saved: Versioned<Chunk>,
+    /// The document as it will be written next: `saved` and what was staged since.
+    next: Chunk,
+    /// Lines that are not staged yet, by the number of their file.
+    buffers: HashMap<u32, Buffer>,
+    output: Option<Arc<dyn Output>>,
+    saved_at: Timestamp,
+    saved_bytes: u64,
+}
+
+#[derive(Default)]
+struct Buffer {
+    lines: Vec<u8>,
+    count: u64,
+}
+
+impl<'a> Work<'a> {
+    /// Begins to work on a chunk that was just claimed.
+    pub fn new(app: &'a App, job: &'a Job, claimed: Versioned<Chunk>) -> Self {
+        Self {
+            app,
+            job,
+            next: (*claimed).clone(),
+            saved_bytes: claimed.totals.bytes,
+            saved: claimed,
+            buffers: HashMap::new(),
+            output: None,
+            saved_at: app.now(),
+        }
+    }
+
+    pub fn position(&self) -> &Position {
+        &self.next.position
+    }
+
+    /// The chunk as it was last written.
+    pub fn chunk(&self) -> &Chunk {
+        &self.saved
+    }
+
+    pub fn into_saved(self) -> Versioned<Chunk> {
+        self.saved
+    }
+
+    /// Adds a document's line to the file of its type, or what is wrong with it to the error file.
+    pub async fn append(&mut self, document: &Document) -> Result<(), Lost> {
+        if !self.is_asked_for(document) {
+            return Ok(());
+        }
+        let Ok(resource_type) = ResourceType::parse(&document.resource_type) else {
+            return self.append_flaw(line::Flaw::OtherType, document).await;
+        };
+        let file = self.next.file_for(Kind::Output, &resource_type, self.app.now());
+        let buffer = self.buffers.entry(self.next.files[file].number).or_default();
+        let before = buffer.lines.len();
+        let flaw = match line::append(document, &mut buffer.lines) {
+            Ok(flaw) => {
+                buffer.count += 1;
+                self.next.totals.resources += 1;
+                self.next.totals.bytes += (buffer.lines.len() - before) as u64;
+                flaw
+            }
+            Err(flaw) => Some(flaw),
+        };
+        self.stage_if_full(file).await?;
+        match flaw {
+            Some(flaw) => self.append_flaw(flaw, document).await,
+            None => Ok(()),
+        }
+    }
+
+    /// SQL narrows, our code decides.
+    fn is_asked_for(&self, document: &Document) -> bool {
+        let types = self.job.types.as_ref();
+        let named = types.is_none_or(|types| types.iter().any(|name| name.as_str() == document.resource_type));
+        // Times have one width, so their order as text is their order in time. One of another form cannot be compared:
+        // the document is kept, and its line or its flaw tells.
+        let until = self.job.transaction_time.last_modified();
+        let later = document.last_modified.len() == until.len() && document.last_modified > until;
+        named && !later
+    }
+
+    async fn append_flaw(&mut self, flaw: line::Flaw, document: &Document) -> Result<(), Lost> {
+        let file = self.next.file_for(Kind::Error, &ResourceType::operation_outcome(), self.app.now());
+        let buffer = self.buffers.entry(self.next.files[file].number).or_default();
+        let line = flaw.line(document);
+        buffer.lines.extend_from_slice(&line);
+        buffer.count += 1;
+        self.next.totals.errors += 1;
+        self.next.totals.bytes += line.len() as u64;
+        self.stage_if_full(file).await
+    }
+
+    /// Stages the file's buffer when it makes a block, seals the file when it has its size, and stages the largest
+    /// buffer when all together are over the chunk's budget.
+    async fn stage_if_full(&mut self, file: usize) -> Result<(), Lost> {
+        let limits = &self.app.settings.limits;
+        let buffered = self.buffered(file);
+        if self.next.files[file].bytes + buffered as u64 >= limits.file_bytes {
+            self.stage(file).await?;
+            self.next.files[file].sealed = true;
+        } else if buffered >= limits.block_bytes {
+            self.stage(file).await?;
+        }
+        while self.buffers.values().map(|buffer| buffer.lines.len()).sum::<usize>() > limits.buffered_bytes {
+            let Some(largest) = (0..self.next.files.len()).max_by_key(|&file| self.buffered(file)) else {
+                break;
+            };
+            self.stage(largest).await?;
+        }
+        Ok(())
+    }
+
+    fn buffered(&self, file: usize) -> usize {
+        self.buffers.get(&self.next.files[file].number).map_or(0, |buffer| buffer.lines.len())
+    }
+
+    async fn stage(&mut self, file: usize) -> Result<(), Lost> {
+        let open = &self.next.files[file];
+        let Some(buffer) = self.buffers.remove(&open.number) else {
+            return Ok(());
+        };
+        if buffer.lines.is_empty() {
+            return Ok(());
+        }
+        let name = open.name(&self.next.job, self.next.number);
+        let block = open.blocks.next(self.next.attempt);
+        let bytes = buffer.lines.len() as u64;
+        let staged = self.output().await?.stage(&name, block, buffer.lines.into()).await;
+        staged.map_err(|error| self.at_destination(error))?;
+        self.next.staged(file, block, buffer.count, bytes);
+        Ok(())
+    }
+
+    async fn output(&mut self) -> Result<Arc<dyn Output>, PortError> {
+        if let Some(output) = &self.output {
+            return Ok(Arc::clone(output));
+        }
+        let output = self.app.output(self.job).await?;
+        Ok(Arc::clone(self.output.insert(output)))
+    }
+
+    fn at_destination(&self, error: PortError) -> Lost {
+        match (error.kind, &self.job.destination) {
+            (ErrorKind::Denied, Destination::Caller { .. }) => Lost::ToRefusal(error),
+            _ => Lost::ToTrouble(error),
+        }
+    }
+
+    /// A page was read to its end.
+    pub fn page_read(&mut self, next: Position, request_charge: f64) {
+        self.next.moved(next);
+        self.next.totals.pages += 1;
+        self.next.totals.request_charge += request_charge;
+    }
+
+    /// Whether a crash would cost more than it may.
+    pub fn wants_checkpoint(&self) -> bool {
+        let limits = &self.app.settings.limits;
+        self.app.now().since(self.saved_at) >= limits.checkpoint_time
+            || self.next.totals.bytes - self.saved_bytes >= limits.checkpoint_bytes
+    }
+
+    /// Makes everything so far count, and goes on.
+    pub async fn checkpoint(&mut self) -> Result<(), Lost> {
+        self.stage_all().await?;
+        let leased = self.next.clone().leased(self.app.now(), &self.app.settings.limits);
+        self.save(leased, None).await?;
+        self.commit_sealed().await
+    }
+
+    /// Makes everything so far count, and leaves the chunk to the next step.
+    pub async fn pause(&mut self) -> Result<(), Lost> {
+        self.checkpoint().await?;
+        let part = self.next.record_committed();
+        let released = self.next.clone().released(self.app.now());
+        self.save(released, part).await
+    }
+
+    /// The chunk has been read: commits every file, then records the chunk as done.
+    pub async fn finish(&mut self) -> Result<(), Lost> {
+        self.stage_all().await?;
+        self.next.seal_all();
+        if !self.next.files.is_empty() {
+            let leased = self.next.clone().leased(self.app.now(), &self.app.settings.limits);
+            self.save(leased, None).await?;
+            self.commit_sealed().await?;
+        }
+        let first = self.next.record_committed();
+        if first.is_some() {
+            let leased = self.next.clone().leased(self.app.now(), &self.app.settings.limits);
+            self.save(leased, first).await?;
+        }
+        let (done, last) = self.next.clone().done();
+        self.save(done, last).await
+    }
+
+    async fn stage_all(&mut self) -> Result<(), Lost> {
+        for file in 0..self.next.files.len() {
+            self.stage(file).await?;
+        }
+        // A file whose documents all turned out flawed has no block: it must not become an empty blob.
+        self.next.files.retain(|file| file.blocks.count() > 0);
+        self.next.seal_full(self.app.now());
+        Ok(())
+    }
+
+    /// Commits the sealed files that are recorded. Idempotent: done again by whoever finds one uncommitted.
+    async fn commit_sealed(&mut self) -> Result<(), Lost> {
+        for file in self.saved.files.clone().iter().filter(|file| file.sealed) {
+            let name = file.name(&self.saved.job, self.saved.number);
+            match self.output().await?.commit(&name, &file.blocks).await {
+                Err(error) if error.kind == ErrorKind::Conflict => return self.begin_anew().await,
+                other => other.map_err(|error| self.at_destination(error))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The commit point: replaces the chunk document, or finds out that an earlier try did although its answer was lost.
+    async fn save(&mut self, chunk: Chunk, part: Option<Files>) -> Result<(), Lost> {
+        let written = self.app.jobs.write_beside(self.saved.with(chunk.clone()), part.map(Into::into)).await;
+        self.saved = match written {
+            Ok(saved) => saved,
+            Err(error) if error.kind == ErrorKind::Denied || error.kind == ErrorKind::Broken => {
+                return Err(error.into());
+            }
+            Err(error) => {
+                let key = Key::chunk(&chunk.job, chunk.number);
+                let found = self.app.jobs.read::<Chunk>(&key).await.found()?.ok_or(Lost::ToAnother)?;
+                match (chunk.is_same_write(&found), error.kind) {
+                    (true, _) => found,
+                    (false, ErrorKind::Conflict) => return Err(Lost::ToAnother),
+                    (false, _) => return Err(error.into()),
+                }
+            }
+        };
+        self.next = (*self.saved).clone();
+        self.saved_at = self.app.now();
+        self.saved_bytes = self.saved.totals.bytes;
+        Ok(())
+    }
+
+    /// Recorded blocks have vanished from the destination: drops what the chunk has written and reads it again.
+    ///
+    /// The blobs go first. If this step dies in between, the next one finds blocks missing again and comes here again.
+    async fn begin_anew(&mut self) -> Result<(), Lost> {
+        let limits = &self.app.settings.limits;
+        tracing::warn!(job = %self.job.id, chunk = self.saved.number, "staged blocks have vanished: the chunk begins anew");
+        if self.saved.generation + 1 > limits.generations {
+            let reason = "the destination lost blocks that had been written to it, again and again";
+            self.app.fail(&self.job.id, reason.into()).await?;
+            return Err(Lost::ToAnother);
+        }
+        let output = self.output().await?;
+        super::cleanup::remove_files(self.app, &output, &self.saved).await?;
+        let anew = (*self.saved).clone().anew(self.app.now(), limits);
+        self.buffers.clear();
+        self.save(anew, None).await
+    }
+}

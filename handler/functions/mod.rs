@@ -1,0 +1,155 @@
+//! One file for each Azure Function: its whole story, in terms of [`crate::bulk`] and [`crate::ports`].
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bulk::destination::Destination;
+use crate::bulk::job::Job;
+use crate::bulk::job_id::JobId;
+use crate::bulk::limits::Limits;
+use crate::bulk::record::Key;
+use crate::bulk::rejection::Rejection;
+use crate::bulk::request::Terms;
+use crate::bulk::secret::SealingKey;
+use crate::bulk::timestamp::Timestamp;
+use crate::bulk::{connection, secret};
+use crate::ports::{ErrorKind, Expected, Jobs, Output, Outputs, Place, PortError, Resources, Steps, Versioned};
+
+mod chunk;
+mod cleanup;
+mod commit;
+mod finish;
+mod plan;
+pub mod poison;
+pub mod start;
+pub mod status;
+pub mod watch;
+pub mod worker;
+
+/// The outside world and the settings, in one struct, handed to every function.
+#[derive(Clone)]
+pub struct App {
+    pub resources: Arc<dyn Resources>,
+    pub jobs: Arc<dyn Jobs>,
+    pub outputs: Arc<dyn Outputs>,
+    pub steps: Arc<dyn Steps>,
+    pub settings: Arc<Settings>,
+    pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// 128 bits from a cryptographic random source.
+    pub random: Arc<dyn Fn() -> u128 + Send + Sync>,
+}
+
+/// What of the configuration the functions need.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub terms: Terms,
+    /// Seals the secrets of caller-named destinations; there is one when the terms allow such destinations.
+    pub sealing_key: Option<SealingKey>,
+    pub limits: Limits,
+    /// `transactionTime` lies this long before the kick-off: the server stamps `lastModified` before it commits.
+    pub safety_lag: Duration,
+    /// How long a link in a manifest works.
+    pub link_lifetime: Duration,
+    /// How long an export is kept after its end.
+    pub retention: Duration,
+    /// An export that has not got any further for so long is given up.
+    pub patience: Duration,
+}
+
+/// Why a function has no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// The client's request cannot be served.
+    Rejected(Rejection),
+    /// A call to the outside did not succeed.
+    Port(PortError),
+}
+
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        Failure::Rejected(rejection)
+    }
+}
+
+impl From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        Failure::Port(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Rejected(rejection) => f.write_str(&rejection.diagnostics),
+            Failure::Port(error) => error.fmt(f),
+        }
+    }
+}
+
+impl App {
+    pub fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// The job, unless there is none.
+    async fn job(&self, id: &JobId) -> Result<Option<Versioned<Job>>, PortError> {
+        self.jobs.read(&Key::job(id)).await.found()
+    }
+
+    /// The job, unless it is missing or closed: then a step of it is stale.
+    async fn open_job(&self, id: &JobId) -> Result<Option<Versioned<Job>>, PortError> {
+        Ok(self.job(id).await?.filter(|job| job.is_open()))
+    }
+
+    /// The container of a job, with the secret of a caller-named one unsealed.
+    async fn output(&self, job: &Job) -> Result<Arc<dyn Output>, PortError> {
+        self.outputs.open(&self.place(job)?).await
+    }
+
+    fn place(&self, job: &Job) -> Result<Place, PortError> {
+        let Destination::Caller { account, endpoint, container, secret } = &job.destination else {
+            return Ok(Place::Default);
+        };
+        let credential = match (secret, &self.settings.sealing_key) {
+            // After the last write the secret is gone, and only bare links are made.
+            (None, _) => secret::Secret::new(""),
+            (Some(sealed), Some(key)) => key.open(sealed, job.id.as_str()).map_err(|_| cannot_open())?,
+            (Some(_), None) => return Err(cannot_open()),
+        };
+        let account = connection::StorageAccount {
+            name: account.clone(),
+            blob: endpoint.clone(),
+            queue: None,
+            credential: connection::Credential::Sas(credential),
+        };
+        Ok(Place::Caller { account, container: container.clone() })
+    }
+
+    /// Ends an open job as Failed. Someone else may have closed it meanwhile; then there is nothing to do.
+    async fn fail(&self, id: &JobId, reason: String) -> Result<(), PortError> {
+        let Some(job) = self.open_job(id).await? else {
+            return Ok(());
+        };
+        tracing::error!(job = %id, reason, "export failed");
+        let failed = (*job).clone().failed(reason, self.now(), self.settings.retention);
+        if let Ok(failed) = failed {
+            self.jobs.write(job.with(failed)).await.unless_conflict()?;
+        }
+        Ok(())
+    }
+}
+
+fn cannot_open() -> PortError {
+    PortError::new(ErrorKind::Broken, "open the sealed secret of the destination (has the sealing key changed?)")
+}
+
+/// How long a message of a newer build is put aside for it.
+pub const LATER_BUILD: Duration = Duration::from_secs(5 * 60);
+
+/// Removes the job that a kick-off made and could not bring on its way.
+async fn take_back(app: &App, id: &JobId) {
+    if let Err(error) = app.jobs.remove(&Key::job(id)).await {
+        tracing::warn!(job = %id, %error, "a kick-off that failed left its job document; the watch removes it");
+    }
+}

@@ -1,0 +1,90 @@
+//! The step *plan*: reads the store's ranges once, stores them, and makes the chunks from what is stored.
+
+use std::time::Duration;
+
+use crate::bulk::chunk::Chunk;
+use crate::bulk::job::{Job, State};
+use crate::bulk::job_id::JobId;
+use crate::bulk::plan::Plan;
+use crate::bulk::record::{Key, Record};
+use crate::bulk::step::{Outcome, Step, StepKind};
+use crate::bulk::summary::Summary;
+use crate::ports::{ErrorKind, Expected, PortError, Versioned};
+
+use super::App;
+
+pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
+    let Some(job) = app.open_job(id).await? else {
+        return Ok(Outcome::Stale);
+    };
+    let plan = stored_plan(app, id).await?;
+    if plan.chunks == 0 {
+        // The cleanup of a closed job was first.
+        return Ok(Outcome::Stale);
+    }
+    make_chunks(app, &plan).await?;
+    let planned = mark_planned(app, job, &plan).await?;
+    if planned {
+        send_unclaimed(app, &plan).await?;
+    }
+    // Closed meanwhile: the chunks made here may have come after the cleanup looked.
+    if app.open_job(id).await?.is_none() {
+        app.steps.push(&Step::new(id, StepKind::Cleanup), Duration::ZERO).await?;
+        return Ok(Outcome::Stale);
+    }
+    Ok(Outcome::Done)
+}
+
+/// The one plan of the job: the first writer's, whoever reads the ranges again.
+async fn stored_plan(app: &App, id: &JobId) -> Result<Plan, PortError> {
+    let key = Key::plan(id);
+    if let Some(plan) = app.jobs.read::<Plan>(&key).await.found()? {
+        return Ok(plan.into_value());
+    }
+    let ranges = app.resources.ranges().await?;
+    let plan = Plan::new(id.clone(), ranges, app.settings.limits.chunks)
+        // A split that is under way can leave a gap in one answer; the next one is whole.
+        .map_err(|_| PortError::new(ErrorKind::Unavailable, "read feed ranges that tile the key space"))?;
+    match app.jobs.create(&plan.clone().into()).await.unless_conflict()? {
+        Some(()) => Ok(plan),
+        None => Ok(app.jobs.read::<Plan>(&key).await?.into_value()),
+    }
+}
+
+async fn make_chunks(app: &App, plan: &Plan) -> Result<(), PortError> {
+    let summary: Record = Summary::new(plan.job.clone()).into();
+    app.jobs.create(&summary).await.unless_conflict()?;
+    for number in 0..plan.chunks {
+        let chunk: Record = Chunk::new(plan.job.clone(), number, app.now()).into();
+        app.jobs.create(&chunk).await.unless_conflict()?;
+    }
+    Ok(())
+}
+
+/// Whether the job is Planned now, by this step or by one before it.
+async fn mark_planned(app: &App, job: Versioned<Job>, plan: &Plan) -> Result<bool, PortError> {
+    if matches!(job.state, State::Planned { .. }) {
+        return Ok(true);
+    }
+    let ranges = u32::try_from(plan.ranges.len()).unwrap_or(u32::MAX);
+    let Ok(planned) = (*job).clone().planned(plan.chunks, ranges, app.now()) else {
+        return Ok(false);
+    };
+    if app.jobs.write(job.with(planned)).await.unless_conflict()?.is_some() {
+        tracing::info!(job = %job.id, chunks = plan.chunks, ranges, "export planned");
+        return Ok(true);
+    }
+    let found = app.open_job(&job.id).await?;
+    Ok(found.is_some_and(|job| matches!(job.state, State::Planned { .. })))
+}
+
+/// Sends each chunk that nobody has taken up yet; after a crash in here the repeated step sends the rest.
+async fn send_unclaimed(app: &App, plan: &Plan) -> Result<(), PortError> {
+    for number in 0..plan.chunks {
+        let chunk = app.jobs.read::<Chunk>(&Key::chunk(&plan.job, number)).await.found()?;
+        if chunk.is_none_or(|chunk| chunk.attempt == 0) {
+            app.steps.push(&Step::new(&plan.job, StepKind::Chunk(number)), Duration::ZERO).await?;
+        }
+    }
+    Ok(())
+}

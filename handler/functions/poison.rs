@@ -1,0 +1,42 @@
+//! `ExportPoison`: a message that the host gave up on. The documents decide what becomes of its step.
+
+use std::time::Duration;
+
+use crate::bulk::chunk::{Chunk, Claim};
+use crate::bulk::record::Key;
+use crate::bulk::step::{Step, StepKind};
+use crate::ports::{Expected, PortError};
+
+use super::App;
+
+/// Pause before a step that went wrong so often is tried again.
+const PAUSE: Duration = Duration::from_secs(60);
+
+pub async fn run(app: &App, step: &Step) -> Result<(), PortError> {
+    if app.job(&step.job).await?.is_none() {
+        return Ok(());
+    }
+    tracing::warn!(job = %step.job, step = ?step.kind, "a step was given up by the host");
+    match step.kind {
+        StepKind::Chunk(number) => chunk(app, step, number).await,
+        // Without a plan there is nothing to go on with, and the watch would send it for ever.
+        StepKind::Plan => app.fail(&step.job, "the store's ranges could not be read".into()).await,
+        // The watch sends these again as long as the job is not through.
+        StepKind::Finish | StepKind::Cleanup => Ok(()),
+    }
+}
+
+async fn chunk(app: &App, step: &Step, number: u32) -> Result<(), PortError> {
+    let Some(chunk) = app.jobs.read::<Chunk>(&Key::chunk(&step.job, number)).await.found()? else {
+        return Ok(());
+    };
+    match chunk.into_value().claim(app.now(), &app.settings.limits) {
+        // Someone works on it, or it is done.
+        Claim::Stale => Ok(()),
+        Claim::Claimed(_) => app.steps.push(step, PAUSE).await,
+        Claim::Exhausted => {
+            let reason = format!("a part of the store could not be read in {} attempts", app.settings.limits.claims);
+            app.fail(&step.job, reason).await
+        }
+    }
+}

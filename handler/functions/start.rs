@@ -1,0 +1,119 @@
+//! `ExportStart`: checks everything at once, stores the job, and sends its first step.
+
+use std::time::Duration;
+
+use crate::bulk::block::BlockId;
+use crate::bulk::connection::{Credential, StorageAccount};
+use crate::bulk::destination::{self, ContainerName, Destination};
+use crate::bulk::job::Job;
+use crate::bulk::job_id::JobId;
+use crate::bulk::rejection::Rejection;
+use crate::bulk::request::{self, CallerDestination, KickOff};
+use crate::bulk::sas;
+use crate::bulk::secret::Secret;
+use crate::bulk::step::{Step, StepKind};
+use crate::ports::{ErrorKind, Place, PortError};
+
+use super::{App, Failure, take_back};
+
+/// An accepted export.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The absolute polling URL, for `Content-Location` (KS-02).
+    pub status_url: String,
+}
+
+/// A signature that we derive from a caller's account key lives as long as a job may.
+const DERIVED_SIGNATURE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+pub async fn run(app: &App, kick_off: &KickOff) -> Result<Accepted, Failure> {
+    let request = request::parse(kick_off, &app.settings.terms)?;
+    let id = JobId::new((app.random)());
+    let destination = match request.destination {
+        Some(named) => prepare_named(app, &id, named).await?,
+        None => prepare_default(app).await?,
+    };
+    let job = Job::accepted(id, request.url, request.types, destination, app.now(), app.settings.safety_lag);
+    app.jobs.create(&job.clone().into()).await?;
+    if let Err(error) = app.steps.push(&Step::new(&job.id, StepKind::Plan), Duration::ZERO).await {
+        take_back(app, &job.id).await;
+        return Err(error.into());
+    }
+    tracing::info!(job = %job.id, transaction_time = %job.transaction_time, "export accepted");
+    Ok(Accepted { status_url: status_url(app, &job.id) })
+}
+
+/// `{base}/_operations/export/{jobId}`.
+pub fn status_url(app: &App, id: &JobId) -> String {
+    let base = app.settings.terms.public_url.as_str().trim_end_matches('/');
+    format!("{base}/_operations/export/{id}")
+}
+
+async fn prepare_default(app: &App) -> Result<Destination, Failure> {
+    app.outputs.open(&Place::Default).await?.prepare().await?;
+    Ok(Destination::Default)
+}
+
+/// Proves that the container can be written, so that a mistake is seen now and not an hour later, and seals the
+/// credential. What the probe stages is never committed, so it is never seen, and the service drops it.
+async fn prepare_named(app: &App, id: &JobId, named: CallerDestination) -> Result<Destination, Failure> {
+    let Some(key) = &app.settings.sealing_key else {
+        return Err(Rejection::internal().into());
+    };
+    let container = match named.container {
+        Some(container) => container,
+        None => ContainerName::parse(id.as_str()).map_err(|_| Rejection::internal())?,
+    };
+    let account = named.account;
+    if let Credential::Sas(signature) = &account.credential {
+        sas::check(signature, app.now()).map_err(|why| Rejection::bad_value(destination::SETTINGS, why))?;
+    }
+    let place = Place::Caller { account: account.clone(), container: container.clone() };
+    app.outputs.open(&place).await.map_err(refused)?.prepare().await.map_err(refused)?;
+
+    let signature = signature_of(app, &account, &container);
+    let account = StorageAccount { credential: Credential::Sas(signature.clone()), ..account };
+    let place = Place::Caller { account: account.clone(), container: container.clone() };
+    let output = app.outputs.open(&place).await.map_err(refused)?;
+    output.stage(&format!("{id}/probe"), BlockId { attempt: 0, number: 0 }, "probe".into()).await.map_err(refused)?;
+
+    let nonce = (app.random)().to_be_bytes();
+    let mut short = [0; 12];
+    short.copy_from_slice(&nonce[..12]);
+    let secret = Some(key.seal(&signature, id.as_str(), short));
+    Ok(Destination::Caller { account: account.name, endpoint: account.blob, container, secret })
+}
+
+/// The caller's own signature, or one made of the caller's key for this container alone; the key itself is not kept.
+fn signature_of(app: &App, account: &StorageAccount, container: &ContainerName) -> Secret {
+    match &account.credential {
+        Credential::Sas(signature) => signature.clone(),
+        Credential::Key(key) => {
+            let until = app.now().plus(DERIVED_SIGNATURE);
+            sas::service(&account.name, key, &account.blob, sas::Opens::Container(container.as_str()), until)
+        }
+        // The policy for callers lets no identity through.
+        Credential::Identity => Secret::new(""),
+    }
+}
+
+/// What the caller is told when the destination does not take the probe: what to check, nothing of our network.
+fn refused(error: PortError) -> Failure {
+    let told = match error.kind {
+        ErrorKind::Denied => {
+            "The destination refused the credential: check that it is valid now and may create and write blobs."
+        }
+        ErrorKind::NotFound => {
+            "The container does not exist, and the credential may not create it: create it or name another."
+        }
+        ErrorKind::Conflict => "The container is being deleted; try again later or name another.",
+        ErrorKind::Throttled { .. } | ErrorKind::Unavailable => {
+            "The destination could not be reached: check the endpoint, or try again later."
+        }
+        ErrorKind::Unreadable | ErrorKind::Broken => {
+            "The destination does not accept block blobs as this server writes them."
+        }
+    };
+    tracing::warn!(%error, "a destination failed its probe");
+    Rejection::bad_value(destination::SETTINGS, told).into()
+}

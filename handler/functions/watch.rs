@@ -1,0 +1,97 @@
+//! `ExportWatch`: on a timer, sends again what got stuck, gives up what never moves, and expires what is old.
+
+use std::time::Duration;
+
+use crate::bulk::chunk::{Chunk, ChunkState};
+use crate::bulk::job::{Job, State};
+use crate::bulk::job_id::JobId;
+use crate::bulk::limits;
+use crate::bulk::record::Key;
+use crate::bulk::step::{Step, StepKind};
+use crate::bulk::summary::Summary;
+use crate::ports::{Due, Expected, PortError, Versioned};
+
+use super::{App, cleanup};
+
+/// How many overdue documents one tick looks at: what is left comes with the next tick.
+const MOST: usize = 200;
+
+pub async fn run(app: &App) -> Result<(), PortError> {
+    for due in app.jobs.due(app.now(), MOST).await? {
+        let looked = match &due {
+            Due::Job(id) => look_at_job(app, id).await,
+            Due::Chunk(id, number) => look_at_chunk(app, id, *number).await,
+        };
+        // One job's trouble must not keep the others waiting.
+        if let Err(error) = looked {
+            tracing::warn!(?due, %error, "the watch could not help; it tries again at the next tick");
+        }
+    }
+    Ok(())
+}
+
+/// An open chunk whose claim ran out, or whose message is long overdue. The time of the next look is moved before the
+/// message is sent, so that two watches, or a tick after this one, do not send it again.
+async fn look_at_chunk(app: &App, id: &JobId, number: u32) -> Result<(), PortError> {
+    let Some(chunk) = app.jobs.read::<Chunk>(&Key::chunk(id, number)).await.found()? else {
+        return Ok(());
+    };
+    if chunk.state != ChunkState::Open || chunk.watch_at > app.now() {
+        return Ok(());
+    }
+    let job_is_open = app.open_job(id).await?.is_some();
+    // Nobody works on a closed job any more; its cleanup removes the chunk.
+    let due = if job_is_open { app.now() } else { app.now().plus(app.settings.retention) };
+    let freed = (*chunk).clone().released(due);
+    if app.jobs.write(chunk.with(freed)).await.unless_conflict()?.is_some() && job_is_open {
+        tracing::warn!(job = %id, chunk = number, attempt = chunk.attempt, "a chunk had stopped: sent again");
+        app.steps.push(&Step::new(id, StepKind::Chunk(number)), Duration::ZERO).await?;
+    }
+    Ok(())
+}
+
+async fn look_at_job(app: &App, id: &JobId) -> Result<(), PortError> {
+    let Some(job) = app.job(id).await? else { return Ok(()) };
+    let now = app.now();
+    if job.watch_at > now {
+        return Ok(());
+    }
+    match job.state {
+        State::Accepted => send(app, &job, StepKind::Plan, limits::JOB_WATCH).await,
+        State::Planned { .. } if has_stalled(app, &job).await? => {
+            let hours = app.settings.patience.as_secs() / 3600;
+            app.fail(id, format!("the export has not got any further for {hours} hours")).await
+        }
+        State::Planned { .. } => send(app, &job, StepKind::Finish, limits::JOB_WATCH).await,
+        State::Completed { .. } | State::Failed { .. } => expire(app, &job).await,
+        State::Cancelled { .. } => send(app, &job, StepKind::Cleanup, cleanup::REPEAT).await,
+    }
+}
+
+/// Whether no chunk has written anything for longer than the settings' patience.
+async fn has_stalled(app: &App, job: &Job) -> Result<bool, PortError> {
+    let Some(summary) = app.jobs.read::<Summary>(&Key::summary(&job.id)).await.found()? else {
+        return Ok(false);
+    };
+    let last = summary.moved.unwrap_or(job.created);
+    Ok(app.now().since(last) >= app.settings.patience)
+}
+
+async fn send(app: &App, job: &Versioned<Job>, kind: StepKind, again: Duration) -> Result<(), PortError> {
+    let watched = (**job).clone().watched(app.now().plus(again));
+    if app.jobs.write(job.with(watched)).await.unless_conflict()?.is_some() {
+        app.steps.push(&Step::new(&job.id, kind), Duration::ZERO).await?;
+    }
+    Ok(())
+}
+
+async fn expire(app: &App, job: &Versioned<Job>) -> Result<(), PortError> {
+    let Ok(expired) = (**job).clone().cancelled(app.now()) else {
+        return Ok(());
+    };
+    if app.jobs.write(job.with(expired)).await.unless_conflict()?.is_some() {
+        tracing::info!(job = %job.id, "export expired");
+        app.steps.push(&Step::new(&job.id, StepKind::Cleanup), Duration::ZERO).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,35 @@
+//! `ExportWorker`: one step of one export, and what each outcome of a step leads to.
+
+use std::time::Duration;
+
+use crate::bulk::step::{Outcome, Step, StepKind};
+use crate::ports::PortError;
+
+use super::{App, chunk, cleanup, finish, plan};
+
+/// Runs a step. An error means that the host shall deliver the message again, or at last put it aside as poison.
+pub async fn run(app: &App, step: &Step) -> Result<Outcome, PortError> {
+    let outcome = match step.kind {
+        StepKind::Plan => plan::run(app, &step.job).await,
+        StepKind::Chunk(number) => chunk::run(app, &step.job, number).await,
+        StepKind::Finish => finish::run(app, &step.job).await,
+        StepKind::Cleanup => cleanup::run(app, &step.job).await,
+    };
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        // Throttling and outages never count as failures: a delayed copy takes over, and this message is done with.
+        Err(error) => match error.worth_retrying() {
+            Some(after) => {
+                tracing::warn!(job = %step.job, step = ?step.kind, %error, "step postponed");
+                Outcome::Later(after)
+            }
+            None => return Err(error),
+        },
+    };
+    match outcome {
+        Outcome::Done | Outcome::Stale => {}
+        Outcome::Again => app.steps.push(step, Duration::ZERO).await?,
+        Outcome::Later(delay) => app.steps.push(step, delay).await?,
+    }
+    Ok(outcome)
+}

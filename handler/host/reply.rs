@@ -1,0 +1,104 @@
+//! Answers: what a function said, as HTTP.
+
+use serde_json::{Value, json};
+use warp::http::StatusCode;
+use warp::http::response::Builder;
+use warp::reply::{Reply, Response};
+
+use crate::bulk::rejection::{Rejection, outcome};
+use crate::functions::Failure;
+use crate::functions::start::Accepted;
+use crate::functions::status::Status;
+use crate::ports::ErrorKind;
+
+const FHIR_JSON: &str = "application/fhir+json";
+const JSON: &str = "application/json";
+
+/// Answer to the host's question whether we are there.
+pub(super) fn ready() -> Response {
+    "fhir-export is ready\n".into_response()
+}
+
+/// KS-01 to KS-03: 202, where to ask, and an outcome for people.
+pub(super) fn accepted(accepted: &Accepted) -> Response {
+    let told = "The export was accepted; ask for its status at the Content-Location.";
+    let builder = respond(202).header("content-location", &accepted.status_url);
+    json_body(builder, FHIR_JSON, &outcome("information", "informational", told, None))
+}
+
+/// ST-10 to ST-15 while it runs, ST-30 and ST-31 when it is complete.
+pub(super) fn status(status: &Status) -> Response {
+    match status {
+        Status::Running { progress, retry_after } => {
+            finished(respond(202).header("x-progress", progress).header("retry-after", *retry_after), "")
+        }
+        Status::Completed { manifest, expires } => {
+            let builder = respond(200).header("expires", expires.http_date()).header("cache-control", "no-store");
+            json_body(builder, JSON, manifest)
+        }
+    }
+}
+
+/// DL-01: exactly 202.
+pub(super) fn cancelled() -> Response {
+    let told = "The export was cancelled or removed; its files and documents go as well.";
+    json_body(respond(202), FHIR_JSON, &outcome("information", "informational", told, None))
+}
+
+/// ER-08.
+pub(super) fn method_not_allowed(diagnostics: &str, allow: &'static str) -> Response {
+    let rejection = Rejection::method_not_allowed(diagnostics);
+    json_body(respond(rejection.status).header("allow", allow), FHIR_JSON, &rejection.outcome())
+}
+
+/// A refusal, as OperationOutcome.
+pub(super) fn rejection(rejection: &Rejection) -> Response {
+    let mut builder = respond(rejection.status);
+    if let Some(seconds) = rejection.retry_after {
+        builder = builder.header("retry-after", seconds);
+    }
+    json_body(builder, FHIR_JSON, &rejection.outcome())
+}
+
+/// Failure → HTTP, in this one place. Details go to the log, not to the client.
+pub(super) fn failure(failure: &Failure) -> Response {
+    let error = match failure {
+        Failure::Rejected(rejected) => return rejection(rejected),
+        Failure::Port(error) => error,
+    };
+    tracing::error!(%error, "request failed");
+    rejection(&match error.kind {
+        ErrorKind::Throttled { .. } | ErrorKind::Unavailable | ErrorKind::Conflict => {
+            Rejection::transient("A service that this server depends on is not available now; try again.")
+        }
+        ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Unreadable | ErrorKind::Broken => Rejection::internal(),
+    })
+}
+
+/// The host takes an invocation for done only with a JSON object: an empty or `null` body leaves it waiting until
+/// `functionTimeout`.
+pub(super) fn invoked() -> Response {
+    json_body(respond(200), JSON, &json!({ "Outputs": {}, "Logs": [], "ReturnValue": null }))
+}
+
+/// Any other status than 2XX makes the host deliver the message again.
+pub(super) fn not_invoked(why: &str) -> Response {
+    json_body(respond(500), JSON, &json!({ "error": why }))
+}
+
+fn respond(status: u16) -> Builder {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    warp::http::Response::builder().status(status)
+}
+
+fn json_body(builder: Builder, content_type: &'static str, body: &Value) -> Response {
+    finished(builder.header("content-type", content_type), body.to_string())
+}
+
+fn finished(builder: Builder, body: impl Into<String>) -> Response {
+    match builder.body(body.into()) {
+        Ok(response) => response.into_response(),
+        // A header value with a line break or the like: nothing that is put into one above can hold it.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

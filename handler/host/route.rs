@@ -1,0 +1,114 @@
+//! Which function answers which request.
+//!
+//! The host matches routes without regard to case and percent-encoding and forwards the path as it came, so the path is
+//! decoded here; names in it are compared with regard to case, as FHIR has them.
+
+use bytes::Buf;
+use futures::Stream;
+use warp::http::Method;
+use warp::reply::Response;
+
+use crate::bulk::rejection::Rejection;
+use crate::bulk::request::KickOff;
+use crate::functions::{App, Failure, start, status};
+
+use super::{Request, invocation, reply};
+
+/// Answers a request. `app` is `None` while the feature is switched off.
+pub(super) async fn answer(
+    app: Option<&App>,
+    request: Request,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Response {
+    let path = decoded(&request.path);
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    match (&request.method, segments.as_slice()) {
+        // The host asks for "/" until it gets any answer, and now and then afterwards.
+        (_, [""]) => reply::ready(),
+        (&Method::POST, [name @ ("ExportWorker" | "ExportPoison" | "ExportWatch")]) => {
+            invocation::answer(app, name, body).await
+        }
+        (method, [name]) if name.eq_ignore_ascii_case("$export") => answered(kick_off(app, method, &request).await),
+        (method, [group, name, id])
+            if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("export") =>
+        {
+            answered(export(app, method, id).await)
+        }
+        _ => reply::rejection(&Rejection::not_found("There is nothing under this path.")),
+    }
+}
+
+fn answered(answer: Result<Response, Failure>) -> Response {
+    answer.unwrap_or_else(|failure| reply::failure(&failure))
+}
+
+async fn kick_off(app: Option<&App>, method: &Method, request: &Request) -> Result<Response, Failure> {
+    let app = enabled(app)?;
+    if method != Method::GET {
+        return Ok(reply::method_not_allowed("Start an export with GET.", "GET"));
+    }
+    let kick_off = KickOff { query: request.query.clone(), accept: request.header("accept") };
+    let accepted = start::run(app, &kick_off).await?;
+    Ok(reply::accepted(&accepted))
+}
+
+async fn export(app: Option<&App>, method: &Method, id: &str) -> Result<Response, Failure> {
+    let app = enabled(app)?;
+    match *method {
+        Method::GET => Ok(reply::status(&status::run(app, id).await?)),
+        Method::DELETE => {
+            status::cancel(app, id).await?;
+            Ok(reply::cancelled())
+        }
+        _ => Ok(reply::method_not_allowed("Ask for an export with GET, end it with DELETE.", "GET, DELETE")),
+    }
+}
+
+fn enabled(app: Option<&App>) -> Result<&App, Failure> {
+    app.ok_or_else(|| {
+        let switch = "FhirServer__Operations__Export__Enabled=true";
+        Rejection::not_supported(format!(
+            "The requested \"export\" operation is not supported: the feature is switched off. Set {switch}."
+        ))
+        .into()
+    })
+}
+
+/// The path with its percent-encoding resolved. What does not decode matches nothing.
+fn decoded(path: &str) -> String {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escaped = match rest {
+            [b'%', high, low, ..] => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
+            _ => None,
+        };
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    // At most 15.
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_decoded_once() {
+        for (path, expected) in [
+            ("/$export", "/$export"),
+            ("/%24export", "/$export"),
+            ("/%2524export", "/%24export"),
+            ("/a%2", "/a%2"),
+            ("/a%zz", "/a%zz"),
+            ("/%ff", ""),
+        ] {
+            assert_eq!(decoded(path), expected);
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! The four things that an export needs from outside: [`Resources`], [`Jobs`], [`Outputs`] and [`Steps`].
+//!
+//! Each has one adapter in `azure/` and one in memory for tests; both pass the same conformance suite.
+
+use std::error::Error;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::bulk::block::{BlockId, Blocks};
+use crate::bulk::chunk::Pass;
+use crate::bulk::connection::StorageAccount;
+use crate::bulk::destination::ContainerName;
+use crate::bulk::document::Document;
+use crate::bulk::job_id::JobId;
+use crate::bulk::plan::KeyRange;
+use crate::bulk::record::{Key, Record};
+use crate::bulk::resource_type::ResourceType;
+use crate::bulk::step::Step;
+use crate::bulk::timestamp::Timestamp;
+
+/// The store of the FHIR server. Read only.
+#[async_trait]
+pub trait Resources: Send + Sync {
+    /// The feed ranges that the key space is split into now.
+    async fn ranges(&self) -> Result<Vec<KeyRange>, PortError>;
+
+    /// One page of a slice: from its start, or after the page that gave `cursor`.
+    ///
+    /// A page may be empty and still have a successor: only a page without `next` is the last. A stream that breaks off
+    /// is an error, never a last page.
+    async fn page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError>;
+}
+
+/// What of the store is read: one range, for one pass.
+#[derive(Clone, Debug)]
+pub struct Slice {
+    pub range: KeyRange,
+    pub pass: Pass,
+    /// Nothing modified later.
+    pub until: Timestamp,
+    /// Only these types; `None` is every type.
+    pub types: Option<Vec<ResourceType>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    pub documents: Vec<Document>,
+    /// Continuation token of the next page. It outlives the process and a split of the partition.
+    pub next: Option<String>,
+    /// Request units.
+    pub request_charge: f64,
+}
+
+/// The documents that hold the state of jobs (design §4).
+#[async_trait]
+pub trait Jobs: Send + Sync {
+    /// `Conflict` if the document exists.
+    async fn create(&self, record: &Record) -> Result<(), PortError>;
+
+    /// `NotFound` if it is not there, or not yet: a read may be older than another client's write.
+    async fn load(&self, key: &Key) -> Result<Versioned<Record>, PortError>;
+
+    /// Replaces the document if nobody else has since it was loaded, and creates `beside` with it or not at all.
+    /// `Conflict` if somebody has. Any other error leaves open whether the write took place.
+    async fn replace(&self, record: Versioned<Record>, beside: Option<Record>) -> Result<Versioned<Record>, PortError>;
+
+    /// Removes the document; one that is not there is removed already.
+    async fn remove(&self, key: &Key) -> Result<(), PortError>;
+
+    /// Jobs and open chunks whose `watchAt` lies before `now`, the longest overdue first, at most `most`.
+    async fn due(&self, now: Timestamp, most: usize) -> Result<Vec<Due>, PortError>;
+}
+
+/// What the watch looks at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    Job(JobId),
+    Chunk(JobId, u32),
+}
+
+/// A value as it was read, and the version that a write of it must still find.
+///
+/// Adapters make it on `load` and `replace`; there is no other way to a version, so an unguarded write does not compile.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Versioned<T> {
+    value: T,
+    version: String,
+}
+
+impl<T> Versioned<T> {
+    /// For adapters: a value and the store's version of it.
+    pub fn read(value: T, version: String) -> Self {
+        Self { value, version }
+    }
+
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub fn into_value(self) -> T {
+        self.value
+    }
+
+    /// Another value to be written where this one was read.
+    pub fn with<U>(&self, value: U) -> Versioned<U> {
+        Versioned { value, version: self.version.clone() }
+    }
+}
+
+impl<T> Deref for Versioned<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl dyn Jobs {
+    /// [`Jobs::load`], expecting a certain kind of document.
+    pub async fn read<T>(&self, key: &Key) -> Result<Versioned<T>, PortError>
+    where
+        T: TryFrom<Record, Error = Key>,
+    {
+        let found = self.load(key).await?;
+        narrowed(found)
+    }
+
+    /// [`Jobs::replace`] without a second document.
+    pub async fn write<T>(&self, value: Versioned<T>) -> Result<Versioned<T>, PortError>
+    where
+        T: Into<Record> + TryFrom<Record, Error = Key>,
+    {
+        self.write_beside(value, None).await
+    }
+
+    /// [`Jobs::replace`].
+    pub async fn write_beside<T>(&self, value: Versioned<T>, beside: Option<Record>) -> Result<Versioned<T>, PortError>
+    where
+        T: Into<Record> + TryFrom<Record, Error = Key>,
+    {
+        let Versioned { value, version } = value;
+        narrowed(self.replace(Versioned { value: value.into(), version }, beside).await?)
+    }
+}
+
+fn narrowed<T: TryFrom<Record, Error = Key>>(found: Versioned<Record>) -> Result<Versioned<T>, PortError> {
+    let Versioned { value, version } = found;
+    let broken = |key: Key| PortError::new(ErrorKind::Broken, format!("read {} as what it should be", key.id));
+    Ok(Versioned { value: T::try_from(value).map_err(broken)?, version })
+}
+
+/// Where the files of exports go.
+#[async_trait]
+pub trait Outputs: Send + Sync {
+    /// The container of a job. Opening it does nothing that shows outside.
+    async fn open(&self, place: &Place) -> Result<Arc<dyn Output>, PortError>;
+}
+
+/// A container to write to, with its credential.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// The default destination of the settings.
+    Default,
+    Caller {
+        account: StorageAccount,
+        container: ContainerName,
+    },
+}
+
+/// One container of block blobs.
+#[async_trait]
+pub trait Output: Send + Sync {
+    /// Makes the container if it is not there and may be made. That it may not be made is no error: it may exist.
+    async fn prepare(&self) -> Result<(), PortError>;
+
+    /// Stages a block: invisible until it is committed. Staging the same id again replaces it.
+    async fn stage(&self, blob: &str, block: BlockId, body: Bytes) -> Result<(), PortError>;
+
+    /// Makes the blob of exactly these blocks. Doing it again changes nothing.
+    /// `Conflict` if a block of them does not exist any more.
+    async fn commit(&self, blob: &str, blocks: &Blocks) -> Result<(), PortError>;
+
+    /// Drops staged blocks and removes the blob, so that a late [`Output::commit`] of it fails.
+    async fn remove(&self, blob: &str) -> Result<(), PortError>;
+
+    /// The URL under which the blob can be read: signed until `until` where the files are ours to hand out.
+    async fn link(&self, blob: &str, until: Timestamp) -> Result<String, PortError>;
+}
+
+/// The queue of steps: at least once, in any order, possibly much later.
+#[async_trait]
+pub trait Steps: Send + Sync {
+    async fn push(&self, step: &Step, delay: Duration) -> Result<(), PortError>;
+
+    /// Sends a message that this build cannot read once more, as it is.
+    async fn put_back(&self, message: &str, delay: Duration) -> Result<(), PortError>;
+}
+
+/// Why a call did not succeed: for the decision whether to try again.
+#[derive(Debug)]
+pub struct PortError {
+    pub kind: ErrorKind,
+    /// What we were doing, in our own words: no secret, no patient data.
+    pub doing: String,
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    NotFound,
+    /// Someone else was first.
+    Conflict,
+    Throttled {
+        after: Option<Duration>,
+    },
+    /// It may work later, and it may have taken effect.
+    Unavailable,
+    /// The credential is not accepted, or does not reach so far.
+    Denied,
+    /// The answer is whole, but it is not what it should be.
+    Unreadable,
+    /// It will not work later either.
+    Broken,
+}
+
+impl PortError {
+    pub fn new(kind: ErrorKind, doing: impl Into<String>) -> Self {
+        Self { kind, doing: doing.into(), source: None }
+    }
+
+    /// How long to wait before the same is tried again; `None` if that is no use.
+    pub fn worth_retrying(&self) -> Option<Duration> {
+        match self.kind {
+            ErrorKind::Throttled { after } => Some(after.unwrap_or(Duration::from_secs(5))),
+            ErrorKind::Unavailable => Some(Duration::from_secs(15)),
+            ErrorKind::NotFound
+            | ErrorKind::Conflict
+            | ErrorKind::Denied
+            | ErrorKind::Unreadable
+            | ErrorKind::Broken => None,
+        }
+    }
+}
+
+impl fmt::Display for PortError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.doing)?;
+        match &self.source {
+            // Display of an SDK error is clean; its Debug may show a signature (`facts`: Azure SDK, §1.1).
+            Some(source) => write!(f, ": {source}"),
+            None => write!(f, ": {:?}", self.kind),
+        }
+    }
+}
+
+impl Error for PortError {}
+
+/// Expected absence and lost races as values.
+pub trait Expected<T> {
+    /// `None` for `NotFound`.
+    fn found(self) -> Result<Option<T>, PortError>;
+    /// `None` for `Conflict`.
+    fn unless_conflict(self) -> Result<Option<T>, PortError>;
+}
+
+impl<T> Expected<T> for Result<T, PortError> {
+    fn found(self) -> Result<Option<T>, PortError> {
+        match self {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    fn unless_conflict(self) -> Result<Option<T>, PortError> {
+        match self {
+            Err(error) if error.kind == ErrorKind::Conflict => Ok(None),
+            other => other.map(Some),
+        }
+    }
+}
