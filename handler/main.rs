@@ -40,5 +40,5 @@ async fn run() -> anyhow::Result<()> {
 fn log_to_the_host() {
     let filter = EnvFilter::try_from_env("EXPORT_LOG").unwrap_or_else(|_| EnvFilter::new("fhir_export=info"));
     let writer = std::io::stderr.with_max_level(Level::ERROR).or_else(std::io::stdout);
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(writer).init();
+    tracing_subscriber::fmt().json().with_span_list(false).with_env_filter(filter).with_writer(writer).init();
 }

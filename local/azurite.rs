@@ -33,9 +33,7 @@ impl Azurite {
     /// Returns when the blob and queue endpoints listen.
     pub async fn start(data_dir: &Path) -> Result<Self> {
         let data_dir = data_dir.to_owned();
-        tokio::task::spawn_blocking(move || Self::start_blocking(&data_dir))
-            .await?
-            .context("start Azurite")
+        tokio::task::spawn_blocking(move || Self::start_blocking(&data_dir)).await?.context("start Azurite")
     }
 
     fn start_blocking(data_dir: &Path) -> Result<Self> {
@@ -58,11 +56,7 @@ impl Azurite {
             .spawn()
             .context("run node: Azurite needs Node.js on the PATH")?;
         let stdout = child.stdout.take().context("no stdout")?;
-        let mut azurite = Self {
-            child,
-            blob_port: 0,
-            queue_port: 0,
-        };
+        let mut azurite = Self { child, blob_port: 0, queue_port: 0 };
         (azurite.blob_port, azurite.queue_port) = listening_ports(stdout)?;
         Ok(azurite)
     }
@@ -148,11 +142,7 @@ fn install(home: &Path) -> Result<()> {
     replace(&home.join("package.json"), PACKAGE_JSON)?;
     replace(&home.join("package-lock.json"), PACKAGE_LOCK)?;
     replace(&home.join(".npmrc"), NPMRC)?;
-    let npm = Command::new("npm")
-        .arg("ci")
-        .current_dir(home)
-        .stdin(Stdio::null())
-        .output();
+    let npm = Command::new("npm").arg("ci").current_dir(home).stdin(Stdio::null()).output();
     let output = npm.context("run npm: Azurite needs Node.js with npm on the PATH")?;
     ensure!(
         output.status.success(),
@@ -173,13 +163,8 @@ fn replace(path: &Path, text: &str) -> Result<()> {
 /// Cargo's target folder, in which this executable was built; else the workspace's.
 fn target_folder() -> Result<PathBuf> {
     let executable = std::env::current_exe().context("find this executable")?;
-    let built_in = executable
-        .ancestors()
-        .find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    Ok(built_in.map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"),
-        Path::to_owned,
-    ))
+    let built_in = executable.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    Ok(built_in.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), Path::to_owned))
 }
 
 #[cfg(test)]

@@ -1,9 +1,63 @@
 //! Everything around the handler on one machine: the Functions host stand-in, the emulators, data and a client.
 
+mod app;
 mod azurite;
 mod client;
 mod cosmos;
 mod data;
+mod demo;
 mod host;
+mod load;
+mod source;
+mod system;
+mod up;
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "fhir-export on one machine: emulators, a stand-in of the Functions host, data, and a client")]
+struct Local {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything up, one export of generated data, every line checked, all down again
+    Demo(demo::DemoArgs),
+    /// Everything up until Ctrl-C; prints one line of JSON when it is ready
+    Up(up::UpArgs),
+    /// Loads a folder of NDJSON files into a Cosmos DB container, as the FHIR server would have stored them
+    Load(load::LoadArgs),
+    /// Exports from any FHIR Bulk Data server
+    Export(client::ExportArgs),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let ended = match Local::parse().command {
+        Command::Demo(args) => demo::demo(args).await,
+        Command::Up(args) => up::up(args).await,
+        Command::Load(args) => load::load(args).await,
+        Command::Export(args) => client::export(args).await,
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Local::command().debug_assert();
+    }
+}

@@ -1,7 +1,5 @@
 //! How far a job is, in one small document: a status poll reads it instead of every chunk.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use super::chunk::{Chunk, ChunkState, Totals};
@@ -19,13 +17,15 @@ pub struct Summary {
     /// When a chunk last reported that it got further.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub moved: Option<Timestamp>,
-    pub chunks: BTreeMap<u32, ChunkSummary>,
+    /// In no particular order.
+    pub chunks: Vec<ChunkSummary>,
 }
 
 /// How far one chunk is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChunkSummary {
+    pub number: u32,
     pub done: bool,
     /// Ranges read to their end.
     pub ranges: u32,
@@ -37,16 +37,22 @@ pub struct ChunkSummary {
 
 impl Summary {
     pub fn new(job: JobId) -> Self {
-        Self { job, moved: None, chunks: BTreeMap::new() }
+        Self { job, moved: None, chunks: Vec::new() }
     }
 
     /// The summary with what `chunk` says of itself, unless it already knows something newer.
     pub fn with(mut self, chunk: &Chunk, now: Timestamp) -> Self {
-        let done = chunk.state == ChunkState::Done;
-        let told = ChunkSummary { done, ranges: chunk.position.range, writes: chunk.writes, totals: chunk.totals };
-        let entry = self.chunks.entry(chunk.number).or_insert(told);
-        if entry.writes < told.writes {
-            *entry = told;
+        let told = ChunkSummary {
+            number: chunk.number,
+            done: chunk.state == ChunkState::Done,
+            ranges: chunk.position.range,
+            writes: chunk.writes,
+            totals: chunk.totals,
+        };
+        match self.chunks.iter_mut().find(|known| known.number == told.number) {
+            Some(known) if known.writes < told.writes => *known = told,
+            Some(_) => {}
+            None => self.chunks.push(told),
         }
         self.moved = Some(now);
         self
@@ -54,17 +60,17 @@ impl Summary {
 
     /// Whether every one of `chunks` has reported its end.
     pub fn all_done(&self, chunks: u32) -> bool {
-        self.chunks.values().filter(|chunk| chunk.done).count() == chunks as usize
+        self.chunks.iter().filter(|chunk| chunk.done).count() == chunks as usize
     }
 
     /// Ranges read to their end, over all chunks.
     pub fn ranges(&self) -> u32 {
-        self.chunks.values().map(|chunk| chunk.ranges).sum()
+        self.chunks.iter().map(|chunk| chunk.ranges).sum()
     }
 
     /// What has been written and spent, over all chunks.
     pub fn totals(&self) -> Totals {
-        self.chunks.values().fold(Totals::default(), |sum, chunk| Totals {
+        self.chunks.iter().fold(Totals::default(), |sum, chunk| Totals {
             resources: sum.resources + chunk.totals.resources,
             bytes: sum.bytes + chunk.totals.bytes,
             errors: sum.errors + chunk.totals.errors,

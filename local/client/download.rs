@@ -54,23 +54,12 @@ impl BulkClient {
         visit: &mut Visit<'_>,
     ) -> Result<Downloaded> {
         if let Some(out) = out {
-            tokio::fs::create_dir_all(out)
-                .await
-                .with_context(|| format!("create {}", out.display()))?;
+            tokio::fs::create_dir_all(out).await.with_context(|| format!("create {}", out.display()))?;
         }
         let visit = Mutex::new(visit);
         let names = file_names(manifest.files().map(|(_, file)| file.url.as_str()));
         let downloads = manifest.files().zip(names).map(|((kind, file), name)| {
-            let download = Download {
-                client: self,
-                manifest,
-                kind,
-                file,
-                name,
-                out,
-                progress,
-                visit: &visit,
-            };
+            let download = Download { client: self, manifest, kind, file, name, out, progress, visit: &visit };
             download.run()
         });
         let mut ended = stream::iter(downloads).buffer_unordered(CONCURRENCY);
@@ -100,11 +89,7 @@ struct Download<'a, 'v> {
 impl Download<'_, '_> {
     async fn run(self) -> Result<(Kind, String, Totals)> {
         let totals = self.fetch().await.with_context(|| self.name.clone())?;
-        let resource_type = self
-            .file
-            .resource_type
-            .clone()
-            .unwrap_or_else(|| self.kind.default_type().to_owned());
+        let resource_type = self.file.resource_type.clone().unwrap_or_else(|| self.kind.default_type().to_owned());
         Ok((self.kind, resource_type, totals))
     }
 
@@ -130,35 +115,21 @@ impl Download<'_, '_> {
         }
         lines.finish(self.file.count)?;
         if let (Some(part), Some(out)) = (&part, self.out) {
-            tokio::fs::rename(part, out.join(&self.name))
-                .await
-                .context("name the file")?;
+            tokio::fs::rename(part, out.join(&self.name)).await.context("name the file")?;
         }
         bar.done(lines.count, bytes);
-        Ok(Totals {
-            files: 1,
-            resources: lines.count,
-            bytes,
-        })
+        Ok(Totals { files: 1, resources: lines.count, bytes })
     }
 
     async fn request(&self) -> Result<reqwest::Response> {
         let url = Url::parse(&self.file.url).context("its URL is not absolute")?;
-        let mut request = self
-            .client
-            .http
-            .get(url.clone())
-            .header(ACCEPT, "application/fhir+ndjson");
+        let mut request = self.client.http.get(url.clone()).header(ACCEPT, "application/fhir+ndjson");
         // A file that needs no token must not get one: it may be on somebody else's host.
         if self.manifest.requires_access_token {
             request = request.headers(self.client.headers.clone());
         }
         let doing = || format!("get {}", shown(&url));
-        let response = request
-            .send()
-            .await
-            .map_err(reqwest::Error::without_url)
-            .with_context(doing)?;
+        let response = request.send().await.map_err(reqwest::Error::without_url).with_context(doing)?;
         if response.status() != reqwest::StatusCode::OK {
             return Err(Outcome::of(response).await).with_context(doing);
         }
@@ -176,9 +147,7 @@ impl Download<'_, '_> {
 }
 
 async fn create(path: &PathBuf) -> Result<BufWriter<File>> {
-    let file = File::create(path)
-        .await
-        .with_context(|| format!("create {}", path.display()))?;
+    let file = File::create(path).await.with_context(|| format!("create {}", path.display()))?;
     Ok(BufWriter::with_capacity(WRITE_BYTES, file))
 }
 
@@ -188,9 +157,7 @@ fn file_names<'a>(urls: impl Iterator<Item = &'a str>) -> Vec<String> {
     let unique = |url: &str| {
         let name = harmless(url);
         let numbered = (2..).map(|n| format!("{n}-{name}"));
-        let free = std::iter::once(name.clone())
-            .chain(numbered)
-            .find(|name| taken.insert(name.to_lowercase()));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|name| taken.insert(name.to_lowercase()));
         // The numbers never end, so that one is free.
         free.unwrap_or(name)
     };
@@ -201,11 +168,7 @@ fn harmless(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let segment = path.rsplit('/').next().unwrap_or_default();
     let is_harmless = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let name: String = segment
-        .chars()
-        .map(|c| if is_harmless(c) { c } else { '_' })
-        .take(200)
-        .collect();
+    let name: String = segment.chars().map(|c| if is_harmless(c) { c } else { '_' }).take(200).collect();
     match name.trim_start_matches('.') {
         "" => "file".to_owned(),
         name => name.to_owned(),
@@ -243,11 +206,7 @@ impl fmt::Display for Downloaded {
             writeln!(f, "{name:<36} {files:>7} {resources:>13} {bytes:>12}")
         };
         let cells = |t: &Totals| {
-            [
-                HumanCount(t.files).to_string(),
-                HumanCount(t.resources).to_string(),
-                HumanBytes(t.bytes).to_string(),
-            ]
+            [HumanCount(t.files).to_string(), HumanCount(t.resources).to_string(), HumanBytes(t.bytes).to_string()]
         };
         row("type", ["files", "resources", "bytes"].map(str::to_owned))?;
         let mut all = Totals::default();
@@ -278,15 +237,8 @@ mod unit {
             "https://h/",
             "https://h/a\\b:c",
         ];
-        let names = [
-            "Patient-1.ndjson",
-            "2-Patient-1.ndjson",
-            "3-patient-1.ndjson",
-            "_2F.._2Fetc",
-            "file",
-            "2-file",
-            "a_b_c",
-        ];
+        let names =
+            ["Patient-1.ndjson", "2-Patient-1.ndjson", "3-patient-1.ndjson", "_2F.._2Fetc", "file", "2-file", "a_b_c"];
         assert_eq!(file_names(urls.into_iter()), names);
     }
 }

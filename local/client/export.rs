@@ -42,9 +42,7 @@ pub async fn export(args: ExportArgs) -> Result<()> {
         }
     };
     progress.say(&format!("complete: data as of {}", manifest.transaction_time));
-    let downloaded = client
-        .download(&manifest, args.out.as_deref(), &progress, &mut |_, _| ())
-        .await?;
+    let downloaded = client.download(&manifest, args.out.as_deref(), &progress, &mut |_, _| ()).await?;
     print!("{downloaded}");
     for problem in &downloaded.problems {
         progress.say(problem);
@@ -64,9 +62,7 @@ fn header(text: &str) -> Result<(String, String)> {
 }
 
 fn pair(text: &str, separator: char) -> Result<(String, String)> {
-    let (name, value) = text
-        .split_once(separator)
-        .with_context(|| format!("there is no {separator} in it"))?;
+    let (name, value) = text.split_once(separator).with_context(|| format!("there is no {separator} in it"))?;
     ensure!(!name.is_empty(), "there is no name before {separator}");
     Ok((name.to_owned(), value.to_owned()))
 }

@@ -33,11 +33,7 @@ impl Lines {
             bytes = rest;
         }
         self.begun.extend_from_slice(bytes);
-        ensure!(
-            self.begun.len() <= MAX_LINE_BYTES,
-            "line {} is longer than {MAX_LINE_BYTES} bytes",
-            self.count + 1
-        );
+        ensure!(self.begun.len() <= MAX_LINE_BYTES, "line {} is longer than {MAX_LINE_BYTES} bytes", self.count + 1);
         Ok(())
     }
 
@@ -45,11 +41,7 @@ impl Lines {
     pub fn finish(&self, promised: Option<u64>) -> Result<()> {
         ensure!(self.begun.is_empty(), "the last line does not end with a line feed");
         if let Some(promised) = promised {
-            ensure!(
-                self.count == promised,
-                "the manifest counts {promised} resources, the file has {}",
-                self.count
-            );
+            ensure!(self.count == promised, "the manifest counts {promised} resources, the file has {}", self.count);
         }
         Ok(())
     }
@@ -93,10 +85,7 @@ mod unit {
                 lines.push(bytes, &mut keep).unwrap();
             }
             lines.finish(Some(3)).unwrap();
-            assert_eq!(
-                seen,
-                ["{\"a\":1}", "{}", "{\"b\":\"é\"}"].map(|line| line.as_bytes().to_vec())
-            );
+            assert_eq!(seen, ["{\"a\":1}", "{}", "{\"b\":\"é\"}"].map(|line| line.as_bytes().to_vec()));
         }
     }
 
@@ -108,21 +97,12 @@ mod unit {
         lines.push(b"}\n", |_| Ok(())).unwrap();
         lines.finish(None).unwrap();
         lines.finish(Some(2)).unwrap();
-        assert!(
-            lines
-                .finish(Some(3))
-                .unwrap_err()
-                .to_string()
-                .contains("counts 3 resources, the file has 2")
-        );
+        assert!(lines.finish(Some(3)).unwrap_err().to_string().contains("counts 3 resources, the file has 2"));
     }
 
     #[test]
     fn every_line_must_be_one_resource_of_the_promised_type() {
-        assert_eq!(
-            check(br#"{"id":"1","resourceType":"Patient"}"#, Some("Patient")).unwrap(),
-            "Patient"
-        );
+        assert_eq!(check(br#"{"id":"1","resourceType":"Patient"}"#, Some("Patient")).unwrap(), "Patient");
         assert_eq!(check(br#"{"resourceType":"Group"}"#, None).unwrap(), "Group");
         for bad in [
             &b""[..],

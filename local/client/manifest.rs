@@ -53,13 +53,8 @@ impl Manifest {
 
     /// All files, in the order of the manifest.
     pub fn files(&self) -> impl Iterator<Item = (Kind, &Listed)> {
-        let all = [
-            (Kind::Output, &self.output),
-            (Kind::Deleted, &self.deleted),
-            (Kind::Error, &self.error),
-        ];
-        all.into_iter()
-            .flat_map(|(kind, files)| files.iter().map(move |file| (kind, file)))
+        let all = [(Kind::Output, &self.output), (Kind::Deleted, &self.deleted), (Kind::Error, &self.error)];
+        all.into_iter().flat_map(|(kind, files)| files.iter().map(move |file| (kind, file)))
     }
 
     pub fn has_next(&self) -> bool {
@@ -69,18 +64,14 @@ impl Manifest {
     /// Where the next page of a manifest in parts is.
     pub fn next(&self) -> Result<Option<Url>> {
         let next = self.link.iter().find(|link| link.relation == "next");
-        next.map(|link| Url::parse(&link.url).context("read the link to the manifest's next page"))
-            .transpose()
+        next.map(|link| Url::parse(&link.url).context("read the link to the manifest's next page")).transpose()
     }
 
     /// Appends the next page. The list of errors is the same on every page, so that only what is new of it counts.
     pub fn add(&mut self, page: Self) {
         self.output.extend(page.output);
         self.deleted.extend(page.deleted);
-        let new = page
-            .error
-            .into_iter()
-            .filter(|file| !self.error.iter().any(|known| known.url == file.url));
+        let new = page.error.into_iter().filter(|file| !self.error.iter().any(|known| known.url == file.url));
         let new: Vec<_> = new.collect();
         self.error.extend(new);
         self.link = page.link;

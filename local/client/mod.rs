@@ -17,8 +17,6 @@ mod progress;
 #[cfg(test)]
 mod tests;
 
-pub use download::{Downloaded, Totals};
 pub use export::{ExportArgs, export};
-pub use manifest::{Kind, Manifest};
 pub use progress::Progress;
 pub use protocol::{BulkClient, kick_off_url};

@@ -6,15 +6,7 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
 /// The codes of FHIR's issue-type under `transient`: the same request may succeed later.
-const TRANSIENT: [&str; 7] = [
-    "transient",
-    "lock-error",
-    "no-store",
-    "exception",
-    "timeout",
-    "incomplete",
-    "throttled",
-];
+const TRANSIENT: [&str; 7] = ["transient", "lock-error", "no-store", "exception", "timeout", "incomplete", "throttled"];
 /// How much of an answer that is no OperationOutcome is shown.
 const MAX_SHOWN: usize = 300;
 
@@ -52,28 +44,17 @@ impl Outcome {
         let status = response.status();
         let body = response.bytes().await.unwrap_or_default();
         match serde_json::from_slice::<Body>(&body) {
-            Ok(body) => Self {
-                status,
-                issues: body.issue,
-                text: String::new(),
-            },
+            Ok(body) => Self { status, issues: body.issue, text: String::new() },
             Err(_) => {
                 let text = String::from_utf8_lossy(&body).chars().take(MAX_SHOWN).collect();
-                Self {
-                    status,
-                    issues: Vec::new(),
-                    text,
-                }
+                Self { status, issues: Vec::new(), text }
             }
         }
     }
 
     /// Whether polling again makes sense: the poll failed, not the export.
     pub fn can_pass(&self) -> bool {
-        let busy = matches!(
-            self.status,
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-        );
+        let busy = matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         busy || self.issues.iter().any(|issue| TRANSIENT.contains(&issue.code.as_str()))
     }
 }
@@ -85,11 +66,7 @@ impl fmt::Display for Outcome {
             write!(f, ": {}", printable(&self.text))?;
         }
         for issue in &self.issues {
-            let said = if issue.diagnostics.is_empty() {
-                &issue.details.text
-            } else {
-                &issue.diagnostics
-            };
+            let said = if issue.diagnostics.is_empty() { &issue.details.text } else { &issue.diagnostics };
             let line = format!("{} {}: {said}", issue.severity, issue.code);
             write!(f, "; {}", printable(&line))?;
         }

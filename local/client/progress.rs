@@ -21,13 +21,7 @@ impl Progress {
     /// Bars if stderr is a terminal, else lines.
     pub fn on_stderr() -> Self {
         let bars = std::io::stderr().is_terminal();
-        Self {
-            shown: if bars {
-                Shown::Bars(MultiProgress::new())
-            } else {
-                Shown::Lines
-            },
-        }
+        Self { shown: if bars { Shown::Bars(MultiProgress::new()) } else { Shown::Lines } }
     }
 
     pub fn nowhere() -> Self {
@@ -50,11 +44,7 @@ impl Progress {
         if let Some(bar) = &bar {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
-        Waiting {
-            progress: self,
-            bar,
-            last: Mutex::default(),
-        }
+        Waiting { progress: self, bar, last: Mutex::default() }
     }
 
     /// A file is being downloaded; `size` in bytes, if the server says.
@@ -70,11 +60,7 @@ impl Progress {
         if let Some(bar) = &bar {
             bar.set_message(name.to_owned());
         }
-        FileBar {
-            progress: self,
-            bar,
-            name: name.to_owned(),
-        }
+        FileBar { progress: self, bar, name: name.to_owned() }
     }
 
     fn bar(&self, make: impl FnOnce() -> ProgressBar) -> Option<ProgressBar> {
@@ -138,8 +124,7 @@ impl FileBar<'_> {
 
     pub fn done(&self, resources: u64, bytes: u64) {
         let (resources, bytes) = (HumanCount(resources), HumanBytes(bytes));
-        self.progress
-            .say(&format!("{}: {resources} resources, {bytes}", self.name));
+        self.progress.say(&format!("{}: {resources} resources, {bytes}", self.name));
     }
 }
 

@@ -29,24 +29,15 @@ pub struct BulkClient {
 
 /// What one poll said.
 enum Poll {
-    Running {
-        progress: Option<String>,
-        after: Option<Duration>,
-    },
+    Running { progress: Option<String>, after: Option<Duration> },
     Page(Box<Manifest>),
-    Trouble {
-        failure: anyhow::Error,
-        after: Option<Duration>,
-    },
+    Trouble { failure: anyhow::Error, after: Option<Duration> },
 }
 
 impl BulkClient {
     /// A client that sends these headers, `(name, value)`, with every request to the server.
     pub fn new(headers: &[(String, String)]) -> Result<Self> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIME)
-            .read_timeout(READ_TIME)
-            .build()?;
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIME).read_timeout(READ_TIME).build()?;
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let mut secret = HeaderValue::from_str(value).with_context(|| format!("read the value of {name}"))?;
@@ -62,25 +53,15 @@ impl BulkClient {
     /// Starts an export; returns its status URL.
     pub async fn kick_off(&self, url: &Url) -> Result<Url> {
         let request = self.http.get(url.clone()).headers(self.headers.clone());
-        let request = request
-            .header(ACCEPT, "application/fhir+json")
-            .header("prefer", "respond-async");
+        let request = request.header(ACCEPT, "application/fhir+json").header("prefer", "respond-async");
         let doing = || format!("kick off {}", shown(url));
-        let response = request
-            .send()
-            .await
-            .map_err(reqwest::Error::without_url)
-            .with_context(doing)?;
+        let response = request.send().await.map_err(reqwest::Error::without_url).with_context(doing)?;
         if response.status() != StatusCode::ACCEPTED {
             return Err(Outcome::of(response).await).with_context(doing);
         }
-        let location = response
-            .headers()
-            .get(CONTENT_LOCATION)
-            .context("a 202 without Content-Location")?;
+        let location = response.headers().get(CONTENT_LOCATION).context("a 202 without Content-Location")?;
         let location = location.to_str().with_context(doing)?;
-        url.join(location)
-            .with_context(|| format!("read the status URL that came for {}", shown(url)))
+        url.join(location).with_context(|| format!("read the status URL that came for {}", shown(url)))
     }
 
     /// Polls until the export is complete, and returns its whole manifest; an export that failed is an error.
@@ -119,18 +100,11 @@ impl BulkClient {
     }
 
     async fn poll(&self, page: &Url) -> Result<Poll> {
-        let request = self
-            .http
-            .get(page.clone())
-            .headers(self.headers.clone())
-            .header(ACCEPT, "application/json");
+        let request = self.http.get(page.clone()).headers(self.headers.clone()).header(ACCEPT, "application/json");
         let response = match request.send().await {
             Ok(response) => response,
             Err(error) => {
-                return Ok(Poll::Trouble {
-                    failure: error.without_url().into(),
-                    after: None,
-                });
+                return Ok(Poll::Trouble { failure: error.without_url().into(), after: None });
             }
         };
         let after = retry_after(response.headers());
@@ -142,10 +116,7 @@ impl BulkClient {
                 if !outcome.can_pass() {
                     return Err(outcome).with_context(|| format!("the export at {} failed", shown(page)));
                 }
-                Ok(Poll::Trouble {
-                    failure: outcome.into(),
-                    after,
-                })
+                Ok(Poll::Trouble { failure: outcome.into(), after })
             }
         }
     }
@@ -164,10 +135,7 @@ impl BulkClient {
 /// The URL of a kick-off: `base` with `/$export` added, unless `base` names an `$export` itself, and the parameters.
 pub fn kick_off_url(base: &str, types: &[String], parameters: &[(String, String)]) -> Result<Url> {
     let mut url = Url::parse(base).context("read the server's URL")?;
-    ensure!(
-        matches!(url.scheme(), "http" | "https"),
-        "the server's URL must begin with http or https"
-    );
+    ensure!(matches!(url.scheme(), "http" | "https"), "the server's URL must begin with http or https");
     if !url.path().contains("$export") && !url.path().contains("%24export") {
         // An http URL always has path segments.
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -196,11 +164,7 @@ pub fn shown(url: &Url) -> String {
 
 /// An answer 202. With a manifest that already says where its next page is, this page is complete.
 async fn running(response: Response, after: Option<Duration>) -> Result<Poll> {
-    let progress = response
-        .headers()
-        .get("x-progress")
-        .and_then(|v| v.to_str().ok())
-        .map(printable);
+    let progress = response.headers().get("x-progress").and_then(|v| v.to_str().ok()).map(printable);
     let page = body(response).await.ok().and_then(|body| Manifest::read(&body).ok());
     Ok(match page.filter(Manifest::has_next) {
         Some(page) => Poll::Page(Box::new(page)),
@@ -209,24 +173,13 @@ async fn running(response: Response, after: Option<Duration>) -> Result<Poll> {
 }
 
 async fn body(response: Response) -> Result<Vec<u8>> {
-    let body = response
-        .bytes()
-        .await
-        .map_err(reqwest::Error::without_url)
-        .context("read the server's answer")?;
+    let body = response.bytes().await.map_err(reqwest::Error::without_url).context("read the server's answer")?;
     Ok(body.into())
 }
 
 /// The server's wish, in whole seconds. A date is not understood: the client's own back-off is as good.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()
-        .map(Duration::from_secs)
+    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// 1, 2, 4 … seconds.
@@ -242,23 +195,14 @@ mod unit {
     fn a_base_url_gets_export_and_a_whole_one_keeps_its_own() {
         let url = |base: &str, types: &[&str], parameters: &[(&str, &str)]| {
             let types: Vec<_> = types.iter().map(|t| (*t).to_owned()).collect();
-            let parameters: Vec<_> = parameters
-                .iter()
-                .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()))
-                .collect();
+            let parameters: Vec<_> = parameters.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
             kick_off_url(base, &types, &parameters).map(String::from)
         };
         assert_eq!(url("http://h/fhir", &[], &[]).unwrap(), "http://h/fhir/$export");
-        assert_eq!(
-            url("http://h/", &["Patient", "Group"], &[]).unwrap(),
-            "http://h/$export?_type=Patient%2CGroup"
-        );
+        assert_eq!(url("http://h/", &["Patient", "Group"], &[]).unwrap(), "http://h/$export?_type=Patient%2CGroup");
         let whole = url("http://h/Patient/$export?_since=2020", &[], &[("_elements", "a b")]).unwrap();
         assert_eq!(whole, "http://h/Patient/$export?_since=2020&_elements=a+b");
-        assert_eq!(
-            url("http://h/Group/7/%24export", &[], &[]).unwrap(),
-            "http://h/Group/7/%24export"
-        );
+        assert_eq!(url("http://h/Group/7/%24export", &[], &[]).unwrap(), "http://h/Group/7/%24export");
         assert!(url("h/fhir", &[], &[]).is_err());
         assert!(url("file:///etc", &[], &[]).is_err());
     }

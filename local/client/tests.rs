@@ -39,19 +39,11 @@ impl Server {
         let script = Arc::new(Script::default());
         let mut connections = JoinSet::new();
         connections.spawn(serve(listener, Arc::clone(&script)));
-        Self {
-            base,
-            script,
-            _connections: connections,
-        }
+        Self { base, script, _connections: connections }
     }
 
     fn on(&self, request: &str, answers: impl IntoIterator<Item = Answer>) {
-        self.script
-            .answers
-            .lock()
-            .unwrap()
-            .insert(request.to_owned(), answers.into_iter().collect());
+        self.script.answers.lock().unwrap().insert(request.to_owned(), answers.into_iter().collect());
     }
 
     /// Kick-off and polls up to a manifest with these lists.
@@ -60,22 +52,13 @@ impl Server {
             "transactionTime": "2026-01-02T03:04:05.678Z", "request": "…", "requiresAccessToken": false,
             "output": [], "deleted": [], "error": []
         });
-        manifest
-            .as_object_mut()
-            .unwrap()
-            .extend(lists.as_object().unwrap().clone());
+        manifest.as_object_mut().unwrap().extend(lists.as_object().unwrap().clone());
         self.on("GET /$export", [accepted("/status/1")]);
-        self.on(
-            "GET /status/1",
-            [running("5%"), running("90%"), answer(200, &manifest.to_string())],
-        );
+        self.on("GET /status/1", [running("5%"), running("90%"), answer(200, &manifest.to_string())]);
     }
 
     fn file(&self, name: &str, content: impl Into<Bytes>) -> String {
-        self.on(
-            &format!("GET /files/{name}"),
-            [Response::new(Full::new(content.into()))],
-        );
+        self.on(&format!("GET /files/{name}"), [Response::new(Full::new(content.into()))]);
         format!("{}/files/{name}?sig=secret", self.base)
     }
 
@@ -96,9 +79,7 @@ async fn serve(listener: TcpListener, script: Arc<Script>) {
         let script = Arc::clone(&script);
         connections.spawn(async move {
             let service = service_fn(|request| std::future::ready(Ok::<_, Infallible>(script.answer(&request))));
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
@@ -106,40 +87,23 @@ async fn serve(listener: TcpListener, script: Arc<Script>) {
 impl Script {
     fn answer(&self, request: &Request<Incoming>) -> Answer {
         let key = format!("{} {}", request.method(), request.uri().path());
-        let header = |name| {
-            request
-                .headers()
-                .get(name)
-                .map_or("-", |v| v.to_str().unwrap())
-                .to_owned()
-        };
+        let header = |name| request.headers().get(name).map_or("-", |v| v.to_str().unwrap()).to_owned();
         let asked = format!("{key} {} {}", header("prefer"), header("authorization"));
         self.asked.lock().unwrap().push(asked);
         let mut answers = self.answers.lock().unwrap();
         let Some(answers) = answers.get_mut(&key) else {
             return answer(404, "no such page");
         };
-        if answers.len() > 1 {
-            answers.pop_front().unwrap()
-        } else {
-            answers[0].clone()
-        }
+        if answers.len() > 1 { answers.pop_front().unwrap() } else { answers[0].clone() }
     }
 }
 
 fn answer(status: u16, body: &str) -> Answer {
-    Response::builder()
-        .status(status)
-        .body(Full::new(body.to_owned().into()))
-        .unwrap()
+    Response::builder().status(status).body(Full::new(body.to_owned().into())).unwrap()
 }
 
 fn accepted(location: &str) -> Answer {
-    Response::builder()
-        .status(202)
-        .header("content-location", location)
-        .body(Full::default())
-        .unwrap()
+    Response::builder().status(202).header("content-location", location).body(Full::default()).unwrap()
 }
 
 fn running(progress: &str) -> Answer {
@@ -149,10 +113,7 @@ fn running(progress: &str) -> Answer {
 fn with_headers(status: u16, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut answer = answer(status, body);
     for (name, value) in headers {
-        answer.headers_mut().insert(
-            name.parse::<hyper::header::HeaderName>().unwrap(),
-            value.parse().unwrap(),
-        );
+        answer.headers_mut().insert(name.parse::<hyper::header::HeaderName>().unwrap(), value.parse().unwrap());
     }
     answer
 }
@@ -163,8 +124,7 @@ fn outcome(code: &str, diagnostics: &str) -> String {
 }
 
 fn lines(resource_type: &str, ids: std::ops::Range<u32>) -> String {
-    ids.map(|id| format!("{{\"resourceType\":\"{resource_type}\",\"id\":\"{id}\"}}\n"))
-        .collect()
+    ids.map(|id| format!("{{\"resourceType\":\"{resource_type}\",\"id\":\"{id}\"}}\n")).collect()
 }
 
 #[tokio::test]
@@ -183,46 +143,21 @@ async fn an_export_is_followed_from_kick_off_to_its_last_line() {
     let mut seen = Vec::new();
     let mut visit = |kind: &str, line: &[u8]| seen.push((kind.to_owned(), String::from_utf8(line.to_vec()).unwrap()));
     let client = BulkClient::new(&[]).unwrap();
-    let downloaded = client
-        .download(&manifest, None, &Progress::nowhere(), &mut visit)
-        .await
-        .unwrap();
+    let downloaded = client.download(&manifest, None, &Progress::nowhere(), &mut visit).await.unwrap();
 
     assert_eq!(downloaded.problems, Vec::<String>::new());
     let bytes = lines("Patient", 0..5).len() as u64;
     let patients = downloaded.totals[&(Kind::Output, "Patient".to_owned())];
-    assert_eq!(
-        patients,
-        Totals {
-            files: 2,
-            resources: 5,
-            bytes
-        }
-    );
-    assert_eq!(
-        downloaded.totals[&(Kind::Deleted, "Bundle".to_owned())].bytes,
-        deleted.len() as u64
-    );
-    assert_eq!(
-        downloaded.to_string().lines().count(),
-        5,
-        "a head, three rows and a sum:\n{downloaded}"
-    );
+    assert_eq!(patients, Totals { files: 2, resources: 5, bytes });
+    assert_eq!(downloaded.totals[&(Kind::Deleted, "Bundle".to_owned())].bytes, deleted.len() as u64);
+    assert_eq!(downloaded.to_string().lines().count(), 5, "a head, three rows and a sum:\n{downloaded}");
     seen.sort();
     let expected = [lines("Group", 0..1), lines("Patient", 0..5)].concat();
-    assert_eq!(
-        seen.iter().map(|(_, line)| format!("{line}\n")).collect::<String>(),
-        expected
-    );
+    assert_eq!(seen.iter().map(|(_, line)| format!("{line}\n")).collect::<String>(), expected);
     assert!(seen.iter().all(|(kind, line)| line.contains(&format!("\"{kind}\""))));
     assert_eq!(
         server.asked()[..4],
-        [
-            "GET /$export respond-async -",
-            "GET /status/1 - -",
-            "GET /status/1 - -",
-            "GET /status/1 - -"
-        ]
+        ["GET /$export respond-async -", "GET /status/1 - -", "GET /status/1 - -", "GET /status/1 - -"]
     );
 }
 
@@ -243,10 +178,8 @@ async fn the_command_keeps_the_files_under_harmless_names() {
         headers: vec![],
     };
     export(args).await.unwrap();
-    let mut names: Vec<_> = std::fs::read_dir(&out)
-        .unwrap()
-        .map(|e| e.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names, ["Patient-1.ndjson", "_2Fgroup"]);
     assert!(std::fs::read_to_string(out.join("Patient-1.ndjson")).unwrap() == patients);
@@ -265,17 +198,11 @@ async fn files_that_break_the_manifests_promise_are_named_and_the_rest_still_cou
     ]}));
     let manifest = server.manifest().await.unwrap();
     let client = BulkClient::new(&[]).unwrap();
-    let mut downloaded = client
-        .download(&manifest, None, &Progress::nowhere(), &mut |_, _| ())
-        .await
-        .unwrap();
+    let mut downloaded = client.download(&manifest, None, &Progress::nowhere(), &mut |_, _| ()).await.unwrap();
     downloaded.problems.sort();
     let expected = [
         "cut.ndjson: the last line does not end with a line feed",
-        &format!(
-            "gone.ndjson: get {}/files/gone.ndjson: 404 Not Found: no such page",
-            server.base
-        ),
+        &format!("gone.ndjson: get {}/files/gone.ndjson: 404 Not Found: no such page", server.base),
         "mixed.ndjson: line 2: is a Group in a file of Patient",
         "short.ndjson: the manifest counts 3 resources, the file has 2",
     ];
@@ -286,31 +213,16 @@ async fn files_that_break_the_manifests_promise_are_named_and_the_rest_still_cou
 #[tokio::test]
 async fn a_refused_kick_off_and_a_failed_export_say_why() {
     let server = Server::start().await;
-    server.on(
-        "GET /$export",
-        [answer(
-            400,
-            &outcome("invalid", "_type=Foo\u{1b}[2J is no resource type"),
-        )],
-    );
+    server.on("GET /$export", [answer(400, &outcome("invalid", "_type=Foo\u{1b}[2J is no resource type"))]);
     let refused = format!("{:#}", server.manifest().await.unwrap_err());
     let expected = "400 Bad Request; error invalid: _type=Foo [2J is no resource type";
     assert_eq!(refused, format!("kick off {}/$export: {expected}", server.base));
 
     server.on("GET /$export", [accepted("/status/1")]);
-    server.on(
-        "GET /status/1",
-        [
-            running("5%"),
-            answer(500, &outcome("processing", "the destination is gone")),
-        ],
-    );
+    server.on("GET /status/1", [running("5%"), answer(500, &outcome("processing", "the destination is gone"))]);
     let failed = format!("{:#}", server.manifest().await.unwrap_err());
     let expected = "500 Internal Server Error; error processing: the destination is gone";
-    assert_eq!(
-        failed,
-        format!("the export at {}/status/1 failed: {expected}", server.base)
-    );
+    assert_eq!(failed, format!("the export at {}/status/1 failed: {expected}", server.base));
 }
 
 #[tokio::test]
@@ -328,20 +240,11 @@ async fn a_poll_that_fails_for_a_moment_is_repeated() {
             answer(200, &complete.to_string()),
         ],
     );
-    assert_eq!(
-        server.manifest().await.unwrap().transaction_time,
-        "2026-01-02T03:04:05Z"
-    );
+    assert_eq!(server.manifest().await.unwrap().transaction_time, "2026-01-02T03:04:05Z");
 
-    server.on(
-        "GET /status/1",
-        [with_headers(429, &again, &outcome("throttled", "too many"))],
-    );
+    server.on("GET /status/1", [with_headers(429, &again, &outcome("throttled", "too many"))]);
     let gave_up = format!("{:#}", server.manifest().await.unwrap_err());
-    assert!(
-        gave_up.contains("429 Too Many Requests; error throttled: too many"),
-        "{gave_up}"
-    );
+    assert!(gave_up.contains("429 Too Many Requests; error throttled: too many"), "{gave_up}");
 }
 
 #[tokio::test]
@@ -358,17 +261,11 @@ async fn the_pages_of_a_manifest_become_one() {
     };
     server.on("GET /$export", [accepted("/status/1")]);
     let unfinished = with_headers(202, &[("retry-after", "0")], &page(1, None));
-    server.on(
-        "GET /status/1",
-        [unfinished, with_headers(202, &[], &page(1, Some("/status/2")))],
-    );
+    server.on("GET /status/1", [unfinished, with_headers(202, &[], &page(1, Some("/status/2")))]);
     server.on("GET /status/2", [running("60%"), answer(200, &page(2, None))]);
     let manifest = server.manifest().await.unwrap();
     let urls: Vec<_> = manifest.files().map(|(_, file)| file.url.as_str()).collect();
-    assert_eq!(
-        urls,
-        ["https://h/1.ndjson", "https://h/2.ndjson", "https://h/error.ndjson"]
-    );
+    assert_eq!(urls, ["https://h/1.ndjson", "https://h/2.ndjson", "https://h/error.ndjson"]);
 }
 
 #[tokio::test]
@@ -378,23 +275,13 @@ async fn a_token_goes_to_the_server_and_to_files_only_where_they_need_it() {
         let output = json!([{"type": "Group", "url": server.file("g", lines("Group", 0..1))}]);
         server.on_export(json!({ "requiresAccessToken": needed, "output": output }));
         let client = BulkClient::new(&[("authorization".to_owned(), "Bearer t".to_owned())]).unwrap();
-        let status = client
-            .kick_off(&kick_off_url(&server.base, &[], &[]).unwrap())
-            .await
-            .unwrap();
+        let status = client.kick_off(&kick_off_url(&server.base, &[], &[]).unwrap()).await.unwrap();
         let manifest = client.wait(&status, &Progress::nowhere()).await.unwrap();
-        client
-            .download(&manifest, None, &Progress::nowhere(), &mut |_, _| ())
-            .await
-            .unwrap();
+        client.download(&manifest, None, &Progress::nowhere(), &mut |_, _| ()).await.unwrap();
         server.on("DELETE /status/1", [answer(202, "")]);
         client.cancel(&status).await.unwrap();
         let asked = server.asked();
-        let file = if needed {
-            "GET /files/g - Bearer t"
-        } else {
-            "GET /files/g - -"
-        };
+        let file = if needed { "GET /files/g - Bearer t" } else { "GET /files/g - -" };
         assert!(asked.iter().any(|request| request == file), "{asked:?}");
         assert_eq!(asked[0], "GET /$export respond-async Bearer t");
         assert_eq!(asked[asked.len() - 1], "DELETE /status/1 - Bearer t");
@@ -416,10 +303,7 @@ async fn a_compressed_file_is_read_as_what_it_holds() {
     server.on_export(json!({ "output": [{"type": "Group", "url": url, "count": 1}] }));
     let manifest = server.manifest().await.unwrap();
     let client = BulkClient::new(&[]).unwrap();
-    let downloaded = client
-        .download(&manifest, None, &Progress::nowhere(), &mut |_, _| ())
-        .await
-        .unwrap();
+    let downloaded = client.download(&manifest, None, &Progress::nowhere(), &mut |_, _| ()).await.unwrap();
     assert_eq!(downloaded.problems, Vec::<String>::new());
     assert_eq!(downloaded.totals[&(Kind::Output, "Group".to_owned())].bytes, 25);
 }

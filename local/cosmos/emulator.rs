@@ -47,11 +47,7 @@ impl CosmosEmulator {
         let region = VirtualRegion::new("East US", base.clone());
         let config = VirtualAccountConfig::new(vec![region])?;
         let emulator = Arc::new(InMemoryEmulatorHttpClient::try_new(config)?);
-        let account = Arc::new(Account {
-            emulator,
-            base,
-            pages: Pages::new(),
-        });
+        let account = Arc::new(Account { emulator, base, pages: Pages::new() });
         let serving = tokio::spawn(serve(listener, Arc::clone(&account)));
         Ok(Self { account, serving })
     }
@@ -75,9 +71,7 @@ impl CosmosEmulator {
         physical_partitions: u32,
     ) -> Result<()> {
         let store = self.account.emulator.store();
-        let config = ContainerConfig::new()
-            .with_partition_count(physical_partitions)
-            .build()?;
+        let config = ContainerConfig::new().with_partition_count(physical_partitions).build()?;
         if !self.account.exists(&["dbs", database]).await {
             store.create_database(database);
         }
@@ -90,9 +84,7 @@ impl CosmosEmulator {
 
     /// Creates or replaces one document, without going through HTTP.
     pub async fn insert(&self, database: &str, container: &str, partition_key: &str, document: String) -> Result<()> {
-        let mut request = self
-            .account
-            .request(Method::Post, &["dbs", database, "colls", container, "docs"]);
+        let mut request = self.account.request(Method::Post, &["dbs", database, "colls", container, "docs"]);
         let headers = request.headers_mut();
         headers.insert(IS_UPSERT, "true");
         headers.insert(PREFER, "return=minimal");
@@ -132,9 +124,7 @@ impl Account {
     }
 
     async fn exists(&self, path: &[&str]) -> bool {
-        Answer::to(&self.emulator, &self.request(Method::Get, path))
-            .await
-            .is_success()
+        Answer::to(&self.emulator, &self.request(Method::Get, path)).await.is_success()
     }
 
     async fn answer(&self, request: &Request) -> Answer {
@@ -153,7 +143,7 @@ async fn serve(listener: TcpListener, account: Arc<Account>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => drop(connections.spawn(connection(stream, Arc::clone(&account)))),
-                Err(error) => tracing::warn!(%error, "the Cosmos emulator could not accept a connection"),
+                Err(error) => eprintln!("the Cosmos emulator could not accept a connection: {error}"),
             },
             Some(_) = connections.join_next() => {}
         }
@@ -168,9 +158,7 @@ async fn connection(stream: TcpStream, account: Arc<Account>) {
         async move { Ok::<_, Infallible>(to_http(from_client(request, &account).await)) }
     });
     // A client that goes away in the middle of an exchange is its own business.
-    let _ = auto::Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn from_client(request: hyper::Request<Incoming>, account: &Account) -> Answer {
@@ -185,11 +173,7 @@ async fn to_emulator(request: hyper::Request<Incoming>, base: &Url) -> Result<Re
     let (head, body) = request.into_parts();
     let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
     let url = base.join(path).with_context(|| format!("read the path {path}"))?;
-    let method: Method = head
-        .method
-        .as_str()
-        .parse()
-        .with_context(|| format!("method {}", head.method))?;
+    let method: Method = head.method.as_str().parse().with_context(|| format!("method {}", head.method))?;
     let mut request = Request::new(url, method);
     for (name, value) in &head.headers {
         let value = value.to_str().with_context(|| format!("read the header {name}"))?;

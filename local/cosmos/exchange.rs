@@ -40,11 +40,7 @@ impl Answer {
         match response.try_into_raw_response().await {
             Ok(raw) => {
                 let (status, headers, body) = raw.deconstruct();
-                Self {
-                    status: u16::from(status),
-                    headers,
-                    body: body.into(),
-                }
+                Self { status: u16::from(status), headers, body: body.into() }
             }
             Err(error) => Self::refusal(&error.to_string()),
         }
@@ -53,11 +49,7 @@ impl Answer {
     /// The answer to a request that never reached an operation.
     pub fn refusal(message: &str) -> Self {
         let body = serde_json::json!({ "code": "BadRequest", "message": message }).to_string();
-        Self {
-            status: 400,
-            headers: Headers::new(),
-            body: body.into(),
-        }
+        Self { status: 400, headers: Headers::new(), body: body.into() }
     }
 
     pub fn is_success(&self) -> bool {
@@ -74,12 +66,7 @@ pub fn request(base: &Url, method: Method, path: &str) -> Request {
 
 /// Whether the request is a query of documents: the only thing that is answered in pages here.
 pub fn is_query(request: &Request) -> bool {
-    let is_true = |name| {
-        request
-            .headers()
-            .get_optional_str(&name)
-            .is_some_and(|v| v.eq_ignore_ascii_case("true"))
-    };
+    let is_true = |name| request.headers().get_optional_str(&name).is_some_and(|v| v.eq_ignore_ascii_case("true"));
     request.method() == Method::Post
         && request.url().path().ends_with("/docs")
         && is_true(IS_QUERY)

@@ -26,9 +26,7 @@ pub async fn load(
     mut progress: impl FnMut(u64),
 ) -> Result<u64> {
     let container = target.open().await?;
-    let mut written = stream::iter(documents)
-        .map(|stored| write(&container, stored))
-        .buffer_unordered(CONCURRENCY);
+    let mut written = stream::iter(documents).map(|stored| write(&container, stored)).buffer_unordered(CONCURRENCY);
     let mut count = 0;
     while let Some(()) = written.try_next().await? {
         count += 1;
@@ -39,12 +37,7 @@ pub async fn load(
 
 /// Writes one document, waiting while the account is throttled or away for a moment. An upsert can be repeated safely.
 async fn write(container: &ContainerClient, stored: Stored) -> Result<()> {
-    let Stored {
-        partition_key,
-        id,
-        document,
-        ..
-    } = stored;
+    let Stored { partition_key, id, document, .. } = stored;
     let text = RawValue::from_string(document).with_context(|| format!("read the document {id} as JSON"))?;
     let mut tries = 1;
     loop {

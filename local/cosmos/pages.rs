@@ -53,10 +53,7 @@ struct Lesson {
 impl Pages {
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Self {
-            lessons: Mutex::default(),
-            runs: Arc::new(Semaphore::new(2 * cores)),
-        }
+        Self { lessons: Mutex::default(), runs: Arc::new(Semaphore::new(2 * cores)) }
     }
 
     /// Answers one query request with one page.
@@ -64,24 +61,18 @@ impl Pages {
         let subject = subject(request);
         let lesson = self.lesson(subject);
         let asked = asked_items(request);
-        let mut items = lesson
-            .map_or(FIRST_ITEMS, |l| (AIM / l.bytes_per_item) as usize)
-            .clamp(1, asked);
+        let mut items = lesson.map_or(FIRST_ITEMS, |l| (AIM / l.bytes_per_item) as usize).clamp(1, asked);
         let range = KeyRange::of(emulator, request).await;
         let mut width = range.as_ref().map(|range| range.width_for(items, lesson));
         loop {
             let window = range.as_ref().zip(width).and_then(|(range, width)| range.window(width));
-            let page = self
-                .run(emulator, narrowed(request, items, range.as_ref(), window))
-                .await;
+            let page = self.run(emulator, narrowed(request, items, range.as_ref(), window)).await;
             let count = item_count(&page);
             if !page.is_success() {
                 return page;
             }
             if page.body.len() > MAX_PAGE_BYTES && count > 1 {
-                items = (count - 1)
-                    .min((count as f64 * AIM / page.body.len() as f64) as usize)
-                    .max(1);
+                items = (count - 1).min((count as f64 * AIM / page.body.len() as f64) as usize).max(1);
                 continue;
             }
             let cursor = page.headers.get_optional_str(&CONTINUATION).map(cursor_key);
@@ -110,26 +101,19 @@ impl Pages {
             let _permit = permit;
             runtime.block_on(Answer::to(&emulator, &request))
         });
-        run.await
-            .unwrap_or_else(|error| Answer::refusal(&format!("the emulator failed: {error}")))
+        run.await.unwrap_or_else(|error| Answer::refusal(&format!("the emulator failed: {error}")))
     }
 
     fn lesson(&self, subject: u64) -> Option<Lesson> {
-        self.lessons
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&subject)
-            .copied()
+        self.lessons.lock().unwrap_or_else(PoisonError::into_inner).get(&subject).copied()
     }
 
     fn learn(&self, subject: u64, page: &Answer, count: usize, keys: u128) {
         if count == 0 {
             return;
         }
-        let new = Lesson {
-            bytes_per_item: page.body.len() as f64 / count as f64,
-            keys_per_item: keys as f64 / count as f64,
-        };
+        let new =
+            Lesson { bytes_per_item: page.body.len() as f64 / count as f64, keys_per_item: keys as f64 / count as f64 };
         let mut lessons = self.lessons.lock().unwrap_or_else(PoisonError::into_inner);
         if lessons.len() >= MAX_LESSONS {
             lessons.clear();
@@ -151,21 +135,12 @@ fn subject(request: &Request) -> u64 {
 
 /// The most items the client wants; it says -1, or nothing, to leave it to the service.
 fn asked_items(request: &Request) -> usize {
-    let asked = request
-        .headers()
-        .get_optional_str(&MAX_ITEMS)
-        .and_then(|n| n.trim().parse::<i32>().ok());
-    asked
-        .and_then(|n| usize::try_from(n).ok())
-        .filter(|n| *n > 0)
-        .unwrap_or(i32::MAX as usize)
+    let asked = request.headers().get_optional_str(&MAX_ITEMS).and_then(|n| n.trim().parse::<i32>().ok());
+    asked.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0).unwrap_or(i32::MAX as usize)
 }
 
 fn item_count(page: &Answer) -> usize {
-    page.headers
-        .get_optional_str(&ITEM_COUNT)
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0)
+    page.headers.get_optional_str(&ITEM_COUNT).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
 /// At least twice as wide, and as much wider as the items found are too few.
@@ -205,11 +180,7 @@ impl KeyRange {
             Some(token) => cursor_key(&token)?,
             None => 0,
         };
-        let range = Self {
-            start: key_number(&min)?.max(cursor),
-            end: key_number(&max)?,
-            end_text: max,
-        };
+        let range = Self { start: key_number(&min)?.max(cursor), end: key_number(&max)?, end_text: max };
         (range.start < range.end).then_some(range)
     }
 
@@ -242,9 +213,7 @@ fn cursor_key(token: &str) -> Option<u128> {
         epk: String,
     }
     let cursor: Cursor = serde_json::from_str(token).ok()?;
-    (cursor.kind == "document_feed_cursor_v1")
-        .then(|| key_number(&cursor.epk))
-        .flatten()
+    (cursor.kind == "document_feed_cursor_v1").then(|| key_number(&cursor.epk)).flatten()
 }
 
 /// The request for one run: so many items, from the cursor to the end of the window.
@@ -280,11 +249,7 @@ async fn partition_bounds(
         all: Vec<Partition>,
     }
     let path = request.url().path().strip_suffix("docs")?;
-    let answer = Answer::to(
-        emulator,
-        &exchange::request(request.url(), Method::Get, &format!("{path}pkranges")),
-    )
-    .await;
+    let answer = Answer::to(emulator, &exchange::request(request.url(), Method::Get, &format!("{path}pkranges"))).await;
     let partitions: Partitions = serde_json::from_slice(&answer.body).ok()?;
     let partition = partitions.all.into_iter().find(|p| p.id == id)?;
     Some((partition.min_inclusive, partition.max_exclusive))

@@ -24,10 +24,7 @@ impl CosmosTarget {
             .with_server_certificate_validation(ServerCertificateValidation::RequiredUnlessEmulator)
             .build()?;
         let runtime = CosmosRuntime::builder().with_connection_pool(pool).build().await?;
-        let endpoint = self
-            .endpoint
-            .parse()
-            .with_context(|| format!("read the endpoint {}", self.endpoint))?;
+        let endpoint = self.endpoint.parse().with_context(|| format!("read the endpoint {}", self.endpoint))?;
         let account = AccountReference::with_authentication_key(endpoint, self.key.clone());
         CosmosClient::builder()
             .with_runtime(runtime)

@@ -37,10 +37,7 @@ struct Fixture {
 impl Fixture {
     async fn with_partitions(count: u32) -> Self {
         let emulator = CosmosEmulator::start(None).await.unwrap();
-        emulator
-            .create_container("health", "fhirR4", "/partitionKey", count)
-            .await
-            .unwrap();
+        emulator.create_container("health", "fhirR4", "/partitionKey", count).await.unwrap();
         let target = CosmosTarget {
             endpoint: emulator.endpoint().to_owned(),
             key: emulator.key().to_owned(),
@@ -53,10 +50,7 @@ impl Fixture {
     async fn insert(&self, documents: &BTreeMap<String, String>) {
         for (id, data) in documents {
             let document = document(id, data);
-            self.emulator
-                .insert("health", "fhirR4", &format!("Observation_{id}"), document)
-                .await
-                .unwrap();
+            self.emulator.insert("health", "fhirR4", &format!("Observation_{id}"), document).await.unwrap();
         }
     }
 
@@ -71,15 +65,9 @@ impl Fixture {
             self.emulator.endpoint().parse().unwrap(),
             self.emulator.key().to_owned(),
         );
-        let client = CosmosClient::builder()
-            .build(account, RoutingStrategy::ProximityTo(Region::EAST_US))
-            .await
-            .unwrap();
-        client
-            .database_client("health")
-            .container_client("fhirR4", None)
-            .await
-            .unwrap()
+        let client =
+            CosmosClient::builder().build(account, RoutingStrategy::ProximityTo(Region::EAST_US)).await.unwrap();
+        client.database_client("health").container_client("fhirR4", None).await.unwrap()
     }
 }
 
@@ -94,28 +82,17 @@ fn document(id: &str, data: &str) -> String {
 
 fn stored_document(id: &str, data: &str) -> Stored {
     let (partition_key, document) = (format!("Observation_{id}"), document(id, data));
-    Stored {
-        partition_key,
-        id: id.to_owned(),
-        document,
-        line: None,
-    }
+    Stored { partition_key, id: id.to_owned(), document, line: None }
 }
 
 /// Texts of about these lengths in bytes, each of its own, with characters that JSON must escape.
 fn texts(lengths: impl IntoIterator<Item = usize>) -> BTreeMap<String, String> {
     let text = |n: usize, length: usize| format!("{n}: \"é\"\n\u{2028}\\ 0.123456789012345678{}", "x".repeat(length));
-    lengths
-        .into_iter()
-        .enumerate()
-        .map(|(n, length)| (format!("o{n}"), text(n, length)))
-        .collect()
+    lengths.into_iter().enumerate().map(|(n, length)| (format!("o{n}"), text(n, length))).collect()
 }
 
 fn query() -> Query {
-    Query::from(SELECT)
-        .with_parameter("@until", "2025-12-31T00:00:00.0000000+00:00")
-        .unwrap()
+    Query::from(SELECT).with_parameter("@until", "2025-12-31T00:00:00.0000000+00:00").unwrap()
 }
 
 /// Reads one page of a range in a fresh query, as a worker that was started for it alone; and the token of the next.
@@ -129,21 +106,12 @@ async fn page(
     if let Some(token) = token {
         options = options.with_continuation_token(ContinuationToken::from_string(token.to_owned()));
     }
-    let rows = container
-        .query_items::<Row>(query(), FeedScope::range(range.clone()), Some(options))
-        .await
-        .unwrap();
+    let rows = container.query_items::<Row>(query(), FeedScope::range(range.clone()), Some(options)).await.unwrap();
     let mut pages = rows.into_pages();
     let page = pages.try_next().await.unwrap()?;
     let charge = page.headers().request_charge().map_or(0.0, |c| c.value());
     let token = pages.to_continuation_token().ok().map(|t| t.as_str().to_owned());
-    Some((
-        Page {
-            rows: page.into_items(),
-            charge,
-        },
-        token,
-    ))
+    Some((Page { rows: page.into_items(), charge }, token))
 }
 
 async fn pages_of(container: &ContainerClient, range: &FeedRange, items: MaxItemCountHint) -> Vec<Page> {
@@ -174,15 +142,8 @@ fn assert_complete(pages: &[Page], documents: &BTreeMap<String, String>) {
 fn assert_page_limits(pages: &[Page]) {
     for page in pages {
         let bytes: usize = page.rows.iter().map(|row| row.data.len()).sum();
-        assert!(
-            bytes <= MAX_PAGE_BYTES && page.charge <= MAX_PAGE_BYTES as f64 / 1024.0,
-            "page of {bytes} bytes"
-        );
-        assert!(
-            page.charge >= bytes as f64 / 1024.0 && page.charge >= 1.0,
-            "{bytes} bytes cost {}",
-            page.charge
-        );
+        assert!(bytes <= MAX_PAGE_BYTES && page.charge <= MAX_PAGE_BYTES as f64 / 1024.0, "page of {bytes} bytes");
+        assert!(page.charge >= bytes as f64 / 1024.0 && page.charge >= 1.0, "{bytes} bytes cost {}", page.charge);
     }
 }
 
@@ -205,11 +166,7 @@ async fn pages_of_mixed_documents_stay_below_the_limit_and_lose_nothing() {
         assert_complete(&pages, &documents);
         assert_page_limits(&pages);
         let full = pages.iter().filter(|page| page.charge > 2048.0).count();
-        assert!(
-            full * 2 > pages.len(),
-            "{full} of {} pages are more than half full",
-            pages.len()
-        );
+        assert!(full * 2 > pages.len(), "{full} of {} pages are more than half full", pages.len());
     }
 }
 
@@ -218,11 +175,7 @@ async fn a_page_never_holds_more_items_than_asked_for() {
     let fixture = Fixture::with_partitions(2).await;
     let documents = texts((0..60).map(|n| n * 40));
     fixture.insert(&documents).await;
-    let pages = sweep(
-        &fixture.text_client().await,
-        MaxItemCountHint::Limit(7.try_into().unwrap()),
-    )
-    .await;
+    let pages = sweep(&fixture.text_client().await, MaxItemCountHint::Limit(7.try_into().unwrap())).await;
     assert_complete(&pages, &documents);
     assert!(pages.iter().all(|page| page.rows.len() <= 7));
 }
@@ -246,11 +199,7 @@ async fn one_partition_key_with_more_than_a_page_is_read_whole() {
     let documents = texts((0..90).map(|_| 120_000));
     for (id, data) in &documents {
         let document = document(id, data).replace(&format!("Observation_{id}"), "Observation_one");
-        fixture
-            .emulator
-            .insert("health", "fhirR4", "Observation_one", document)
-            .await
-            .unwrap();
+        fixture.emulator.insert("health", "fhirR4", "Observation_one", document).await.unwrap();
     }
     let pages = sweep(&fixture.text_client().await, MaxItemCountHint::ServerDecides).await;
     assert_complete(&pages, &documents);
@@ -274,10 +223,7 @@ async fn sorted_limited_and_counted_answers_are_those_of_the_whole_scope() {
     assert_eq!(ids("SELECT TOP 20 VALUE c.id FROM c ORDER BY c.id").await, all[..20]);
     assert_eq!(ids("SELECT TOP 150 VALUE c.id FROM c").await.len(), 150);
     let one = FeedScope::partition("Observation_o7");
-    let count = container
-        .query_items::<u32>("SELECT VALUE COUNT(1) FROM c", one, None)
-        .await
-        .unwrap();
+    let count = container.query_items::<u32>("SELECT VALUE COUNT(1) FROM c", one, None).await.unwrap();
     assert_eq!(count.try_collect::<Vec<_>>().await.unwrap(), [1]);
 }
 
@@ -297,11 +243,7 @@ async fn the_loader_creates_the_container_and_its_texts_arrive_unchanged() {
     let stored = || documents.iter().map(|(id, data)| stored_document(id, data));
     let mut heard = 0;
     assert_eq!(load(&fixture.target, stored(), |done| heard = done).await.unwrap(), 41);
-    assert_eq!(
-        load(&fixture.target, stored(), |_| ()).await.unwrap(),
-        41,
-        "loading again replaces"
-    );
+    assert_eq!(load(&fixture.target, stored(), |_| ()).await.unwrap(), 41, "loading again replaces");
     assert_eq!(heard, 41);
     let pages = sweep(&fixture.target.open().await.unwrap(), MaxItemCountHint::ServerDecides).await;
     assert_complete(&pages, &documents);
@@ -325,23 +267,13 @@ async fn a_page_is_cut_and_charged_by_the_bytes_of_its_body() {
             ("x-ms-documentdb-partitionkeyrangeid", "0"),
         ];
         let request = http.post(url).body(json!({ "query": "SELECT * FROM c" }).to_string());
-        let request = headers
-            .iter()
-            .fold(request, |request, (name, value)| request.header(*name, *value));
-        if continuation.is_empty() {
-            request
-        } else {
-            request.header("x-ms-continuation", continuation)
-        }
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        if continuation.is_empty() { request } else { request.header("x-ms-continuation", continuation) }
     };
     let (mut items, mut pages, mut continuation) = (0, 0, String::new());
     loop {
         let page = request(continuation).send().await.unwrap().error_for_status().unwrap();
-        let header = |name| {
-            page.headers()
-                .get(name)
-                .map_or(String::new(), |v| v.to_str().unwrap().to_owned())
-        };
+        let header = |name| page.headers().get(name).map_or(String::new(), |v| v.to_str().unwrap().to_owned());
         let (charge, count) = (header("x-ms-request-charge"), header("x-ms-item-count"));
         continuation = header("x-ms-continuation");
         let body = page.bytes().await.unwrap();
@@ -353,23 +285,13 @@ async fn a_page_is_cut_and_charged_by_the_bytes_of_its_body() {
             break;
         }
     }
-    assert_eq!(
-        (items, pages),
-        (120, 4),
-        "12 MB in pages of up to 4 MiB, each nearly full"
-    );
+    assert_eq!((items, pages), (120, 4), "12 MB in pages of up to 4 MiB, each nearly full");
 }
 
 #[tokio::test]
 async fn a_stopped_emulator_frees_its_port() {
     let fixture = Fixture::with_partitions(1).await;
-    assert!(
-        fixture
-            .emulator
-            .create_container("health", "fhirR4", "/partitionKey", 1)
-            .await
-            .is_err()
-    );
+    assert!(fixture.emulator.create_container("health", "fhirR4", "/partitionKey", 1).await.is_err());
     let port = url::Url::parse(fixture.emulator.endpoint()).unwrap().port();
     fixture.emulator.stop().await;
     CosmosEmulator::start(port).await.unwrap();

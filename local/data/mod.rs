@@ -21,7 +21,7 @@ mod wrapper;
 #[cfg(test)]
 mod tests;
 
-pub use expected::{Comparison, Expected};
+pub use expected::Expected;
 pub use generate::{GenerateOptions, generate};
 pub use ndjson::ndjson_folder;
 

@@ -62,20 +62,10 @@ impl HostJson {
     fn parse(text: &str, app_root: &Path, settings: &Settings) -> Result<Self> {
         let flat = Flat::of(text, settings)?;
         ensure!(flat.text("version") == Some("2.0"), "version must be \"2.0\"");
-        ensure!(
-            flat.text("customHandler:http:routes:0:route").is_none(),
-            "customHandler.http.routes is not supported"
-        );
-        let executable = flat
-            .text("customHandler:description:defaultExecutablePath")
-            .unwrap_or_default();
-        ensure!(
-            !executable.is_empty(),
-            "customHandler.description.defaultExecutablePath is missing"
-        );
-        let working_directory = flat
-            .text("customHandler:description:workingDirectory")
-            .unwrap_or_default();
+        ensure!(flat.text("customHandler:http:routes:0:route").is_none(), "customHandler.http.routes is not supported");
+        let executable = flat.text("customHandler:description:defaultExecutablePath").unwrap_or_default();
+        ensure!(!executable.is_empty(), "customHandler.description.defaultExecutablePath is missing");
+        let working_directory = flat.text("customHandler:description:workingDirectory").unwrap_or_default();
         Ok(Self {
             executable: settings.expand_or_drop(executable),
             arguments: flat.arguments(settings),
@@ -87,11 +77,7 @@ impl HostJson {
                 .unwrap_or(Duration::from_secs(30)),
             handler_port: flat.parsed("customHandler:port")?,
             function_timeout: flat.function_timeout()?,
-            route_prefix: flat
-                .text("extensions:http:routePrefix")
-                .unwrap_or("api")
-                .trim_matches('/')
-                .to_owned(),
+            route_prefix: flat.text("extensions:http:routePrefix").unwrap_or("api").trim_matches('/').to_owned(),
             queues: flat.queues()?,
         })
     }
@@ -118,10 +104,7 @@ impl Flat {
 
     fn parsed<T: FromStr>(&self, key: &str) -> Result<Option<T>> {
         let Some(text) = self.text(key) else { return Ok(None) };
-        text.parse()
-            .map(Some)
-            .ok()
-            .with_context(|| format!("{key}: {text:?} is not a valid number"))
+        text.parse().map(Some).ok().with_context(|| format!("{key}: {text:?} is not a valid number"))
     }
 
     fn flag(&self, key: &str) -> bool {
@@ -129,9 +112,7 @@ impl Flat {
     }
 
     fn timespan(&self, key: &str) -> Result<Option<Duration>> {
-        self.text(key)
-            .map(|text| timespan::parse(text).with_context(|| key.to_owned()))
-            .transpose()
+        self.text(key).map(|text| timespan::parse(text).with_context(|| key.to_owned())).transpose()
     }
 
     /// Flex Consumption's default of 30 minutes; `-1` switches the limit off.
@@ -139,10 +120,7 @@ impl Flat {
         if self.text("functionTimeout") == Some("-1") {
             return Ok(None);
         }
-        Ok(Some(
-            self.timespan("functionTimeout")?
-                .unwrap_or(Duration::from_secs(30 * 60)),
-        ))
+        Ok(Some(self.timespan("functionTimeout")?.unwrap_or(Duration::from_secs(30 * 60))))
     }
 
     fn arguments(&self, settings: &Settings) -> Vec<String> {
@@ -159,18 +137,10 @@ impl Flat {
     fn queues(&self) -> Result<QueueSettings> {
         let key = |name: &str| format!("extensions:queues:{name}");
         let batch_size = self.parsed(&key("batchSize"))?.unwrap_or(16);
-        ensure!(
-            (1..=32).contains(&batch_size),
-            "extensions.queues.batchSize must be 1 to 32"
-        );
+        ensure!((1..=32).contains(&batch_size), "extensions.queues.batchSize must be 1 to 32");
         let max_dequeue_count = self.parsed(&key("maxDequeueCount"))?.unwrap_or(5);
-        ensure!(
-            max_dequeue_count >= 1,
-            "extensions.queues.maxDequeueCount must be at least 1"
-        );
-        let max_polling_interval = self
-            .timespan(&key("maxPollingInterval"))?
-            .unwrap_or(Duration::from_secs(60));
+        ensure!(max_dequeue_count >= 1, "extensions.queues.maxDequeueCount must be at least 1");
+        let max_polling_interval = self.timespan(&key("maxPollingInterval"))?.unwrap_or(Duration::from_secs(60));
         ensure!(
             max_polling_interval.as_millis() >= 100,
             "extensions.queues.maxPollingInterval must be at least 100 ms"
@@ -178,18 +148,11 @@ impl Flat {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(QueueSettings {
             batch_size,
-            new_batch_threshold: self
-                .parsed(&key("newBatchThreshold"))?
-                .unwrap_or(batch_size / 2 * processors),
+            new_batch_threshold: self.parsed(&key("newBatchThreshold"))?.unwrap_or(batch_size / 2 * processors),
             max_dequeue_count,
             visibility_timeout: self.timespan(&key("visibilityTimeout"))?.unwrap_or_default(),
             max_polling_interval,
-            encoding: match self
-                .text(&key("messageEncoding"))
-                .unwrap_or("base64")
-                .to_lowercase()
-                .as_str()
-            {
+            encoding: match self.text(&key("messageEncoding")).unwrap_or("base64").to_lowercase().as_str() {
                 "base64" => MessageEncoding::Base64,
                 "none" => MessageEncoding::None,
                 other => bail!("extensions.queues.messageEncoding: {other:?} is neither base64 nor none"),
@@ -200,18 +163,13 @@ impl Flat {
 
 fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, String>) {
     let below = |key: &str| {
-        if path.is_empty() {
-            key.to_lowercase()
-        } else {
-            format!("{path}:{}", key.to_lowercase())
-        }
+        if path.is_empty() { key.to_lowercase() } else { format!("{path}:{}", key.to_lowercase()) }
     };
     match value {
         Value::Object(fields) => fields.iter().for_each(|(key, value)| flatten(&below(key), value, into)),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .for_each(|(i, value)| flatten(&below(&i.to_string()), value, into)),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(i, value)| flatten(&below(&i.to_string()), value, into))
+        }
         Value::Null => {}
         Value::String(text) => drop(into.insert(path.to_owned(), text.clone())),
         Value::Bool(_) | Value::Number(_) => drop(into.insert(path.to_owned(), value.to_string())),
@@ -231,10 +189,7 @@ mod tests {
     #[test]
     fn what_is_absent_has_the_defaults_of_the_host() {
         let host = parse(MINIMAL, &[]).unwrap();
-        assert_eq!(
-            (host.route_prefix.as_str(), host.function_timeout),
-            ("api", Some(Duration::from_secs(1800)))
-        );
+        assert_eq!((host.route_prefix.as_str(), host.function_timeout), ("api", Some(Duration::from_secs(1800))));
         assert_eq!((host.queues.batch_size, host.queues.max_dequeue_count), (16, 5));
         assert_eq!(host.queues.encoding, MessageEncoding::Base64);
         assert!(!host.proxying && !host.forwarding);
@@ -245,19 +200,10 @@ mod tests {
         let host = parse(
             MINIMAL,
             &[
-                (
-                    "AzureFunctionsJobHost__customHandler__description__defaultExecutablePath",
-                    "/build/%NAME%",
-                ),
-                (
-                    "AzureFunctionsJobHost__customHandler__enableProxyingHttpRequest",
-                    "True",
-                ),
+                ("AzureFunctionsJobHost__customHandler__description__defaultExecutablePath", "/build/%NAME%"),
+                ("AzureFunctionsJobHost__customHandler__enableProxyingHttpRequest", "True"),
                 ("AzureFunctionsJobHost__functionTimeout", "00:00:02.5"),
-                (
-                    "AzureFunctionsJobHost__extensions__queues__visibilityTimeout",
-                    "00:00:01",
-                ),
+                ("AzureFunctionsJobHost__extensions__queues__visibilityTimeout", "00:00:01"),
                 ("NAME", "fhir-export"),
             ],
         )
@@ -270,17 +216,8 @@ mod tests {
 
     #[test]
     fn values_out_of_range_name_themselves() {
-        let error = parse(
-            MINIMAL,
-            &[("AzureFunctionsJobHost__extensions__queues__batchSize", "33")],
-        )
-        .unwrap_err();
+        let error = parse(MINIMAL, &[("AzureFunctionsJobHost__extensions__queues__batchSize", "33")]).unwrap_err();
         assert!(format!("{error:#}").contains("batchSize"), "{error:#}");
-        assert!(
-            parse(r#"{"version":"2.0"}"#, &[])
-                .unwrap_err()
-                .to_string()
-                .contains("defaultExecutablePath")
-        );
+        assert!(parse(r#"{"version":"2.0"}"#, &[]).unwrap_err().to_string().contains("defaultExecutablePath"));
     }
 }

@@ -67,17 +67,10 @@ impl Front {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
         let method = request.method().as_str();
-        let Some((name, _)) = self
-            .functions
-            .iter()
-            .find(|(_, function)| function.admits(method, path))
-        else {
+        let Some((name, _)) = self.functions.iter().find(|(_, function)| function.admits(method, path)) else {
             return self.without_function(path);
         };
-        let length = request
-            .headers()
-            .get(CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok()?.parse().ok());
+        let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if length.is_some_and(|length: u64| length > BODY_LIMIT) {
             return wire::response(StatusCode::PAYLOAD_TOO_LARGE, "");
         }
@@ -86,14 +79,10 @@ impl Front {
         };
         let watchdog = Watchdog::new(self.handler.clone(), instance, self.limit);
         let (passed, on_failure) = match self.mode {
-            HttpMode::Proxy => (
-                relay::proxy(&self.client, request, instance, watchdog).await,
-                StatusCode::BAD_GATEWAY,
-            ),
-            HttpMode::Forward => (
-                relay::forward(&self.client, request, instance, watchdog).await,
-                StatusCode::INTERNAL_SERVER_ERROR,
-            ),
+            HttpMode::Proxy => (relay::proxy(&self.client, request, instance, watchdog).await, StatusCode::BAD_GATEWAY),
+            HttpMode::Forward => {
+                (relay::forward(&self.client, request, instance, watchdog).await, StatusCode::INTERNAL_SERVER_ERROR)
+            }
         };
         passed.unwrap_or_else(|error| {
             self.logs.host(&format!("{name} failed: {error:#}"));
@@ -113,10 +102,7 @@ impl Front {
 impl HttpTrigger {
     /// A wrong method is no match, so that it ends as 404 and never as 405.
     fn admits(&self, method: &str, path: &str) -> bool {
-        let method_fits = self
-            .methods
-            .as_ref()
-            .is_none_or(|methods| methods.iter().any(|m| m == method));
+        let method_fits = self.methods.as_ref().is_none_or(|methods| methods.iter().any(|m| m == method));
         method_fits && self.template.matches(path)
     }
 }

@@ -101,22 +101,13 @@ pub fn index(app_root: &Path, route_prefix: &str, settings: &Settings) -> Result
 
 fn parse(name: &str, text: &str, route_prefix: &str, settings: &Settings) -> Result<Option<Function>> {
     let json: FunctionJson = serde_json::from_str(text).context("function.json")?;
-    let disabled_by_setting = settings
-        .get(&format!("AzureWebJobs.{name}.Disabled"))
-        .is_some_and(|v| truthy(&v));
+    let disabled_by_setting = settings.get(&format!("AzureWebJobs.{name}.Disabled")).is_some_and(|v| truthy(&v));
     if json.disabled || disabled_by_setting {
         return Ok(None);
     }
-    ensure!(
-        is_function_name(name),
-        "the name must match ^[a-z][a-z0-9_-]{{0,127}}$ and not be \"host\""
-    );
+    ensure!(is_function_name(name), "the name must match ^[a-z][a-z0-9_-]{{0,127}}$ and not be \"host\"");
     for binding in &json.bindings {
-        ensure!(
-            is_binding_name(&binding.name),
-            "binding name {:?} is not valid",
-            binding.name
-        );
+        ensure!(is_binding_name(&binding.name), "binding name {:?} is not valid", binding.name);
     }
     let is_trigger = |binding: &&Binding| binding.kind.to_lowercase().ends_with("trigger");
     let triggers: Vec<_> = json.bindings.iter().filter(is_trigger).collect();
@@ -124,20 +115,14 @@ fn parse(name: &str, text: &str, route_prefix: &str, settings: &Settings) -> Res
         bail!("a function has exactly one trigger, not {}", triggers.len());
     };
     let others: Vec<_> = json.bindings.iter().filter(|binding| !is_trigger(binding)).collect();
-    ensure!(
-        matches!(binding.direction.as_deref(), None | Some("in")),
-        "a trigger has the direction \"in\""
-    );
+    ensure!(matches!(binding.direction.as_deref(), None | Some("in")), "a trigger has the direction \"in\"");
     let trigger = match binding.kind.to_lowercase().as_str() {
         "httptrigger" => Trigger::Http(http(name, binding, &others, route_prefix)?),
         "queuetrigger" => Trigger::Queue(queue(binding, &others, settings)?),
         "timertrigger" => Trigger::Timer(timer(binding, &others, settings)?),
         other => bail!("trigger type {other:?} is not supported by the stand-in"),
     };
-    Ok(Some(Function {
-        name: name.to_owned(),
-        trigger,
-    }))
+    Ok(Some(Function { name: name.to_owned(), trigger }))
 }
 
 fn http(name: &str, binding: &Binding, others: &[&Binding], route_prefix: &str) -> Result<HttpTrigger> {
@@ -145,21 +130,11 @@ fn http(name: &str, binding: &Binding, others: &[&Binding], route_prefix: &str) 
         bail!("only functions with one httpTrigger and one http output are forwarded as HTTP; this has other bindings");
     };
     let is_http_output = output.kind.eq_ignore_ascii_case("http") && output.direction.as_deref() == Some("out");
-    ensure!(
-        is_http_output,
-        "beside the httpTrigger there must be one binding of type http and direction out"
-    );
-    let route = binding
-        .route
-        .as_deref()
-        .filter(|route| !route.trim().is_empty())
-        .unwrap_or(name);
+    ensure!(is_http_output, "beside the httpTrigger there must be one binding of type http and direction out");
+    let route = binding.route.as_deref().filter(|route| !route.trim().is_empty()).unwrap_or(name);
     let reserved = route.trim_matches('/').to_lowercase();
     let is_reserved = reserved.starts_with("admin") || reserved.starts_with("runtime");
-    ensure!(
-        !is_reserved,
-        "route {route:?} conflicts with one or more built in routes"
-    );
+    ensure!(!is_reserved, "route {route:?} conflicts with one or more built in routes");
     let methods = binding.methods.as_ref().filter(|methods| !methods.is_empty());
     Ok(HttpTrigger {
         template: Template::parse(route)?.below(route_prefix),
@@ -168,22 +143,11 @@ fn http(name: &str, binding: &Binding, others: &[&Binding], route_prefix: &str) 
 }
 
 fn queue(binding: &Binding, others: &[&Binding], settings: &Settings) -> Result<QueueTrigger> {
-    ensure!(
-        others.is_empty(),
-        "the stand-in supports no further binding beside a queueTrigger"
-    );
-    let queue = settings
-        .expand(binding.queue_name.as_deref().context("queueName is missing")?)?
-        .to_lowercase();
+    ensure!(others.is_empty(), "the stand-in supports no further binding beside a queueTrigger");
+    let queue = settings.expand(binding.queue_name.as_deref().context("queueName is missing")?)?.to_lowercase();
     ensure!(is_queue_name(&queue), "{queue:?} is not a valid queue name");
-    let name = binding
-        .connection
-        .as_deref()
-        .filter(|name| !name.is_empty())
-        .unwrap_or("AzureWebJobsStorage");
-    let connection = settings
-        .get(&format!("AzureWebJobs{name}"))
-        .or_else(|| settings.get(name));
+    let name = binding.connection.as_deref().filter(|name| !name.is_empty()).unwrap_or("AzureWebJobsStorage");
+    let connection = settings.get(&format!("AzureWebJobs{name}")).or_else(|| settings.get(name));
     Ok(QueueTrigger {
         binding: binding.name.clone(),
         queue,
@@ -198,10 +162,7 @@ fn queue(binding: &Binding, others: &[&Binding], settings: &Settings) -> Result<
 }
 
 fn timer(binding: &Binding, others: &[&Binding], settings: &Settings) -> Result<TimerTrigger> {
-    ensure!(
-        others.is_empty(),
-        "the stand-in supports no further binding beside a timerTrigger"
-    );
+    ensure!(others.is_empty(), "the stand-in supports no further binding beside a timerTrigger");
     let schedule = settings.expand(binding.schedule.as_deref().context("schedule is missing")?)?;
     Ok(TimerTrigger {
         binding: binding.name.clone(),
@@ -215,23 +176,13 @@ fn refuse_conflicts(functions: &[Function]) -> Result<()> {
     for (at, one) in functions.iter().enumerate() {
         for other in &functions[at + 1..] {
             let same_name = one.name.eq_ignore_ascii_case(&other.name);
-            ensure!(
-                !same_name,
-                "functions {} and {} have the same name",
-                one.name,
-                other.name
-            );
+            ensure!(!same_name, "functions {} and {} have the same name", one.name, other.name);
             let (Trigger::Http(a), Trigger::Http(b)) = (&one.trigger, &other.trigger) else {
                 continue;
             };
             let same_route = a.template.text.to_lowercase() == b.template.text.to_lowercase();
             let conflict = same_route && methods_intersect(a.methods.as_deref(), b.methods.as_deref());
-            ensure!(
-                !conflict,
-                "the route of function {} conflicts with that of function {}",
-                other.name,
-                one.name
-            );
+            ensure!(!conflict, "the route of function {} conflicts with that of function {}", other.name, one.name);
         }
     }
     Ok(())
@@ -259,9 +210,7 @@ fn is_binding_name(name: &str) -> bool {
 
 fn is_queue_name(name: &str) -> bool {
     (3..=63).contains(&name.len())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
         && !name.starts_with('-')
         && !name.ends_with('-')
         && !name.contains("--")
@@ -281,10 +230,8 @@ mod tests {
         for (name, json) in functions {
             root.write(&format!("{name}/function.json"), json);
         }
-        let settings = Settings::of(&[
-            ("AzureWebJobsStorage", "UseDevelopmentStorage=true"),
-            ("QUEUE", "export-steps"),
-        ]);
+        let settings =
+            Settings::of(&[("AzureWebJobsStorage", "UseDevelopmentStorage=true"), ("QUEUE", "export-steps")]);
         index(root.path(), "", &settings)
     }
 
@@ -295,23 +242,14 @@ mod tests {
     #[test]
     fn functions_come_in_name_order_ignoring_case() {
         let other = STATUS.replace("_operations", "other");
-        let names: Vec<_> = app(&[("b", STATUS), ("A", &other)])
-            .unwrap()
-            .into_iter()
-            .map(|f| f.name)
-            .collect();
+        let names: Vec<_> = app(&[("b", STATUS), ("A", &other)]).unwrap().into_iter().map(|f| f.name).collect();
         assert_eq!(names, ["A", "b"]);
     }
 
     #[test]
     fn one_route_may_be_shared_only_by_disjoint_methods() {
         assert!(refused(&[("A", STATUS), ("B", &STATUS.replace("jobId", "JOBID"))]).contains("conflicts"));
-        assert_eq!(
-            app(&[("A", STATUS), ("B", &STATUS.replace("get", "delete"))])
-                .unwrap()
-                .len(),
-            2
-        );
+        assert_eq!(app(&[("A", STATUS), ("B", &STATUS.replace("get", "delete"))]).unwrap().len(), 2);
     }
 
     #[test]
@@ -325,10 +263,7 @@ mod tests {
 
     #[test]
     fn an_http_function_with_a_third_binding_is_refused() {
-        let third = STATUS.replace(
-            "]}",
-            r#",{"type":"queue","direction":"out","name":"job","queueName":"q"}]}"#,
-        );
+        let third = STATUS.replace("]}", r#",{"type":"queue","direction":"out","name":"job","queueName":"q"}]}"#);
         assert!(refused(&[("A", &third)]).contains("other bindings"));
     }
 
@@ -337,13 +272,8 @@ mod tests {
         let json = r#"{"bindings":[{"type":"queueTrigger","direction":"in","name":"step","queueName":"%QUEUE%",
             "connection":"AzureWebJobsStorage"}]}"#;
         let functions = app(&[("Worker", json)]).unwrap();
-        let Trigger::Queue(trigger) = &functions[0].trigger else {
-            panic!("not a queue trigger")
-        };
-        assert_eq!(
-            (trigger.queue.as_str(), trigger.binding.as_str()),
-            ("export-steps", "step")
-        );
+        let Trigger::Queue(trigger) = &functions[0].trigger else { panic!("not a queue trigger") };
+        assert_eq!((trigger.queue.as_str(), trigger.binding.as_str()), ("export-steps", "step"));
         assert_eq!(trigger.connection, "UseDevelopmentStorage=true");
         assert!(refused(&[("Worker", &json.replace("%QUEUE%", "%NO_SUCH_QUEUE%"))]).contains("NO_SUCH_QUEUE"));
         let elsewhere = json.replace(r#""AzureWebJobsStorage"}"#, r#""NoSuchConnection"}"#);

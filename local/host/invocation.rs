@@ -73,9 +73,7 @@ impl Invoker {
             }
             Verdict::Failed(reason) => anyhow::bail!(reason),
             Verdict::Hangs => {
-                self.logs.host(&format!(
-                    "{function} answered without a result: the invocation never completes"
-                ));
+                self.logs.host(&format!("{function} answered without a result: the invocation never completes"));
                 std::future::pending().await
             }
         }
@@ -90,10 +88,7 @@ impl Invoker {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = format!("http://127.0.0.1:{}/{function}", instance.port).parse()?;
         let headers = request.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/json; charset=utf-8"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
         headers.insert(USER_AGENT, HeaderValue::from_static(wire::USER_AGENT));
         wire::mark(headers);
         Ok(request)

@@ -35,6 +35,8 @@ pub struct Launch {
     pub host: Arc<HostJson>,
     pub settings: Settings,
     pub logs: Logs,
+    /// See [`super::HostOptions::revive`].
+    pub revive: Option<Duration>,
     pub client: Client,
 }
 
@@ -85,17 +87,13 @@ impl Launch {
             Ended::Stopped => End::Stop,
             Ended::Killed => End::Clean,
             Ended::Exited(Ok(status)) if matches!(status.code(), Some(0 | 200)) => End::Clean,
-            Ended::Exited(Ok(status)) => End::Strike(format!(
-                "{name} (process {pid}) ended with {status}; its last lines:{}",
-                tail.text()
-            )),
+            Ended::Exited(Ok(status)) => {
+                End::Strike(format!("{name} (process {pid}) ended with {status}; its last lines:{}", tail.text()))
+            }
             Ended::Exited(Err(error)) => End::Strike(format!("{name} (process {pid}): {error}")),
             Ended::TimedOut => {
                 let limit = self.host.initialization_timeout;
-                End::Strike(format!(
-                    "{name} did not answer GET / within {limit:?}; its last lines:{}",
-                    tail.text()
-                ))
+                End::Strike(format!("{name} did not answer GET / within {limit:?}; its last lines:{}", tail.text()))
             }
         }
     }
@@ -103,18 +101,10 @@ impl Launch {
     async fn spawn(&self, tail: &Tail) -> Result<(Child, u16, JoinSet<()>)> {
         let port = match self.host.handler_port {
             Some(port) => port,
-            None => TcpListener::bind("127.0.0.1:0")
-                .await
-                .context("find a free port")?
-                .local_addr()?
-                .port(),
+            None => TcpListener::bind("127.0.0.1:0").await.context("find a free port")?.local_addr()?.port(),
         };
         let below_root = self.app_root.join(&self.host.executable);
-        let executable = if below_root.is_file() {
-            below_root
-        } else {
-            self.host.executable.clone().into()
-        };
+        let executable = if below_root.is_file() { below_root } else { self.host.executable.clone().into() };
         let worker_id = Uuid::new_v4().to_string();
         let mut child = Command::new(&executable)
             .args(&self.host.arguments)
@@ -132,14 +122,8 @@ impl Launch {
             .spawn()
             .with_context(|| format!("start {}", executable.display()))?;
         let mut readers = JoinSet::new();
-        child
-            .stdout
-            .take()
-            .map(|stdout| readers.spawn(self.clone().read(stdout, tail.clone())));
-        child
-            .stderr
-            .take()
-            .map(|stderr| readers.spawn(self.clone().read(stderr, tail.clone())));
+        child.stdout.take().map(|stdout| readers.spawn(self.clone().read(stdout, tail.clone())));
+        child.stderr.take().map(|stderr| readers.spawn(self.clone().read(stderr, tail.clone())));
         Ok((child, port, readers))
     }
 

@@ -64,6 +64,9 @@ pub struct HostOptions {
     /// 0: one process does all. Else that process serves HTTP and timers, and so many further ones share the queues,
     /// as the Flex Consumption plan scales functions apart.
     pub workers: usize,
+    /// After the third error the real host stops, and the platform starts it anew: after this time. `None` leaves it
+    /// down.
+    pub revive: Option<Duration>,
     pub logs: Logs,
 }
 
@@ -77,6 +80,7 @@ impl HostOptions {
             mode: HttpMode::default(),
             queue_body: QueueBody::default(),
             workers: 0,
+            revive: None,
             logs: Logs::default(),
         }
     }
@@ -97,9 +101,7 @@ impl Host {
     /// Indexes the app, starts its processes and returns when all of them answer.
     pub async fn start(mut options: HostOptions) -> Result<Self> {
         let root = &options.app_root;
-        options.app_root = root
-            .canonicalize()
-            .with_context(|| format!("app root {}", root.display()))?;
+        options.app_root = root.canonicalize().with_context(|| format!("app root {}", root.display()))?;
         let settings = Settings::new(options.settings.clone());
         let host = Arc::new(HostJson::read(&options.app_root, &settings)?);
         let functions = functions::index(&options.app_root, &host.route_prefix, &settings)?;
@@ -115,31 +117,19 @@ impl Host {
             host: host.clone(),
             settings: settings.clone(),
             logs: options.logs.clone(),
+            revive: options.revive,
             client: wire::client(),
         };
         let handlers = start_handlers(&launch, options.workers)?;
         for handler in &handlers {
             handler.ready().await.context("start the handler")?;
         }
-        let parts = Parts {
-            options,
-            host,
-            launch,
-            functions,
-        };
+        let parts = Parts { options, host, launch, functions };
         let (stop, stopped) = watch::channel(false);
         let pumps = parts.pumps(&handlers, &stopped)?;
-        let homepage = !settings
-            .get("AzureWebJobsDisableHomepage")
-            .is_some_and(|value| truthy(&value));
+        let homepage = !settings.get("AzureWebJobsDisableHomepage").is_some_and(|value| truthy(&value));
         let front = tokio::spawn(parts.front(&handlers[0], mode, homepage).serve(listener)).abort_handle();
-        Ok(Self {
-            port,
-            handlers,
-            front,
-            pumps,
-            stop,
-        })
+        Ok(Self { port, handlers, front, pumps, stop })
     }
 
     /// `http://127.0.0.1:{port}`, without a slash at the end.
@@ -154,11 +144,7 @@ impl Host {
 
     /// Every process that is ready now, the one that serves HTTP first.
     pub fn handler_pids(&self) -> Vec<u32> {
-        self.handlers
-            .iter()
-            .filter_map(|handler| handler.running())
-            .map(|instance| instance.pid)
-            .collect()
+        self.handlers.iter().filter_map(|handler| handler.running()).map(|instance| instance.pid).collect()
     }
 
     /// Why a process is not restarted any more, if it came to that.
@@ -221,12 +207,7 @@ impl Parts {
                 Trigger::Http(_) => {}
                 Trigger::Timer(trigger) => {
                     let invoker = self.invoker(&handlers[0]);
-                    tasks.spawn(timer::run(
-                        function.name.clone(),
-                        trigger.clone(),
-                        invoker,
-                        stopped.clone(),
-                    ));
+                    tasks.spawn(timer::run(function.name.clone(), trigger.clone(), invoker, stopped.clone()));
                 }
                 Trigger::Queue(trigger) => {
                     for handler in queue_handlers(handlers) {
@@ -252,15 +233,10 @@ impl Parts {
 
 fn start_handlers(launch: &Launch, workers: usize) -> Result<Vec<Arc<Handler>>> {
     let fixed_port_shared = workers > 0 && launch.host.handler_port.is_some();
-    ensure!(
-        !fixed_port_shared,
-        "customHandler.port is fixed: several processes cannot share it"
-    );
+    ensure!(!fixed_port_shared, "customHandler.port is fixed: several processes cannot share it");
     let worker_names = (1..=workers).map(|number| format!("worker-{number}"));
     let names = std::iter::once(launch.name.clone()).chain(worker_names);
-    Ok(names
-        .map(|name| Arc::new(Handler::start(Launch { name, ..launch.clone() })))
-        .collect())
+    Ok(names.map(|name| Arc::new(Handler::start(Launch { name, ..launch.clone() }))).collect())
 }
 
 /// All but the first, unless there is only one.
@@ -270,15 +246,8 @@ fn queue_handlers(handlers: &[Arc<Handler>]) -> &[Arc<Handler>] {
 
 /// A current host proxies when it may, else forwards; an older one knows only forwarding.
 fn mode_of(host: &HostJson, wanted: HttpMode) -> Result<HttpMode> {
-    let mode = if host.proxying && wanted == HttpMode::Proxy {
-        HttpMode::Proxy
-    } else {
-        HttpMode::Forward
-    };
+    let mode = if host.proxying && wanted == HttpMode::Proxy { HttpMode::Proxy } else { HttpMode::Forward };
     let known = mode == HttpMode::Proxy || host.forwarding;
-    ensure!(
-        known,
-        "host.json allows no way to pass HTTP requests on that the stand-in supports in this mode"
-    );
+    ensure!(known, "host.json allows no way to pass HTTP requests on that the stand-in supports in this mode");
     Ok(mode)
 }

@@ -118,11 +118,7 @@ pub fn of_message(binding: &str, content: Content, message: &QueuedMessage, sys:
 /// The body of `POST /{function}` for one tick.
 pub fn of_timer(binding: &str, status: Option<ScheduleStatus>, sys: Sys) -> String {
     let schedule = TimerSchedule { adjust_for_dst: true };
-    let info = TimerInfo {
-        schedule,
-        schedule_status: status,
-        is_past_due: false,
-    };
+    let info = TimerInfo { schedule, schedule_status: status, is_past_due: false };
     let (mut data, mut metadata) = (Entries::default(), Entries::default());
     data.set(binding, Entry::Timer(info));
     metadata.set("sys", Entry::Sys(sys));
@@ -132,9 +128,7 @@ pub fn of_timer(binding: &str, status: Option<ScheduleStatus>, sys: Sys) -> Stri
 /// .NET counts time in units of 100 ns.
 fn ticks(time: OffsetDateTime) -> OffsetDateTime {
     let whole = time.nanosecond() / 100 * 100;
-    time.to_offset(time::UtcOffset::UTC)
-        .replace_nanosecond(whole)
-        .unwrap_or(time)
+    time.to_offset(time::UtcOffset::UTC).replace_nanosecond(whole).unwrap_or(time)
 }
 
 pub fn offset_date(time: OffsetDateTime) -> String {
@@ -150,11 +144,7 @@ impl Payload {
 impl Entries {
     /// Replaces a value of this name, whatever the case, in its place and under its first spelling.
     fn set(&mut self, name: &str, value: Entry) {
-        match self
-            .0
-            .iter_mut()
-            .find(|(existing, _)| existing.eq_ignore_ascii_case(name))
-        {
+        match self.0.iter_mut().find(|(existing, _)| existing.eq_ignore_ascii_case(name)) {
             Some((_, existing)) => *existing = value,
             None => self.0.push((name.to_owned(), value)),
         }
@@ -257,10 +247,7 @@ mod tests {
         );
         assert_eq!(metadata["Id"], r#""abc""#);
         assert_eq!(metadata["DequeueCount"], r#""9""#);
-        assert_eq!(
-            (&metadata["v"], &metadata["done"]),
-            (&Value::from(r#""1""#), &Value::from(r#""True""#))
-        );
+        assert_eq!((&metadata["v"], &metadata["done"]), (&Value::from(r#""1""#), &Value::from(r#""True""#)));
         assert_eq!(metadata["at"], r#""02/18/2025 03:06:19""#);
         assert_eq!(metadata["sys"], r#""mine""#);
         assert_eq!(metadata["step"]["chunk"], 3);

@@ -54,22 +54,14 @@ impl Handler {
         // The host waits for one start and three restarts.
         let hold = launch.host.initialization_timeout * (1 + STRIKES as u32);
         let supervisor = tokio::spawn(supervise(launch, state_sender, order_receiver)).abort_handle();
-        Self {
-            state,
-            orders,
-            supervisor,
-            hold,
-        }
+        Self { state, orders, supervisor, hold }
     }
 
     /// Waits until the process answers; an error if it was stopped or does not come up in time.
     pub async fn ready(&self) -> Result<Instance> {
         let mut state = self.state.clone();
         let settled = timeout(self.hold, state.wait_for(|state| !matches!(state, State::Starting))).await;
-        match &*settled
-            .context("the handler process did not become ready")?
-            .context("the handler process is gone")?
-        {
+        match &*settled.context("the handler process did not become ready")?.context("the handler process is gone")? {
             State::Ready(instance) => Ok(*instance),
             State::Stopped(reason) => anyhow::bail!("{reason}"),
             State::Starting => anyhow::bail!("the handler process is starting"),
@@ -95,9 +87,7 @@ impl Handler {
     /// SIGKILL and restart, as after a function timeout. Later incarnations than the given one are left alone.
     pub fn kill(&self, instance: Instance) {
         // A supervisor that is gone has nothing left to kill.
-        let _ = self.orders.send(Order::Kill {
-            number: instance.number,
-        });
+        let _ = self.orders.send(Order::Kill { number: instance.number });
     }
 
     /// SIGKILL for good; returns when the process is gone.
@@ -118,9 +108,13 @@ impl Drop for Handler {
 
 async fn supervise(launch: Launch, state: watch::Sender<State>, mut orders: mpsc::UnboundedReceiver<Order>) {
     let mut strikes: Vec<Instant> = Vec::new();
+    // A handler that never came up has a mistake in its settings, which no restart repairs.
+    let mut was_ready = false;
     for number in 0.. {
         state.send_replace(State::Starting);
-        match launch.run(number, &state, &mut orders).await {
+        let end = launch.run(number, &state, &mut orders).await;
+        was_ready |= matches!(*state.borrow(), State::Ready(_));
+        match end {
             End::Clean => launch.logs.host(&format!("{} restarts", launch.name)),
             End::Stop => break,
             End::Strike(reason) => {
@@ -130,7 +124,14 @@ async fn supervise(launch: Launch, state: watch::Sender<State>, mut orders: mpsc
                     strikes.clear();
                 }
                 strikes.push(now);
-                if strikes.len() >= STRIKES {
+                if strikes.len() >= STRIKES
+                    && was_ready
+                    && let Some(pause) = launch.revive
+                {
+                    launch.logs.host("the host stops after three errors; the platform starts it anew");
+                    strikes.clear();
+                    tokio::time::sleep(pause).await;
+                } else if strikes.len() >= STRIKES {
                     let reason = format!("exceeded the restart limit of {STRIKES} errors: {reason}");
                     launch.logs.host(&reason);
                     state.send_replace(State::Stopped(reason.into()));

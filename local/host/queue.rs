@@ -108,12 +108,7 @@ impl Pump {
             visibility_timeout: Some(seconds(HIDDEN)),
             ..Default::default()
         };
-        match self
-            .queue
-            .receive_messages(Some(options))
-            .await
-            .and_then(|response| response.into_model())
-        {
+        match self.queue.receive_messages(Some(options)).await.and_then(|response| response.into_model()) {
             Ok(received) => received.items.unwrap_or_default(),
             // Not created yet: keep looking.
             Err(error) if error.http_status() == Some(StatusCode::NotFound) => Vec::new(),
@@ -185,26 +180,17 @@ impl Pump {
             // Without a poison queue the message is not released, so that it does not loop fast.
             Outcome::Failed if self.poison.is_none() => Ok(()),
             Outcome::Failed => {
-                let mut lease = Lease {
-                    id: lease.id.clone(),
-                    receipt: lease.receipt.clone(),
-                    text: String::new(),
-                    ..*lease
-                };
+                let mut lease =
+                    Lease { id: lease.id.clone(), receipt: lease.receipt.clone(), text: String::new(), ..*lease };
                 self.hide(&mut lease, self.settings.visibility_timeout).await
             }
         }
     }
 
     async fn hide(&self, lease: &mut Lease, how_long: Duration) -> Result<()> {
-        let update = self
-            .queue
-            .update_message(&lease.id, &lease.receipt, seconds(how_long), None)
-            .await;
+        let update = self.queue.update_message(&lease.id, &lease.receipt, seconds(how_long), None).await;
         let response = update.map_err(|error| anyhow::anyhow!("update message {}: {error}", lease.id))?;
-        let receipt = response
-            .headers()
-            .get_optional_string(&HeaderName::from_static("x-ms-popreceipt"));
+        let receipt = response.headers().get_optional_string(&HeaderName::from_static("x-ms-popreceipt"));
         lease.receipt = receipt.with_context(|| format!("update message {}: no pop receipt", lease.id))?;
         Ok(())
     }
@@ -224,14 +210,8 @@ impl Pump {
         let target = format!("{}{POISON_SUFFIX}", self.trigger.queue);
         self.logs.host(&format!("message {} moves to {target}", lease.id));
         let mut sent = send(poison, &lease.text).await;
-        if sent
-            .as_ref()
-            .is_err_and(|error| error.http_status() == Some(StatusCode::NotFound))
-        {
-            poison
-                .create(None)
-                .await
-                .map_err(|error| anyhow::anyhow!("create {target}: {error}"))?;
+        if sent.as_ref().is_err_and(|error| error.http_status() == Some(StatusCode::NotFound)) {
+            poison.create(None).await.map_err(|error| anyhow::anyhow!("create {target}: {error}"))?;
             sent = send(poison, &lease.text).await;
         }
         sent.map_err(|error| anyhow::anyhow!("copy message {} to {target}: {error}", lease.id))?;
@@ -240,15 +220,10 @@ impl Pump {
 }
 
 async fn send(queue: &QueueClient, text: &str) -> azure_core::Result<()> {
-    let message: RequestContent<QueueMessage, XmlFormat> = QueueMessage {
-        message_text: Some(text.to_owned()),
-    }
-    .try_into()?;
+    let message: RequestContent<QueueMessage, XmlFormat> =
+        QueueMessage { message_text: Some(text.to_owned()) }.try_into()?;
     // A poison message never expires.
-    let options = QueueClientSendMessageOptions {
-        message_time_to_live: Some(-1),
-        ..Default::default()
-    };
+    let options = QueueClientSendMessageOptions { message_time_to_live: Some(-1), ..Default::default() };
     queue.send_message(message, Some(options)).await.map(drop)
 }
 
@@ -290,14 +265,8 @@ mod tests {
 
     #[test]
     fn content_is_decoded_as_dotnet_does() {
-        assert_eq!(
-            decoded(" aGVs\nbG8= ", MessageEncoding::Base64).as_deref(),
-            Some(b"hello".as_slice())
-        );
+        assert_eq!(decoded(" aGVs\nbG8= ", MessageEncoding::Base64).as_deref(), Some(b"hello".as_slice()));
         assert_eq!(decoded("{\"v\":1}", MessageEncoding::Base64), None);
-        assert_eq!(
-            decoded("{\"v\":1}", MessageEncoding::None).as_deref(),
-            Some(b"{\"v\":1}".as_slice())
-        );
+        assert_eq!(decoded("{\"v\":1}", MessageEncoding::None).as_deref(), Some(b"{\"v\":1}".as_slice()));
     }
 }

@@ -23,19 +23,14 @@ const EMULATOR_VERSION: &str = "2025-11-05";
 const SAS_VERSION: &str = "2021-06-08";
 /// The signature is made once per start, so it must outlive any run of the stand-in.
 const SAS_LIFETIME: Duration = Duration::days(365);
-const SECONDS: EncodedConfig = Config::DEFAULT
-    .set_time_precision(TimePrecision::Second { decimal_digits: None })
-    .encode();
+const SECONDS: EncodedConfig =
+    Config::DEFAULT.set_time_precision(TimePrecision::Second { decimal_digits: None }).encode();
 
 /// A client of one queue. Reports and errors must show it by name only: its URL holds a signature.
 pub fn open(connection: &str, queue: &str) -> Result<QueueClient> {
     let account = Account::parse(connection).context("storage connection string")?;
     let mut url = account.endpoint;
-    url.path_segments_mut()
-        .ok()
-        .context("the queue endpoint cannot have a path")?
-        .pop_if_empty()
-        .push(queue);
+    url.path_segments_mut().ok().context("the queue endpoint cannot have a path")?.pop_if_empty().push(queue);
     url.set_query(Some(&account.sas));
     let mut options = QueueClientOptions::default();
     if is_loopback(&url) {
@@ -72,10 +67,7 @@ impl Account {
         };
         let endpoint = endpoint.parse().context("QueueEndpoint is not a URL")?;
         if let Some(sas) = field("sharedaccesssignature") {
-            return Ok(Self {
-                endpoint,
-                sas: sas.trim_start_matches('?').to_owned(),
-            });
+            return Ok(Self { endpoint, sas: sas.trim_start_matches('?').to_owned() });
         }
         let account = field("accountname").context("AccountName is missing")?;
         Self::with_key(
@@ -87,30 +79,21 @@ impl Account {
 
     fn with_key(endpoint: Url, account: &str, key: &str) -> Result<Self> {
         ensure!(!account.is_empty(), "AccountName is empty");
-        let sas = account_sas(account, key, OffsetDateTime::now_utc() + SAS_LIFETIME)?;
+        let sas = account_sas(account, key, "q", OffsetDateTime::now_utc() + SAS_LIFETIME)?;
         Ok(Self { endpoint, sas })
     }
 }
 
-/// An account SAS for queues: everything the queue trigger does, creating the poison queue included.
-fn account_sas(account: &str, key: &str, expires: OffsetDateTime) -> Result<String> {
-    let (permissions, services, types) = ("rwdlacup", "q", "sco");
-    let expires = expires
-        .to_utc()
-        .format(&Iso8601::<SECONDS>)
-        .context("the expiry date is out of range")?;
+/// An account SAS for everything that can be done in these services (`b` blobs, `q` queues), creating containers and
+/// queues included.
+pub fn account_sas(account: &str, key: &str, services: &str, expires: OffsetDateTime) -> Result<String> {
+    let (permissions, types) = ("rwdlacup", "sco");
+    let expires = expires.to_utc().format(&Iso8601::<SECONDS>).context("the expiry date is out of range")?;
     // start, IP range, protocol and encryption scope stay empty
     let to_sign = format!("{account}\n{permissions}\n{services}\n{types}\n\n{expires}\n\n\n{SAS_VERSION}\n\n");
-    let signature = hmac_sha256(&to_sign, &Secret::new(key.to_owned()))
-        .ok()
-        .context("AccountKey is not base64")?;
+    let signature = hmac_sha256(&to_sign, &Secret::new(key.to_owned())).ok().context("AccountKey is not base64")?;
     let query = url::form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([
-            ("sv", SAS_VERSION),
-            ("ss", services),
-            ("srt", types),
-            ("sp", permissions),
-        ])
+        .extend_pairs([("sv", SAS_VERSION), ("ss", services), ("srt", types), ("sp", permissions)])
         .extend_pairs([("se", expires.as_str()), ("sig", signature.as_str())])
         .finish();
     Ok(query)
@@ -136,26 +119,16 @@ mod tests {
     #[test]
     fn the_emulator_is_known_by_its_short_form() {
         let url = url("UseDevelopmentStorage=true");
-        assert!(
-            url.as_str()
-                .starts_with("http://127.0.0.1:10001/devstoreaccount1/export-steps?sv=2021-06-08&ss=q")
-        );
+        assert!(url.as_str().starts_with("http://127.0.0.1:10001/devstoreaccount1/export-steps?sv=2021-06-08&ss=q"));
     }
 
     #[test]
     fn the_endpoint_follows_from_the_account_or_is_given() {
         let keyed =
             url("DefaultEndpointsProtocol=https;AccountName=acct;AccountKey=a2V5;EndpointSuffix=core.windows.net");
-        assert!(
-            keyed
-                .as_str()
-                .starts_with("https://acct.queue.core.windows.net/export-steps?")
-        );
+        assert!(keyed.as_str().starts_with("https://acct.queue.core.windows.net/export-steps?"));
         let signed = url("QueueEndpoint=https://acct.queue.core.windows.net/;SharedAccessSignature=sv=1&sig=a%3D");
-        assert_eq!(
-            signed.as_str(),
-            "https://acct.queue.core.windows.net/export-steps?sv=1&sig=a%3D"
-        );
+        assert_eq!(signed.as_str(), "https://acct.queue.core.windows.net/export-steps?sv=1&sig=a%3D");
     }
 
     #[test]
@@ -166,10 +139,7 @@ mod tests {
             ("AccountName=a;AccountKey=§", "base64"),
         ] {
             let error = format!("{:#}", open(connection, "export-steps").err().unwrap());
-            assert!(
-                error.contains(missing) && !error.contains("a2V5") && !error.contains('§'),
-                "{error}"
-            );
+            assert!(error.contains(missing) && !error.contains("a2V5") && !error.contains('§'), "{error}");
         }
     }
 }

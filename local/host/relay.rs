@@ -90,10 +90,7 @@ pub async fn proxy(
         let _ = &watchdog;
         frame
     };
-    Ok(Response::from_parts(
-        head,
-        body.map_frame(watched).map_err(Into::into).boxed_unsync(),
-    ))
+    Ok(Response::from_parts(head, body.map_frame(watched).map_err(Into::into).boxed_unsync()))
 }
 
 /// The older way: rebuilt query, bodies only of known length, everything buffered.
@@ -115,11 +112,7 @@ pub async fn forward(
     }
     add_user_agent(&mut head.headers)?;
     wire::mark(&mut head.headers);
-    let body = if body.is_empty() {
-        wire::empty()
-    } else {
-        wire::full(body)
-    };
+    let body = if body.is_empty() { wire::empty() } else { wire::full(body) };
     let response = client.request(Request::from_parts(head, body)).await?;
     let (mut head, body) = response.into_parts();
     drop_hop_by_hop(&mut head.headers);
@@ -135,9 +128,7 @@ fn target(to: Instance, path: &str, query: &str) -> Result<hyper::Uri> {
 
 /// The body if the client stated a length: a chunked one is lost on this way.
 async fn stated_body(headers: &HeaderMap, body: Incoming) -> Result<Bytes> {
-    let stated = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok());
+    let stated = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     match stated {
         Some(1u64..) => Ok(body.collect().await.context("read the request body")?.to_bytes()),
         Some(0) | None => Ok(Bytes::new()),
@@ -148,10 +139,7 @@ async fn stated_body(headers: &HeaderMap, body: Incoming) -> Result<Bytes> {
 fn joined_query(query: &str) -> String {
     let mut joined: Vec<(String, String)> = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        match joined
-            .iter_mut()
-            .find(|(existing, _)| existing.eq_ignore_ascii_case(&name))
-        {
+        match joined.iter_mut().find(|(existing, _)| existing.eq_ignore_ascii_case(&name)) {
             Some((_, values)) => {
                 values.push(',');
                 values.push_str(&value);
@@ -159,9 +147,7 @@ fn joined_query(query: &str) -> String {
             None => joined.push((name.into_owned(), value.into_owned())),
         }
     }
-    let pairs = joined
-        .iter()
-        .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
+    let pairs = joined.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
     let query = pairs.collect::<Vec<_>>().join("&");
     if query.is_empty() { query } else { format!("?{query}") }
 }
@@ -213,13 +199,9 @@ mod tests {
     #[test]
     fn headers_of_one_connection_stay_on_it() {
         let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, X-Mine"),
-            ("x-mine", "1"),
-            ("te", "trailers"),
-            ("keep-alive", "5"),
-            ("accept", "a"),
-        ] {
+        for (name, value) in
+            [("connection", "close, X-Mine"), ("x-mine", "1"), ("te", "trailers"), ("keep-alive", "5"), ("accept", "a")]
+        {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         drop_hop_by_hop(&mut headers);

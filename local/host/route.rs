@@ -20,15 +20,10 @@ enum Segment {
 impl Template {
     pub fn parse(route: &str) -> Result<Self> {
         let text = route.trim_matches('/').to_owned();
-        let segments: Vec<_> = split(&text)
-            .map(segment)
-            .collect::<Result<_>>()
-            .with_context(|| format!("route {route:?}"))?;
+        let segments: Vec<_> =
+            split(&text).map(segment).collect::<Result<_>>().with_context(|| format!("route {route:?}"))?;
         let rest = segments.iter().position(|s| *s == Segment::Rest);
-        ensure!(
-            rest.is_none_or(|at| at + 1 == segments.len()),
-            "route {route:?}: a catch-all must be last"
-        );
+        ensure!(rest.is_none_or(|at| at + 1 == segments.len()), "route {route:?}: a catch-all must be last");
         Ok(Self { text, segments })
     }
 
@@ -36,10 +31,7 @@ impl Template {
     pub fn below(&self, prefix: &str) -> Self {
         let mut segments: Vec<_> = split(prefix).map(|s| Segment::Literal(s.to_owned())).collect();
         segments.extend(self.segments.iter().cloned());
-        Self {
-            text: self.text.clone(),
-            segments,
-        }
+        Self { text: self.text.clone(), segments }
     }
 
     /// Whether a request path, still percent-encoded, is of this route.
@@ -76,10 +68,7 @@ fn segment(text: &str) -> Result<Segment> {
         None => (Segment::Parameter, name),
     };
     let plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    ensure!(
-        plain,
-        "segment {text:?}: constraints, defaults and optional parameters are not supported by the stand-in"
-    );
+    ensure!(plain, "segment {text:?}: constraints, defaults and optional parameters are not supported by the stand-in");
     Ok(segment)
 }
 
@@ -133,22 +122,11 @@ mod tests {
 
     #[test]
     fn literals_ignore_case_and_percent_encoding_and_one_trailing_slash() {
-        for path in [
-            "/Patient/$export",
-            "/patient/$EXPORT",
-            "/Patient/%24export",
-            "/Patient/$export/",
-        ] {
+        for path in ["/Patient/$export", "/patient/$EXPORT", "/Patient/%24export", "/Patient/$export/"] {
             assert!(matches("Patient/$export", path), "{path}");
         }
-        for path in [
-            "/Patient",
-            "/Patient/$export/1",
-            "/Patient//$export",
-            "/Patient/$export//",
-            "/",
-            "/ExportWorker",
-        ] {
+        for path in ["/Patient", "/Patient/$export/1", "/Patient//$export", "/Patient/$export//", "/", "/ExportWorker"]
+        {
             assert!(!matches("Patient/$export", path), "{path}");
         }
     }

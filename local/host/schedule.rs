@@ -18,14 +18,8 @@ pub enum Schedule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cron([u64; 6]);
 
-const FIELDS: [(&str, u32, u32); 6] = [
-    ("second", 0, 59),
-    ("minute", 0, 59),
-    ("hour", 0, 23),
-    ("day", 1, 31),
-    ("month", 1, 12),
-    ("day of week", 0, 6),
-];
+const FIELDS: [(&str, u32, u32); 6] =
+    [("second", 0, 59), ("minute", 0, 59), ("hour", 0, 23), ("day", 1, 31), ("month", 1, 12), ("day of week", 0, 6)];
 
 impl Schedule {
     pub fn parse(text: &str) -> Result<Self> {
@@ -35,10 +29,7 @@ impl Schedule {
             return Ok(Self::Every(every));
         }
         let fields: Vec<_> = text.split_whitespace().collect();
-        ensure!(
-            fields.len() == 6,
-            "schedule {text:?}: six fields, second first, or a time span"
-        );
+        ensure!(fields.len() == 6, "schedule {text:?}: six fields, second first, or a time span");
         let mut admitted = [0; 6];
         for ((bits, field), (name, low, high)) in admitted.iter_mut().zip(fields).zip(FIELDS) {
             *bits = values(field, low, high).with_context(|| format!("schedule {text:?}: {name} {field:?}"))?;
@@ -58,8 +49,7 @@ impl Schedule {
     pub fn is_monitored(&self, now: OffsetDateTime) -> bool {
         let next = self.next(now);
         let after = next.and_then(|next| self.next(next));
-        next.zip(after)
-            .is_none_or(|(next, after)| after - next >= Duration::from_secs(60))
+        next.zip(after).is_none_or(|(next, after)| after - next >= Duration::from_secs(60))
     }
 }
 
@@ -91,11 +81,7 @@ impl Cron {
 
     fn time_after(&self, time: Time) -> Option<Time> {
         let next = time.replace_nanosecond(0).ok()? + Duration::from_secs(1);
-        if next == Time::MIDNIGHT {
-            None
-        } else {
-            self.time_from(next)
-        }
+        if next == Time::MIDNIGHT { None } else { self.time_from(next) }
     }
 
     /// The first admitted time of a day that is not before `time`.
@@ -127,9 +113,7 @@ fn values(field: &str, low: u32, high: u32) -> Result<u64> {
             (number, None) => (number.parse()?, if part.contains('/') { high } else { number.parse()? }),
         };
         ensure!(low <= first && first <= last && last <= high, "out of {low} to {high}");
-        (first..=last)
-            .step_by(step as usize)
-            .for_each(|value| bits |= 1 << value);
+        (first..=last).step_by(step as usize).for_each(|value| bits |= 1 << value);
     }
     Ok(bits)
 }
@@ -143,63 +127,23 @@ mod tests {
     #[test]
     fn the_next_time_is_strictly_later() {
         let cases = [
-            (
-                "*/30 * * * * *",
-                datetime!(2025-02-18 03:06:19.5 UTC),
-                datetime!(2025-02-18 03:06:30 UTC),
-            ),
-            (
-                "*/30 * * * * *",
-                datetime!(2025-02-18 03:06:30 UTC),
-                datetime!(2025-02-18 03:07:00 UTC),
-            ),
-            (
-                "0 */5 * * * *",
-                datetime!(2025-12-31 23:55:00 UTC),
-                datetime!(2026-01-01 00:00:00 UTC),
-            ),
-            (
-                "0 15,45 2-3 * * *",
-                datetime!(2025-02-18 03:45:00 UTC),
-                datetime!(2025-02-19 02:15:00 UTC),
-            ),
-            (
-                "0 0 0 * * 1",
-                datetime!(2025-02-18 03:06:19 UTC),
-                datetime!(2025-02-24 00:00:00 UTC),
-            ),
-            (
-                "0 0 0 29 2 *",
-                datetime!(2025-02-18 03:06:19 UTC),
-                datetime!(2028-02-29 00:00:00 UTC),
-            ),
-            (
-                "00:00:30",
-                datetime!(2025-02-18 03:06:19 UTC),
-                datetime!(2025-02-18 03:06:49 UTC),
-            ),
+            ("*/30 * * * * *", datetime!(2025-02-18 03:06:19.5 UTC), datetime!(2025-02-18 03:06:30 UTC)),
+            ("*/30 * * * * *", datetime!(2025-02-18 03:06:30 UTC), datetime!(2025-02-18 03:07:00 UTC)),
+            ("0 */5 * * * *", datetime!(2025-12-31 23:55:00 UTC), datetime!(2026-01-01 00:00:00 UTC)),
+            ("0 15,45 2-3 * * *", datetime!(2025-02-18 03:45:00 UTC), datetime!(2025-02-19 02:15:00 UTC)),
+            ("0 0 0 * * 1", datetime!(2025-02-18 03:06:19 UTC), datetime!(2025-02-24 00:00:00 UTC)),
+            ("0 0 0 29 2 *", datetime!(2025-02-18 03:06:19 UTC), datetime!(2028-02-29 00:00:00 UTC)),
+            ("00:00:30", datetime!(2025-02-18 03:06:19 UTC), datetime!(2025-02-18 03:06:49 UTC)),
         ];
         for (text, now, next) in cases {
             assert_eq!(Schedule::parse(text).unwrap().next(now), Some(next), "{text}");
         }
-        assert_eq!(
-            Schedule::parse("0 0 0 30 2 *")
-                .unwrap()
-                .next(datetime!(2025-02-18 03:06:19 UTC)),
-            None
-        );
+        assert_eq!(Schedule::parse("0 0 0 30 2 *").unwrap().next(datetime!(2025-02-18 03:06:19 UTC)), None);
     }
 
     #[test]
     fn malformed_schedules_are_refused() {
-        for text in [
-            "* * * * *",
-            "60 * * * * *",
-            "*/0 * * * * *",
-            "0 0 0 0 * *",
-            "a * * * * *",
-            "00:00:00",
-        ] {
+        for text in ["* * * * *", "60 * * * * *", "*/0 * * * * *", "0 0 0 0 * *", "a * * * * *", "00:00:00"] {
             assert!(Schedule::parse(text).is_err(), "{text}");
         }
     }

@@ -57,12 +57,7 @@ impl Settings {
 
     #[cfg(test)]
     pub fn of(given: &[(&str, &str)]) -> Self {
-        Self::new(
-            given
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_string()))
-                .collect(),
-        )
+        Self::new(given.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect())
     }
 }
 
@@ -86,13 +81,7 @@ mod tests {
         let settings = Settings::of(&[("QUEUE", "export-steps"), ("SUFFIX", "poison")]);
         assert_eq!(settings.expand("%QUEUE%-%SUFFIX%").unwrap(), "export-steps-poison");
         assert_eq!(settings.expand("100%").unwrap(), "100%");
-        assert!(
-            settings
-                .expand("%NO_SUCH_SETTING%")
-                .unwrap_err()
-                .to_string()
-                .contains("NO_SUCH_SETTING")
-        );
+        assert!(settings.expand("%NO_SUCH_SETTING%").unwrap_err().to_string().contains("NO_SUCH_SETTING"));
         assert_eq!(settings.expand_or_drop("bin/%NO_SUCH_SETTING%handler"), "bin/handler");
     }
 }

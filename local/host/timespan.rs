@@ -12,12 +12,9 @@ pub fn parse(text: &str) -> Result<Duration> {
 
 fn parts(text: &str) -> Result<Duration> {
     let mut fields = text.split(':');
-    let (Some(hours), Some(minutes), seconds, None) = (
-        fields.next(),
-        fields.next(),
-        fields.next().unwrap_or("0"),
-        fields.next(),
-    ) else {
+    let (Some(hours), Some(minutes), seconds, None) =
+        (fields.next(), fields.next(), fields.next().unwrap_or("0"), fields.next())
+    else {
         anyhow::bail!("wrong number of fields");
     };
     let (days, hours) = hours.split_once('.').unwrap_or(("0", hours));
@@ -37,12 +34,7 @@ mod tests {
 
     #[test]
     fn the_forms_of_host_json_are_read() {
-        let cases = [
-            ("00:00:30", 30_000),
-            ("00:05:00", 300_000),
-            ("1.02:00:00", 93_600_000),
-            ("00:00:00.25", 250),
-        ];
+        let cases = [("00:00:30", 30_000), ("00:05:00", 300_000), ("1.02:00:00", 93_600_000), ("00:00:00.25", 250)];
         for (text, milliseconds) in cases {
             assert_eq!(parse(text).unwrap(), Duration::from_millis(milliseconds), "{text}");
         }
@@ -50,15 +42,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_refused() {
-        for text in [
-            "",
-            "30",
-            "24:00:00",
-            "00:60:00",
-            "-00:00:01",
-            "0 */5 * * * *",
-            "00:00:00.12345678",
-        ] {
+        for text in ["", "30", "24:00:00", "00:60:00", "-00:00:01", "0 */5 * * * *", "00:00:00.12345678"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

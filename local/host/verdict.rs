@@ -25,12 +25,7 @@ pub fn judge(status: u16, content_type: Option<&str>, body: &[u8]) -> Verdict {
     if body.is_empty() {
         return Verdict::Hangs;
     }
-    let media_type = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
+    let media_type = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
     if !media_type.eq_ignore_ascii_case("application/json") {
         return Verdict::Failed(format!("no formatter for an answer of type {media_type:?}"));
     }
@@ -55,10 +50,7 @@ mod tests {
     fn answers_are_judged_by_the_hosts_table() {
         let json = Some("application/json; charset=utf-8");
         assert_eq!(judge(200, json, b"{}"), Verdict::Succeeded(vec![]));
-        assert_eq!(
-            judge(200, json, br#"{"Logs":["a"],"Outputs":{}}"#),
-            Verdict::Succeeded(vec!["a".into()])
-        );
+        assert_eq!(judge(200, json, br#"{"Logs":["a"],"Outputs":{}}"#), Verdict::Succeeded(vec!["a".into()]));
         assert_eq!(judge(204, None, b""), Verdict::Hangs);
         assert_eq!(judge(200, json, b" null "), Verdict::Hangs);
         for (status, kind, body) in [
@@ -69,10 +61,7 @@ mod tests {
             (200, json, "{"),
             (200, json, "[]"),
         ] {
-            assert!(
-                matches!(judge(status, kind, body.as_bytes()), Verdict::Failed(_)),
-                "{status} {kind:?} {body}"
-            );
+            assert!(matches!(judge(status, kind, body.as_bytes()), Verdict::Failed(_)), "{status} {kind:?} {body}");
         }
     }
 }

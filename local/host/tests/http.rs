@@ -15,10 +15,7 @@ fn chunked(text: &'static str) -> Body {
 
 async fn echo(request: reqwest::RequestBuilder) -> Value {
     let response = request.header("user-agent", "tester/1").send().await.unwrap();
-    assert_eq!(
-        (response.status(), &response.headers()["x-echo"]),
-        (StatusCode::CREATED, &"1".parse().unwrap())
-    );
+    assert_eq!((response.status(), &response.headers()["x-echo"]), (StatusCode::CREATED, &"1".parse().unwrap()));
     assert!(!response.headers().contains_key("keep-alive"));
     assert_eq!(response.headers()["content-type"], "application/fhir+json");
     serde_json::from_str(&response.text().await.unwrap()).unwrap()
@@ -59,19 +56,13 @@ async fn proxying_keeps_the_query_and_streams_a_body_of_unknown_length() {
     let app = App::new().await;
     let host = app.start().await;
     let url = format!("{}/echo/%24a%20b?_type=A&_type=B%2Cc&x=%24+", host.base());
-    let request = Client::new()
-        .post(&url)
-        .body(chunked("abc"))
-        .header(CONTENT_ENCODING, "none");
+    let request = Client::new().post(&url).body(chunked("abc")).header(CONTENT_ENCODING, "none");
     let seen = echo(request.header("x-ms-invocation-id", "mine").header("te", "trailers")).await;
     assert_eq!((&seen["method"], &seen["body"]), (&"POST".into(), &"abc".into()));
     assert_eq!(seen["url"], "/echo/$a%20b?_type=A&_type=B%2Cc&x=%24+");
     let headers = &seen["headers"];
     assert_eq!(headers["host"], host.base().strip_prefix("http://").unwrap());
-    assert_eq!(
-        (&headers["user-agent"], &headers["content-encoding"]),
-        (&"tester/1".into(), &"none".into())
-    );
+    assert_eq!((&headers["user-agent"], &headers["content-encoding"]), (&"tester/1".into(), &"none".into()));
     assert_eq!(headers["transfer-encoding"], "chunked");
     assert_eq!(headers["x-azure-functions-hostversion"], "4.1052.200.0");
     assert_eq!(headers["x-azure-functions-invocationid"].as_str().unwrap().len(), 36);
@@ -86,29 +77,14 @@ async fn forwarding_joins_repeated_parameters_and_drops_a_body_of_unknown_length
     app.options.mode = HttpMode::Forward;
     let host = app.start().await;
     let url = format!("{}/echo/%24a?_type=A&_type=B%2Cc&x=%24+", host.base());
-    let seen = echo(
-        Client::new()
-            .post(&url)
-            .body(chunked("abc"))
-            .header("content-type", "text/x"),
-    )
-    .await;
-    assert_eq!(
-        (&seen["url"], &seen["body"]),
-        (&"/echo/$a?_type=A%2CB%2Cc&x=%24%20".into(), &"".into())
-    );
-    assert_eq!(
-        seen["headers"]["user-agent"],
-        "tester/1 Azure-Functions-Host/4.1052.200.0"
-    );
+    let seen = echo(Client::new().post(&url).body(chunked("abc")).header("content-type", "text/x")).await;
+    assert_eq!((&seen["url"], &seen["body"]), (&"/echo/$a?_type=A%2CB%2Cc&x=%24%20".into(), &"".into()));
+    assert_eq!(seen["headers"]["user-agent"], "tester/1 Azure-Functions-Host/4.1052.200.0");
     assert!(seen["headers"].get("x-ms-invocation-id").is_none());
 
     let known = Client::new().post(&url).body("abc").header("content-type", "text/x");
     let seen = echo(known.header(CONTENT_ENCODING, "none")).await;
-    assert_eq!(
-        (&seen["body"], &seen["headers"]["content-type"]),
-        (&"abc".into(), &"text/x".into())
-    );
+    assert_eq!((&seen["body"], &seen["headers"]["content-type"]), (&"abc".into(), &"text/x".into()));
     assert_eq!(seen["headers"]["content-length"], "3");
     assert_eq!(seen["headers"]["host"], host.base().strip_prefix("http://").unwrap());
     assert!(seen["headers"].get("content-encoding").is_none());
@@ -118,30 +94,19 @@ async fn forwarding_joins_repeated_parameters_and_drops_a_body_of_unknown_length
 #[tokio::test]
 async fn a_host_that_may_neither_proxy_nor_forward_is_refused() {
     let mut app = App::new().await;
-    app.set(
-        "AzureFunctionsJobHost__customHandler__enableForwardingHttpRequest",
-        "false",
-    );
+    app.set("AzureFunctionsJobHost__customHandler__enableForwardingHttpRequest", "false");
     app.options.mode = HttpMode::Forward;
     let error = Host::start(app.options.clone()).await.err().unwrap();
-    assert!(
-        error.to_string().contains("no way to pass HTTP requests on"),
-        "{error:#}"
-    );
+    assert!(error.to_string().contains("no way to pass HTTP requests on"), "{error:#}");
 }
 
 #[tokio::test]
 async fn proxying_answers_before_the_request_has_ended() {
     let app = App::new().await;
     let host = app.start().await;
-    let mut stream = TcpStream::connect(host.base().strip_prefix("http://").unwrap())
-        .await
-        .unwrap();
+    let mut stream = TcpStream::connect(host.base().strip_prefix("http://").unwrap()).await.unwrap();
     let head = "POST /stream HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
-    for (sent, expected) in [
-        (head.to_owned() + "3\r\none\r\n", "one"),
-        ("3\r\ntwo\r\n0\r\n\r\n".to_owned(), "two"),
-    ] {
+    for (sent, expected) in [(head.to_owned() + "3\r\none\r\n", "one"), ("3\r\ntwo\r\n0\r\n\r\n".to_owned(), "two")] {
         stream.write_all(sent.as_bytes()).await.unwrap();
         let mut received = String::new();
         while !received.contains(expected) {

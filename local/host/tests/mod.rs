@@ -101,13 +101,7 @@ impl App {
         let (sender, lines) = mpsc::unbounded_channel();
         let mut options = HostOptions::new(root.path(), settings);
         options.logs = Logs::To(Arc::new(move |from, line| drop(sender.send(format!("{from}: {line}")))));
-        let app = Self {
-            root,
-            options,
-            reports,
-            lines,
-            azurite: None,
-        };
+        let app = Self { root, options, reports, lines, azurite: None };
         app.host_json(json!({}));
         app.http("Echo", "echo/{id}", &["get", "post"]);
         app.http("ExportPatient", "Patient/$export", &["get"]);
@@ -123,10 +117,7 @@ impl App {
         for (name, queue) in [("Worker", "%QUEUE%"), ("Poison", "%QUEUE%-poison")] {
             let binding = json!({"type": "queueTrigger", "direction": "in", "name": "step", "queueName": queue,
                 "connection": CONNECTION});
-            app.root.write(
-                &format!("{name}/function.json"),
-                &json!({"bindings": [binding]}).to_string(),
-            );
+            app.root.write(&format!("{name}/function.json"), &json!({"bindings": [binding]}).to_string());
         }
         app.set("QUEUE", &queue);
         let azurite = app.azurite.insert(azurite().await).0.connection_string();
@@ -166,26 +157,18 @@ impl App {
     }
 
     async fn start(&self) -> Host {
-        timeout(PATIENCE, Host::start(self.options.clone()))
-            .await
-            .unwrap()
-            .unwrap()
+        timeout(PATIENCE, Host::start(self.options.clone())).await.unwrap().unwrap()
     }
 
     /// The next request that the handler reports.
     async fn report(&mut self) -> Report {
-        timeout(PATIENCE, self.reports.recv())
-            .await
-            .expect("the handler should have been called")
-            .unwrap()
+        timeout(PATIENCE, self.reports.recv()).await.expect("the handler should have been called").unwrap()
     }
 
     /// Waits for a line of the log that ends so.
     async fn logged(&mut self, ending: &str) {
         let found = async { while !self.lines.recv().await.unwrap().ends_with(ending) {} };
-        timeout(PATIENCE, found)
-            .await
-            .unwrap_or_else(|_| panic!("no line ended with {ending:?}"));
+        timeout(PATIENCE, found).await.unwrap_or_else(|_| panic!("no line ended with {ending:?}"));
     }
 
     fn no_report(&mut self) {
@@ -206,13 +189,8 @@ impl App {
     }
 
     async fn send_raw(&self, text: &str) {
-        let message = QueueMessage {
-            message_text: Some(text.to_owned()),
-        };
-        self.queue()
-            .send_message(message.try_into().unwrap(), None)
-            .await
-            .unwrap();
+        let message = QueueMessage { message_text: Some(text.to_owned()) };
+        self.queue().send_message(message.try_into().unwrap(), None).await.unwrap();
     }
 
     /// Hidden messages count as well.
@@ -262,11 +240,5 @@ fn lives(pid: u32) -> bool {
 }
 
 fn kill_9(pid: u32) {
-    assert!(
-        std::process::Command::new("kill")
-            .args(["-9", &pid.to_string()])
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success());
 }

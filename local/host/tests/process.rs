@@ -12,10 +12,7 @@ async fn the_process_gets_the_settings_and_the_five_variables() {
     let host = app.start().await;
     let seen: Value = reqwest::get(host.base() + "/echo/1").await.unwrap().json_value().await;
     let (env, root) = (&seen["env"], app.root.path().canonicalize().unwrap());
-    assert_eq!(
-        (&env["EXPORT_SETTING"], &seen["cwd"]),
-        (&"value".into(), &root.to_str().unwrap().into())
-    );
+    assert_eq!((&env["EXPORT_SETTING"], &seen["cwd"]), (&"value".into(), &root.to_str().unwrap().into()));
     assert_eq!(env["FUNCTIONS_APP_ROOT_PATH"], seen["cwd"]);
     assert_eq!(env["FUNCTIONS_HTTPWORKER_PORT"], env["FUNCTIONS_CUSTOMHANDLER_PORT"]);
     assert_eq!(env["FUNCTIONS_HTTPWORKER_ID"], env["FUNCTIONS_CUSTOMHANDLER_WORKER_ID"]);
@@ -84,16 +81,7 @@ async fn a_dropped_host_takes_its_processes_with_it() {
     tokio::time::timeout(super::PATIENCE, gone).await.unwrap();
     // As after a crash, the message stays hidden.
     assert_eq!(app.messages_left().await, 1);
-    assert!(
-        app.queue()
-            .peek_messages(None)
-            .await
-            .unwrap()
-            .into_model()
-            .unwrap()
-            .items
-            .is_none_or(|m| m.is_empty())
-    );
+    assert!(app.queue().peek_messages(None).await.unwrap().into_model().unwrap().items.is_none_or(|m| m.is_empty()));
 }
 
 #[tokio::test]
@@ -101,10 +89,7 @@ async fn a_handler_that_cannot_start_says_why() {
     let mut app = App::new().await;
     app.set("TEST_DIES", "no such database");
     let error = Host::start(app.options.clone()).await.err().unwrap();
-    assert!(
-        format!("{error:#}").contains("cannot start: no such database"),
-        "{error:#}"
-    );
+    assert!(format!("{error:#}").contains("cannot start: no such database"), "{error:#}");
 }
 
 #[tokio::test]

@@ -8,10 +8,7 @@ use super::super::QueueBody;
 use super::{App, Report};
 
 fn assert_posted(report: &Report, name: &str) {
-    assert_eq!(
-        (report.method.as_str(), report.url.as_str()),
-        ("POST", format!("/{name}").as_str())
-    );
+    assert_eq!((report.method.as_str(), report.url.as_str()), ("POST", format!("/{name}").as_str()));
     assert_eq!(report.headers["content-type"], "application/json; charset=utf-8");
     assert_eq!(report.headers["user-agent"], "Azure-Functions-Host/4.1052.200.0");
     assert_eq!(report.headers["x-azure-functions-invocationid"].len(), 36);
@@ -21,10 +18,7 @@ fn assert_posted(report: &Report, name: &str) {
 async fn a_message_is_delivered_in_the_hosts_envelope_and_deleted() {
     let mut app = App::with_queue().await;
     let text = r#"{"v":1,"job":"<ä&>","step":{"chunk":3}}"#;
-    for (body, header) in [
-        (QueueBody::Chunked, "transfer-encoding"),
-        (QueueBody::ContentLength, "content-length"),
-    ] {
+    for (body, header) in [(QueueBody::Chunked, "transfer-encoding"), (QueueBody::ContentLength, "content-length")] {
         app.options.queue_body = body;
         let host = app.start().await;
         app.send(text).await;
@@ -34,10 +28,7 @@ async fn a_message_is_delivered_in_the_hosts_envelope_and_deleted() {
         assert_eq!(lengths, [header == "transfer-encoding", header == "content-length"]);
         assert_eq!((report.text().as_str(), report.dequeue_count().as_str()), (text, "1"));
         let metadata = report.payload()["Metadata"].clone();
-        assert_eq!(
-            (&metadata["v"], &metadata["step"]["chunk"]),
-            (&json!("\"1\""), &json!(3))
-        );
+        assert_eq!((&metadata["v"], &metadata["step"]["chunk"]), (&json!("\"1\""), &json!(3)));
         assert_eq!(metadata["sys"]["MethodName"], "Worker");
         assert!(metadata["Id"].as_str().unwrap().starts_with('"'));
         app.logged("Worker: done as told").await;
@@ -53,10 +44,7 @@ async fn a_failing_message_is_tried_again_and_then_poisoned() {
     app.send("fail 1").await;
     for count in ["1", "2"] {
         let report = app.report().await;
-        assert_eq!(
-            (report.url.as_str(), report.dequeue_count().as_str()),
-            ("/Worker", count)
-        );
+        assert_eq!((report.url.as_str(), report.dequeue_count().as_str()), ("/Worker", count));
     }
     let poisoned = app.report().await;
     assert_eq!((poisoned.url.as_str(), poisoned.text().as_str()), ("/Poison", "fail 1"));
@@ -71,8 +59,7 @@ async fn a_failing_message_is_tried_again_and_then_poisoned() {
 async fn a_message_that_is_not_base64_is_poisoned_without_a_call() {
     let mut app = App::with_queue().await;
     app.host_json(json!({"functionTimeout": "00:00:10"}));
-    app.root
-        .write("Poison/function.json", r#"{"disabled":true,"bindings":[]}"#);
+    app.root.write("Poison/function.json", r#"{"disabled":true,"bindings":[]}"#);
     let host = app.start().await;
     app.send_raw("§ not base64").await;
     app.send("after it").await;
@@ -81,19 +68,8 @@ async fn a_message_that_is_not_base64_is_poisoned_without_a_call() {
     host.stop().await;
     assert_eq!(app.messages_left().await, 0);
     app.no_report();
-    let peeked = app
-        .poison_queue()
-        .peek_messages(None)
-        .await
-        .unwrap()
-        .into_model()
-        .unwrap();
-    let texts: Vec<_> = peeked
-        .items
-        .unwrap()
-        .into_iter()
-        .map(|message| message.message_text.unwrap())
-        .collect();
+    let peeked = app.poison_queue().peek_messages(None).await.unwrap().into_model().unwrap();
+    let texts: Vec<_> = peeked.items.unwrap().into_iter().map(|message| message.message_text.unwrap()).collect();
     assert_eq!(texts, ["§ not base64"]);
 }
 
@@ -105,10 +81,7 @@ async fn an_empty_answer_hangs_until_the_timeout_kills_the_process() {
     app.send("empty").await;
     let first = app.report().await;
     let second = app.report().await;
-    assert_eq!(
-        (first.dequeue_count().as_str(), second.dequeue_count().as_str()),
-        ("1", "2")
-    );
+    assert_eq!((first.dequeue_count().as_str(), second.dequeue_count().as_str()), ("1", "2"));
     assert!(first.pid != second.pid && !super::lives(first.pid));
     assert_eq!(host.failure(), None);
     let poisoned = app.report().await;
@@ -130,12 +103,7 @@ async fn workers_share_the_queue_and_the_first_process_keeps_http() {
     app.send("wait 3").await;
     let busy = BTreeSet::from([app.report().await.pid, app.report().await.pid]);
     assert_eq!(busy, BTreeSet::from([pids[1], pids[2]]));
-    let echo = reqwest::get(host.base() + "/echo/1")
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let echo = reqwest::get(host.base() + "/echo/1").await.unwrap().text().await.unwrap();
     assert!(echo.contains(&format!("\"pid\":{}", pids[0])));
     app.no_report();
     host.stop().await;
@@ -165,8 +133,7 @@ async fn a_stopping_host_kills_its_processes_and_releases_their_messages() {
 async fn a_timer_fires_by_its_schedule() {
     let mut app = App::new().await;
     let binding = json!({"type": "timerTrigger", "direction": "in", "name": "tick", "schedule": "%SCHEDULE%"});
-    app.root
-        .write("Tick/function.json", &json!({"bindings": [binding]}).to_string());
+    app.root.write("Tick/function.json", &json!({"bindings": [binding]}).to_string());
     app.set("SCHEDULE", "* * * * * *");
     let host = app.start().await;
     for _ in 0..2 {

@@ -1,0 +1,59 @@
+//! The app as it would be deployed: the built handler beside `host.json` and the function folders.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use tokio::process::Command;
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    // `local/` lies directly in it.
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// Builds the handler, and it alone: in one build with this program it would get the emulator's features.
+/// Returns the executable.
+pub async fn build() -> Result<PathBuf> {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--package", "fhir-export", "--bin", "fhir-export"]);
+    cargo.arg("--message-format=json-render-diagnostics");
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let built = cargo.current_dir(repository()).stderr(Stdio::inherit()).output().await.context("run cargo")?;
+    ensure!(built.status.success(), "the handler does not build");
+    let lines = String::from_utf8_lossy(&built.stdout);
+    let artifacts = lines.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
+    artifacts.filter_map(|artifact| artifact.executable).last().context("cargo names no executable")
+}
+
+/// What cargo tells of something that it built.
+#[derive(Deserialize)]
+struct Artifact {
+    executable: Option<PathBuf>,
+}
+
+/// Lays the app out in `root`, as the deployment package has it.
+pub fn lay_out(root: &Path, handler: &Path) -> Result<()> {
+    let repository = repository();
+    std::fs::create_dir_all(root)?;
+    copy(&repository.join("host.json"), &root.join("host.json"))?;
+    copy(handler, &root.join("fhir-export"))?;
+    for entry in std::fs::read_dir(&repository)? {
+        let entry = entry?;
+        let function = entry.path().join("function.json");
+        if function.is_file() {
+            let folder = root.join(entry.file_name());
+            std::fs::create_dir_all(&folder)?;
+            copy(&function, &folder.join("function.json"))?;
+        }
+    }
+    Ok(())
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::copy(from, to).with_context(|| format!("copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}

@@ -1,0 +1,32 @@
+//! Where the documents of a store come from: generated, or out of a folder.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use time::OffsetDateTime;
+
+use crate::data::{GenerateOptions, Stored, generate, ndjson_folder};
+
+/// The content of a store.
+#[derive(Clone, Debug)]
+pub enum Source {
+    Generated {
+        patients: usize,
+        seed: u64,
+    },
+    /// A folder of `*.ndjson` files.
+    Folder(PathBuf),
+}
+
+impl Source {
+    /// The documents, one by one: they are never all in memory here.
+    pub fn documents(&self, now: OffsetDateTime) -> Result<Box<dyn Iterator<Item = Result<Stored>> + Send>> {
+        match self {
+            Source::Generated { patients, seed } => {
+                let options = GenerateOptions { seed: *seed, patients: *patients, now };
+                Ok(Box::new(generate(&options).map(Ok)))
+            }
+            Source::Folder(dir) => Ok(Box::new(ndjson_folder(dir, now)?)),
+        }
+    }
+}

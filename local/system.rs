@@ -1,0 +1,232 @@
+//! The whole system on this machine: emulators with data in them, and the handler behind the host stand-in.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use azure_core::Uuid;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use time::OffsetDateTime;
+
+use crate::app;
+use crate::azurite::Azurite;
+use crate::client::Progress;
+use crate::cosmos::CosmosEmulator;
+use crate::data::Line;
+use crate::host::queue_access::{self, EMULATOR_ACCOUNT, EMULATOR_KEY};
+use crate::host::{Host, HostOptions, HttpMode, Logs, QueueBody};
+use crate::source::Source;
+
+/// As the FHIR server names them by default, and as we name ours.
+pub const DATABASE: &str = "health";
+pub const CONTAINER: &str = "fhirR4";
+const STATE_DATABASE: &str = "fhir-export";
+const STATE_CONTAINER: &str = "jobs";
+
+/// What is brought up.
+pub struct Options {
+    pub source: Source,
+    /// Feed ranges of the FHIR container.
+    pub partitions: u32,
+    pub port: Option<u16>,
+    pub workers: usize,
+    pub mode: HttpMode,
+    pub queue_body: QueueBody,
+    pub logs: Logs,
+    /// A storage emulator that runs already, by its connection string; `None` starts Azurite.
+    pub storage: Option<String>,
+    /// Further settings of the handler; they win over those made here.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// The emulators, with data and settings that go with them.
+pub struct Surroundings {
+    cosmos: CosmosEmulator,
+    azurite: Option<Azurite>,
+    storage: String,
+    /// Everything that a handler needs to run against them, except its own URL.
+    pub settings: BTreeMap<String, String>,
+    /// Azurite's files and the app; removed at the end.
+    scratch: Scratch,
+}
+
+/// The surroundings and the handler.
+pub struct System {
+    pub surroundings: Surroundings,
+    pub host: Host,
+}
+
+impl System {
+    /// Builds the handler and starts everything. `seen` gets every line that an export must have.
+    pub async fn start(options: Options, progress: &Progress, seen: impl FnMut(&Line)) -> Result<Self> {
+        let handler = app::build().await?;
+        let surroundings = Surroundings::start(&options, progress, seen).await?;
+        let app_root = surroundings.scratch.0.join("app");
+        app::lay_out(&app_root, &handler)?;
+        let port = match options.port {
+            Some(port) => port,
+            None => free_port()?,
+        };
+        let mut settings = surroundings.settings.clone();
+        settings.insert("EXPORT_PUBLIC_URL".into(), format!("http://127.0.0.1:{port}"));
+        settings.extend(options.settings.clone());
+        let host = HostOptions {
+            port: Some(port),
+            mode: options.mode,
+            queue_body: options.queue_body,
+            workers: options.workers,
+            // As the platform does it.
+            revive: Some(Duration::from_secs(1)),
+            logs: options.logs.clone(),
+            ..HostOptions::new(app_root, settings)
+        };
+        let host = Host::start(host).await.context("start the host")?;
+        Ok(Self { surroundings, host })
+    }
+
+    pub async fn stop(self) {
+        self.host.stop().await;
+        self.surroundings.stop().await;
+    }
+}
+
+impl Surroundings {
+    /// Starts the emulators and fills the store.
+    pub async fn start(options: &Options, progress: &Progress, seen: impl FnMut(&Line)) -> Result<Self> {
+        let scratch = Scratch::new()?;
+        let azurite = match options.storage {
+            Some(_) => None,
+            None => Some(Azurite::start(&scratch.0.join("azurite")).await?),
+        };
+        let storage = match (&options.storage, &azurite) {
+            (Some(given), _) => given.clone(),
+            (None, Some(azurite)) => azurite.connection_string(),
+            (None, None) => anyhow::bail!("no storage"),
+        };
+        for queue in ["export-steps", "export-steps-poison"] {
+            make_queue(&storage, queue).await?;
+        }
+        let cosmos = CosmosEmulator::start(None).await?;
+        cosmos.create_container(DATABASE, CONTAINER, "/partitionKey", options.partitions).await?;
+        cosmos.create_container(STATE_DATABASE, STATE_CONTAINER, "/jobId", 1).await?;
+        fill(&cosmos, &options.source, progress, seen).await?;
+        let settings = settings(&cosmos, &storage);
+        Ok(Self { cosmos, azurite, storage, settings, scratch })
+    }
+
+    pub fn cosmos(&self) -> &CosmosEmulator {
+        &self.cosmos
+    }
+
+    /// Connection string of the storage account, with its key.
+    pub fn storage(&self) -> &str {
+        &self.storage
+    }
+
+    /// The same account for blobs, with a shared access signature instead of the key: a caller-named destination.
+    pub fn destination(&self) -> Result<String> {
+        let field = |name: &str| self.storage.split(';').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+        let blob = field("BlobEndpoint").context("the storage has no BlobEndpoint")?;
+        let (account, key) = (field("AccountName"), field("AccountKey"));
+        let until = OffsetDateTime::now_utc() + Duration::from_secs(7 * 24 * 3600);
+        let (account, key) = (account.unwrap_or(EMULATOR_ACCOUNT), key.unwrap_or(EMULATOR_KEY));
+        let signature = queue_access::account_sas(account, key, "b", until)?;
+        Ok(format!("BlobEndpoint={blob};SharedAccessSignature={signature}"))
+    }
+
+    pub async fn stop(self) {
+        self.cosmos.stop().await;
+        if let Some(azurite) = self.azurite {
+            azurite.stop();
+        }
+    }
+}
+
+/// What Azure's deployment would set, and times short enough for a person who waits and for a test that kills.
+fn settings(cosmos: &CosmosEmulator, storage: &str) -> BTreeMap<String, String> {
+    let sealing_key = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
+    let settings = [
+        ("FhirServer__Operations__Export__Enabled", "true".to_owned()),
+        ("FhirServer__Operations__Export__StorageAccountConnection", storage.to_owned()),
+        ("CosmosDb__Host", cosmos.endpoint().to_owned()),
+        ("CosmosDb__Key", cosmos.key().to_owned()),
+        ("CosmosDb__DatabaseId", DATABASE.to_owned()),
+        ("FhirServer__CosmosDb__CollectionId", CONTAINER.to_owned()),
+        ("EXPORT_STATE_DATABASE", STATE_DATABASE.to_owned()),
+        ("EXPORT_STATE_CONTAINER", STATE_CONTAINER.to_owned()),
+        ("AzureWebJobsStorage", storage.to_owned()),
+        ("EXPORT_CALLER_DESTINATIONS", "on".to_owned()),
+        ("EXPORT_DEVELOPMENT_STORAGE", storage.to_owned()),
+        ("EXPORT_SEALING_KEY", STANDARD.encode(sealing_key)),
+        // Azurite knows no newer version; the SDK would send one.
+        ("EXPORT_STORAGE_API_VERSION", "2025-11-05".to_owned()),
+        ("EXPORT_STEP_SECONDS", "10".to_owned()),
+        ("EXPORT_CHECKPOINT_SECONDS", "5".to_owned()),
+        ("EXPORT_WATCH_SCHEDULE", "*/5 * * * * *".to_owned()),
+        ("AzureWebJobsDisableHomepage", "true".to_owned()),
+        ("FUNCTIONS_WORKER_RUNTIME", "custom".to_owned()),
+    ];
+    settings.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+async fn fill(
+    cosmos: &CosmosEmulator,
+    source: &Source,
+    progress: &Progress,
+    mut seen: impl FnMut(&Line),
+) -> Result<()> {
+    let loading = progress.waiting();
+    let mut count = 0u64;
+    for stored in source.documents(OffsetDateTime::now_utc())? {
+        let stored = stored?;
+        if let Some(line) = &stored.line {
+            seen(line);
+        }
+        cosmos.insert(DATABASE, CONTAINER, &stored.partition_key, stored.document).await?;
+        count += 1;
+        if count.is_multiple_of(SHOW_EVERY) {
+            loading.show(&format!("{count} documents loaded"));
+        }
+    }
+    drop(loading);
+    progress.say(&format!("{count} documents loaded"));
+    Ok(())
+}
+
+const SHOW_EVERY: u64 = 10_000;
+
+async fn make_queue(storage: &str, name: &str) -> Result<()> {
+    let queue = queue_access::open(storage, name)?;
+    queue.create(None).await.with_context(|| format!("create the queue {name}"))?;
+    Ok(())
+}
+
+/// A port that is free now. The handler must know its URL before the host listens on it.
+fn free_port() -> Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// A folder of one run, removed with everything in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("fhir-export-{}", Uuid::new_v4()));
+        std::fs::create_dir_all(&path).with_context(|| format!("create {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(path) {
+        eprintln!("{} stays behind: {error}", path.display());
+    }
+}

@@ -1,0 +1,151 @@
+//! The `up` command: everything up until Ctrl-C.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app;
+use crate::client::Progress;
+use crate::host::{HttpMode, Logs, QueueBody};
+use crate::source::Source;
+use crate::system::{CONTAINER, DATABASE, Options, Surroundings, System};
+
+/// Brings everything up.
+#[derive(Args)]
+pub struct UpArgs {
+    /// Fill the store from this folder of *.ndjson files
+    #[arg(long, value_name = "DIR", conflicts_with = "patients")]
+    data: Option<PathBuf>,
+    /// Fill the store with the generated data of so many patients, about 40 resources each
+    #[arg(long, default_value_t = 100)]
+    patients: usize,
+    /// Seed of the generated data
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Port of the host; a free one unless given
+    #[arg(long)]
+    port: Option<u16>,
+    /// Separate handler processes for the worker, as Azure's Flex plan has them; 0 is one process for everything
+    #[arg(long, default_value_t = 0)]
+    workers: usize,
+    /// Feed ranges of the store
+    #[arg(long, default_value_t = 4)]
+    partitions: u32,
+    /// The emulators only: for `func start` with the real Core Tools; writes local.settings.json
+    #[arg(long)]
+    no_host: bool,
+    /// Forward HTTP requests as older hosts do, instead of proxying them
+    #[arg(long)]
+    forward: bool,
+    /// Send queue messages with a Content-Length, as Core Tools does, instead of chunked, as Azure does
+    #[arg(long)]
+    content_length: bool,
+    /// Use the storage emulator with this connection string instead of starting one
+    #[arg(long, value_name = "CONNECTION")]
+    storage: Option<String>,
+    /// A further setting of the handler
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+    /// Print what the handler logs, to stderr
+    #[arg(long)]
+    logs: bool,
+}
+
+pub async fn up(args: UpArgs) -> Result<()> {
+    let progress = Progress::on_stderr();
+    let no_host = args.no_host;
+    let options = args.options();
+    tokio::select! {
+        served = async { if no_host { emulators(options, &progress).await } else { everything(options, &progress).await } } => served,
+        // Before everything is up: what was started ends with its owner, which is dropped here.
+        stopped = stop_signal() => stopped,
+    }
+}
+
+impl UpArgs {
+    fn options(self) -> Options {
+        Options {
+            source: match self.data {
+                Some(folder) => Source::Folder(folder),
+                None => Source::Generated { patients: self.patients, seed: self.seed },
+            },
+            partitions: self.partitions,
+            port: self.port,
+            workers: self.workers,
+            mode: if self.forward { HttpMode::Forward } else { HttpMode::Proxy },
+            queue_body: if self.content_length { QueueBody::ContentLength } else { QueueBody::Chunked },
+            logs: if self.logs { Logs::Print } else { Logs::Quiet },
+            storage: self.storage,
+            settings: self.settings.into_iter().collect(),
+        }
+    }
+}
+
+async fn everything(options: Options, progress: &Progress) -> Result<()> {
+    let system = System::start(options, progress, |_| ()).await?;
+    let mut ready = described(&system.surroundings)?;
+    ready["base"] = system.host.base().into();
+    ready["handlerPid"] = system.host.handler_pid().await?.into();
+    println!("{ready}");
+    progress.say("ready; Ctrl-C stops everything");
+    stop_signal().await?;
+    system.stop().await;
+    Ok(())
+}
+
+async fn emulators(options: Options, progress: &Progress) -> Result<()> {
+    let surroundings = Surroundings::start(&options, progress, |_| ()).await?;
+    let mut values = surroundings.settings.clone();
+    values.insert("EXPORT_PUBLIC_URL".into(), format!("http://localhost:{}", options.port.unwrap_or(7071)));
+    values.extend(executable());
+    values.extend(options.settings);
+    let file = app::repository().join("local.settings.json");
+    let content = serde_json::to_string_pretty(&json!({ "IsEncrypted": false, "Values": values }))?;
+    std::fs::write(&file, content).with_context(|| format!("write {}", file.display()))?;
+    println!("{}", described(&surroundings)?);
+    progress.say("ready: run `func start`; Ctrl-C stops the emulators");
+    stop_signal().await?;
+    surroundings.stop().await;
+    Ok(())
+}
+
+/// In the repository the handler is not where the deployed package has it.
+fn executable() -> BTreeMap<String, String> {
+    let name = "AzureFunctionsJobHost__customHandler__description__defaultExecutablePath";
+    [(name.to_owned(), "target/release/fhir-export".to_owned())].into()
+}
+
+/// The line of JSON: how to reach everything.
+fn described(surroundings: &Surroundings) -> Result<Value> {
+    let cosmos = surroundings.cosmos();
+    Ok(json!({
+        "cosmos": {
+            "endpoint": cosmos.endpoint(),
+            "key": cosmos.key(),
+            "database": DATABASE,
+            "container": CONTAINER,
+        },
+        "storage": surroundings.storage(),
+        "destination": surroundings.destination()?,
+    }))
+}
+
+/// Waits for Ctrl-C, or for the signal with which a test or a service manager ends us.
+async fn stop_signal() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        stopped = tokio::signal::ctrl_c() => stopped.context("wait for Ctrl-C"),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn setting(text: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => bail!("it is not NAME=VALUE"),
+    }
+}

@@ -1,0 +1,1 @@
+//! Every stored format has a golden file, which must keep loading.

@@ -1,0 +1,1 @@
+//! Stories of the functions on in-memory ports.
