@@ -303,13 +303,3 @@ fn generating_is_fast() {
     // A debug build on a busy machine is many times slower; something worse than linear is slower still.
     assert!(count as f64 / seconds > 1_000.0);
 }
-
-#[test]
-fn zz_dump() {
-    use std::io::Write;
-    let mut f = std::io::BufWriter::new(std::fs::File::create("/tmp/dump.ndjson").unwrap());
-    for s in generate(&options(2000)) {
-        let line = s.line.map(|l| l.text);
-        writeln!(f, "{}", serde_json::json!([s.document, line])).unwrap();
-    }
-}
