@@ -13,11 +13,11 @@ use super::resources::Draft;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Era {
     /// The server left version and time out of the stored text.
-    MetaLeftOut,
+    LeftOut,
     /// A create stored both, an update left the wrong version or none and said so.
-    MetaHalfSet,
+    HalfSet,
     /// Both are stored and right.
-    MetaSet,
+    Set,
 }
 
 /// The two texts of one version of a resource.
@@ -32,9 +32,9 @@ pub struct Texts {
 impl Era {
     pub fn any(random: &mut Random) -> Era {
         match random.below(100) {
-            0..20 => Era::MetaLeftOut,
-            20..40 => Era::MetaHalfSet,
-            _ => Era::MetaSet,
+            0..20 => Era::LeftOut,
+            20..40 => Era::HalfSet,
+            _ => Era::Set,
         }
     }
 
@@ -42,9 +42,9 @@ impl Era {
     pub fn span(self, latest: OffsetDateTime) -> (OffsetDateTime, OffsetDateTime) {
         let before = |days| latest - Duration::days(days);
         match self {
-            Era::MetaLeftOut => (before(2400), before(1600)),
-            Era::MetaHalfSet => (before(1600), before(1420)),
-            Era::MetaSet => (before(1420), latest),
+            Era::LeftOut => (before(2400), before(1600)),
+            Era::HalfSet => (before(1600), before(1420)),
+            Era::Set => (before(1420), latest),
         }
     }
 }
@@ -61,11 +61,11 @@ enum Stored {
 /// Both texts of a version of a resource. `updated` is `meta.lastUpdated` in the spelling of the server.
 pub fn texts(draft: &Draft, era: Era, version: &str, updated: &str, random: &mut Random) -> Texts {
     let stored = match era {
-        Era::MetaLeftOut => Stored::Nothing,
-        Era::MetaHalfSet if version == "1" => Stored::Both,
-        Era::MetaHalfSet if random.per_cent(50) => Stored::FirstVersion,
-        Era::MetaHalfSet => Stored::TimeOnly,
-        Era::MetaSet => Stored::Both,
+        Era::LeftOut => Stored::Nothing,
+        Era::HalfSet if version == "1" => Stored::Both,
+        Era::HalfSet if random.per_cent(50) => Stored::FirstVersion,
+        Era::HalfSet => Stored::TimeOnly,
+        Era::Set => Stored::Both,
     };
     let is_meta_set = match stored {
         Stored::Nothing => None,
@@ -147,7 +147,7 @@ fn metas(stored: &Stored, version: &str, updated: &str, labels: &str, random: &m
 /// What a client put into `meta`: profile, tags, labels; often nothing.
 fn labels(draft: &Draft, random: &mut Random) -> String {
     json::fields(|o| {
-        if random.per_cent(30) {
+        if random.per_cent(20) {
             let profile = format!("https://hospital.example.org/StructureDefinition/clinic-{}", draft.resource_type);
             o.list("profile", |l| _ = l.string(&profile));
         }
@@ -189,7 +189,7 @@ mod tests {
         let draft = Draft::write("Basic", "b".into(), |o, _| _ = o.string("language", "en"));
         assert_eq!(pair(Stored::Nothing, "", 0), (None, format!(r#""lastUpdated":"{AT}","versionId":"3""#)));
         let found = (0..200).find_map(|n| {
-            let texts = texts(&draft, Era::MetaLeftOut, "3", AT, &mut Random::of(1, "text", n));
+            let texts = texts(&draft, Era::LeftOut, "3", AT, &mut Random::of(1, "text", n));
             (!texts.stored.contains("meta")).then_some(texts)
         });
         let texts = found.unwrap();
@@ -224,7 +224,7 @@ mod tests {
     fn a_set_meta_is_the_same_in_store_and_line() {
         let draft = Draft::write("Basic", "b".into(), |o, _| _ = o.string("language", "en"));
         for n in 0..200 {
-            let texts = texts(&draft, Era::MetaSet, "7", AT, &mut Random::of(1, "text", n));
+            let texts = texts(&draft, Era::Set, "7", AT, &mut Random::of(1, "text", n));
             assert_eq!(texts.stored.replace("\r\n", ""), texts.line);
             assert_eq!(texts.is_meta_set, Some(true));
         }

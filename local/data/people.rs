@@ -91,9 +91,9 @@ pub struct Person {
 impl Person {
     pub fn any(random: &mut Random) -> Person {
         Person {
-            family: *random.pick(&FAMILIES),
-            given: [*random.pick(&GIVEN), *random.pick(&GIVEN)],
-            gender: *random.pick(&["female", "male", "female", "male", "female", "male", "other", "unknown"]),
+            family: random.word(&FAMILIES),
+            given: [random.word(&GIVEN), random.word(&GIVEN)],
+            gender: random.word(&["female", "male", "female", "male", "female", "male", "other", "unknown"]),
             spelling: spelling(random),
         }
     }
@@ -117,18 +117,18 @@ pub struct Address {
 
 pub fn address(random: &mut Random) -> Address {
     let &(city, state, postal_code) = random.pick(&CITIES);
-    Address { line: format!("{} {}", random.between(1, 999), random.pick(&STREETS)), city, state, postal_code }
+    Address { line: format!("{} {}", random.between(1, 999), random.word(&STREETS)), city, state, postal_code }
 }
 
 pub fn remark(random: &mut Random) -> &'static str {
-    *random.pick(&REMARKS)
+    random.word(&REMARKS)
 }
 
 /// Clinical prose of at least so many bytes; now and then a remark.
 pub fn prose(bytes: usize, random: &mut Random) -> String {
     let mut text = String::with_capacity(bytes + 200);
     while text.len() < bytes {
-        text.push_str(if random.per_cent(10) { remark(random) } else { *random.pick(&SENTENCES) });
+        text.push_str(if random.per_cent(10) { remark(random) } else { random.word(&SENTENCES) });
         text.push(' ');
     }
     text

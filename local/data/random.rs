@@ -44,6 +44,10 @@ impl Random {
         &choices[self.below(choices.len())]
     }
 
+    pub fn word(&mut self, choices: &[&'static str]) -> &'static str {
+        choices[self.below(choices.len())]
+    }
+
     pub fn uuid(&mut self) -> String {
         let (a, b) = (self.next(), self.next());
         let mut id = String::with_capacity(36);

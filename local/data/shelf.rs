@@ -44,7 +44,7 @@ pub fn put(draft: &Draft, moment: &Moment, random: &mut Random, out: &mut Vec<St
     let kept = versions > 1 && random.per_cent(36);
     let label = match versions {
         // The successor of a version that is no number is a GUID.
-        2.. if !kept && moment.era == Era::MetaSet && random.per_cent(8) => random.uuid(),
+        2.. if !kept && moment.era == Era::Set && random.per_cent(8) => random.uuid(),
         _ => versions.to_string(),
     };
     if kept {
@@ -67,7 +67,7 @@ pub fn bury(draft: &Draft, moment: &Moment, random: &mut Random, out: &mut Vec<S
     }
     let empty = Draft { fields: String::new(), index: Index::default(), ..draft.named() };
     let (version, updated) = ("2".to_owned(), instants::last_updated(moment.at));
-    let is_meta_set = (moment.era != Era::MetaLeftOut).then_some(true);
+    let is_meta_set = (moment.era != Era::LeftOut).then_some(true);
     let text = json::object(|o| {
         o.string("resourceType", draft.resource_type).string("id", &draft.id);
         if is_meta_set.is_some() {
@@ -81,17 +81,17 @@ pub fn bury(draft: &Draft, moment: &Moment, random: &mut Random, out: &mut Vec<S
 
 fn writer(era: Era) -> Written {
     match era {
-        Era::MetaLeftOut => Written::Early,
-        Era::MetaHalfSet | Era::MetaSet => Written::Server,
+        Era::LeftOut => Written::Early,
+        Era::HalfSet | Era::Set => Written::Server,
     }
 }
 
 /// How many times a resource was written. The server of the middle era was replaced because of its updates: it has many.
 fn versions(era: Era, random: &mut Random) -> usize {
     let updated = match era {
-        Era::MetaLeftOut => 12,
-        Era::MetaHalfSet => 50,
-        Era::MetaSet => 8,
+        Era::LeftOut => 12,
+        Era::HalfSet => 50,
+        Era::Set => 8,
     };
     match random.per_cent(updated) {
         true if random.per_cent(15) => random.between(3, 12),
@@ -109,7 +109,7 @@ fn put_history(draft: &Draft, moment: &Moment, versions: usize, random: &mut Ran
     for version in (versions.saturating_sub(2).max(1)..versions).rev() {
         let start = end - Duration::milliseconds(random.between(1_000, 2_000_000_000) as i64);
         let superseded = instants::stored(end);
-        let superseded = (moment.era != Era::MetaLeftOut).then_some(superseded.as_str());
+        let superseded = (moment.era != Era::LeftOut).then_some(superseded.as_str());
         let edition = Edition::new(&earlier, moment.era, version.to_string(), start, random);
         out.push(edition.stored(&earlier, State::History { superseded }, writer(moment.era), None));
         end = start;
@@ -141,7 +141,7 @@ impl Edition {
             is_meta_set: self.texts.is_meta_set,
             index: &draft.index,
             written,
-            sorts: self.era == Era::MetaSet,
+            sorts: self.era == Era::Set,
         };
         let document = wrapper.document();
         Stored { partition_key: wrapper.partition_key(), id: wrapper.id(), document, line }

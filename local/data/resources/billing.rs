@@ -52,7 +52,7 @@ pub fn claim(subject: &Subject, visit: &Visit, conditions: &[Reference], random:
                 o.integer("sequence", 1).boolean("focal", true).reference("coverage", &subject.coverage);
             });
         });
-        let items = random.between(1, 4);
+        let items = random.between(1, 3);
         o.list("item", |l| (1..=items).for_each(|number| item(l, number, visit, random)));
         o.money("total", &random.decimal(60, 2400, 2));
         index.patient("patient", &subject.patient.id);

@@ -10,7 +10,7 @@ use crate::data::world::{Subject, Visit};
 
 pub fn encounter(subject: &Subject, visit: &Visit, conditions: &[Reference], random: &mut Random) -> Draft {
     Draft::write("Encounter", visit.encounter.id.clone(), |o, index| {
-        if random.per_cent(40) {
+        if random.per_cent(20) {
             o.narrative(&format!("<p>{} on {}</p>", visit.kind.display, date_time(visit.start)));
         }
         o.identifier("https://hospital.example.org/visits", &random.digits(12));
@@ -49,7 +49,7 @@ pub fn condition(subject: &Subject, visit: &Visit, random: &mut Random) -> Draft
     const RESOLVED: Code = hl7(codes::CONDITION_CLINICAL, "resolved", "Resolved");
     const DIAGNOSIS: Code = hl7(codes::CONDITION_CATEGORY, "encounter-diagnosis", "Encounter Diagnosis");
     let code = random.pick(&codes::CONDITIONS);
-    let clinical = if random.per_cent(40) { RESOLVED } else { ACTIVE };
+    let clinical = if random.per_cent(20) { RESOLVED } else { ACTIVE };
     Draft::write("Condition", random.uuid(), |o, index| {
         if random.per_cent(50) {
             o.narrative(&format!("<p>{}, {}</p>", xhtml(code.display), clinical.code));

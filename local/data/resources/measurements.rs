@@ -56,7 +56,7 @@ fn observation(
     value: impl FnOnce(&mut Object, &mut Index, &mut Random),
 ) -> Draft {
     Draft::write("Observation", random.uuid(), |o, index| {
-        if random.per_cent(50) {
+        if random.per_cent(25) {
             let (name, about) = (xhtml(code.display), xhtml(&people::prose(60, random)));
             o.narrative(&format!("<p><b>{name}</b> of {}</p><p>{about}</p>", xhtml(&subject.patient.display)));
         }

@@ -12,7 +12,7 @@ use crate::data::world::{Subject, Visit, World};
 pub fn request(subject: &Subject, visit: &Visit, reason: Option<&Reference>, random: &mut Random) -> Draft {
     let drug = random.below(codes::MEDICATIONS.len());
     let form = random.below(3);
-    let status = *random.pick(&["active", "active", "stopped", "completed"]);
+    let status = random.word(&["active", "active", "stopped", "completed"]);
     Draft::write("MedicationRequest", random.uuid(), |o, index| {
         if form == 0 {
             o.list("contained", |l| _ = l.object(|o| contained(o, drug)));

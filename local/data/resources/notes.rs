@@ -27,7 +27,7 @@ pub enum Extent {
 pub fn document(subject: &Subject, visit: &Visit, extent: Extent, random: &mut Random) -> Draft {
     let kind = random.pick(&codes::NOTES);
     let (content_type, content) = match extent {
-        Extent::Note => ("text/plain; charset=utf-8", people::prose(450, random).into_bytes()),
+        Extent::Note => ("text/plain; charset=utf-8", people::prose(300, random).into_bytes()),
         Extent::Narrative => ("text/plain", b"See the narrative.".to_vec()),
         Extent::Report => ("text/plain; charset=utf-8", people::prose(75_000, random).into_bytes()),
         Extent::Scan => ("application/pdf", random.bytes(1_560_000)),

@@ -37,7 +37,7 @@ pub fn patient(world: &World, subject: &Subject, random: &mut Random) -> Draft {
         o.boolean("multipleBirthBoolean", false);
         o.list("communication", |l| {
             l.object(|o| {
-                o.object("language", |o| _ = o.string("text", *random.pick(&["English", "Español", "中文", "Polski"])));
+                o.object("language", |o| _ = o.string("text", random.word(&["English", "Español", "中文", "Polski"])));
             });
         });
         o.list("generalPractitioner", |l| _ = l.reference(&subject.doctor));

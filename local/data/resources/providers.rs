@@ -19,7 +19,7 @@ pub fn organization(world: &World, number: usize) -> Draft {
         telecom(o, "phone", &random.digits(10));
         address(o, &mut random);
         // Every tenth organization owns the nine that follow it.
-        if number % 10 != 0 {
+        if !number.is_multiple_of(10) {
             let owner = world.organization(number / 10 * 10);
             o.reference("partOf", &owner);
             index.reference("partof", &owner);
