@@ -19,7 +19,8 @@ use crate::functions::Settings;
 pub struct Config {
     pub cosmos: CosmosAccount,
     pub state: StateContainer,
-    pub queue: QueueAccount,
+    /// The account of the queue [`crate::bulk::step::QUEUE`].
+    pub queue: StorageAccount,
     pub default_destination: Option<(StorageAccount, ContainerName)>,
     pub storage_api_version: Option<String>,
     /// Whether the platform offers a managed identity.
@@ -44,12 +45,6 @@ pub struct CosmosAccount {
 pub struct StateContainer {
     pub database: String,
     pub container: String,
-}
-
-#[derive(Clone, Debug)]
-pub struct QueueAccount {
-    pub account: StorageAccount,
-    pub name: String,
 }
 
 /// A setting: its name in the environment, its default, and what it means.
@@ -110,7 +105,6 @@ pub const SETTINGS: &[Setting] = &[
         "The same by the identity of the app: https://….queue.core.windows.net/",
     ),
     setting("AzureWebJobsStorage__accountName", None, "The same, naming the account alone"),
-    setting("EXPORT_QUEUE", Some("export-steps"), "Name of the queue of steps"),
     setting(
         "EXPORT_STORAGE_API_VERSION",
         None,
@@ -125,6 +119,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("EXPORT_CHECKPOINT_BYTES", Some("67108864"), "Most output between two checkpoints"),
     setting("EXPORT_FILE_BYTES", Some("1073741824"), "A file is closed when it has this size"),
     setting("EXPORT_MAX_CHUNKS", Some("64"), "Most parts of an export that are worked on side by side"),
+    setting("EXPORT_WATCH_SCHEDULE", None, "For the host, required: when ExportWatch runs, such as */30 * * * * *"),
     setting("AZURE_CLIENT_ID", None, "Client id of the user-assigned identity of the app"),
     setting("WEBSITE_HOSTNAME", None, "Set by the platform: the app's host name"),
     setting("IDENTITY_ENDPOINT", None, "Set by the platform: where the app's identity gets its tokens"),
@@ -195,8 +190,7 @@ impl Reader<'_> {
         Some(CosmosAccount { host: host?, key, database, container })
     }
 
-    fn queue(&mut self) -> Option<QueueAccount> {
-        let name = self.text("EXPORT_QUEUE").unwrap_or_default();
+    fn queue(&mut self) -> Option<StorageAccount> {
         let account = if self.text("AzureWebJobsStorage").is_some() {
             self.account("AzureWebJobsStorage")?
         } else {
@@ -205,7 +199,7 @@ impl Reader<'_> {
         if account.queue.is_none() {
             self.problem("AzureWebJobsStorage", "has no queue endpoint");
         }
-        Some(QueueAccount { account, name })
+        Some(account)
     }
 
     fn queue_by_identity(&mut self) -> Option<StorageAccount> {
@@ -412,7 +406,7 @@ mod tests {
         assert_eq!(config.cosmos.database, "health");
         assert_eq!(config.cosmos.container, "fhirR4");
         assert!(config.cosmos.key.is_none());
-        assert_eq!(config.queue.account.credential, Credential::Identity);
+        assert_eq!(config.queue.credential, Credential::Identity);
         assert_eq!(config.settings.terms.public_url.as_str(), "https://example.azurewebsites.net/");
         assert_eq!(config.settings.limits, Limits::default());
         assert_eq!(config.settings.safety_lag, Duration::from_secs(120));

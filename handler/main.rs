@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use fhir_export::config::Config;
+use fhir_export::functions::App;
 use fhir_export::{azure, host};
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
@@ -29,7 +30,7 @@ async fn run() -> anyhow::Result<()> {
     // Lossy: a variable of somebody else's may hold anything.
     let environment = std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into(), v.to_string_lossy().into()));
     let app = match Config::read(&environment.collect())? {
-        Some(config) => Some(azure::connect(&config)?),
+        Some(config) => Some(App::new(azure::connect(&config)?, config.settings)),
         None => None,
     };
     host::serve(port, app).await

@@ -23,6 +23,15 @@ use crate::bulk::resource_type::ResourceType;
 use crate::bulk::step::Step;
 use crate::bulk::timestamp::Timestamp;
 
+/// All four.
+#[derive(Clone)]
+pub struct Ports {
+    pub resources: Arc<dyn Resources>,
+    pub jobs: Arc<dyn Jobs>,
+    pub outputs: Arc<dyn Outputs>,
+    pub steps: Arc<dyn Steps>,
+}
+
 /// The store of the FHIR server. Read only.
 #[async_trait]
 pub trait Resources: Send + Sync {

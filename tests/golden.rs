@@ -1,1 +1,147 @@
-//! Every stored format has a golden file, which must keep loading.
+//! Every stored format has a golden file, which must keep loading: a new build takes up the jobs of the one before.
+//!
+//! `UPDATE_GOLDEN=1 cargo test` writes the files of the current version anew. A change of a file that has been released
+//! is a change of the format: it needs a new version and the old file kept beside it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fhir_export::bulk::block::BlockId;
+use fhir_export::bulk::chunk::{Chunk, Claim, Position};
+use fhir_export::bulk::destination::{ContainerName, Destination};
+use fhir_export::bulk::file::{Files, Kind};
+use fhir_export::bulk::job::{Job, Parts};
+use fhir_export::bulk::job_id::JobId;
+use fhir_export::bulk::limits::Limits;
+use fhir_export::bulk::plan::{KeyRange, Plan};
+use fhir_export::bulk::record::{Record, Unreadable};
+use fhir_export::bulk::resource_type::ResourceType;
+use fhir_export::bulk::secret::{SealingKey, Secret};
+use fhir_export::bulk::summary::Summary;
+use fhir_export::bulk::timestamp::Timestamp;
+
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+fn now() -> Timestamp {
+    Timestamp::parse("2026-01-02T03:04:05.678Z").unwrap()
+}
+
+fn id() -> JobId {
+    JobId::new(0x0123_4567_89ab_cdef)
+}
+
+fn job() -> Job {
+    let request = "https://fhir.example/$export?_type=Patient%2CObservation".to_owned();
+    let types = ["Patient", "Observation"].map(|name| ResourceType::parse(name).unwrap());
+    Job::accepted(id(), request, Some(types.into()), Destination::Default, now(), Duration::from_secs(120))
+}
+
+fn job_to_a_named_destination() -> Job {
+    // Base64 of 32 zero bytes.
+    let key = SealingKey::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+    let destination = Destination::Caller {
+        account: "example".into(),
+        endpoint: "https://example.blob.core.windows.net/".parse().unwrap(),
+        container: ContainerName::parse("their-container").unwrap(),
+        secret: Some(key.seal(&Secret::new("sig=x"), id().as_str(), [7; 12])),
+    };
+    Job { types: None, destination, ..job() }
+}
+
+/// A chunk in the middle of its work: claimed, moved, with an open, a sealed and a committed file.
+fn chunk() -> Chunk {
+    let Claim::Claimed(chunk) = Chunk::new(id(), 3, now()).claim(now(), &Limits::default()) else { panic!("not free") };
+    let mut chunk = *chunk;
+    let patient = ResourceType::parse("Patient").unwrap();
+    for (kind, resource_type) in [(Kind::Output, patient.clone()), (Kind::Error, ResourceType::operation_outcome())] {
+        let file = chunk.file_for(kind, &resource_type, now());
+        chunk.staged(file, BlockId { attempt: 1, number: 0 }, 5, 1234);
+    }
+    chunk.files[0].sealed = true;
+    assert!(chunk.record_committed().is_none());
+    let file = chunk.file_for(Kind::Output, &patient, now());
+    chunk.staged(file, BlockId { attempt: 1, number: 0 }, 1, 100);
+    chunk.staged(file, BlockId { attempt: 1, number: 1 }, 1, 100);
+    chunk.files[file].sealed = true;
+    chunk.moved(Position { range: 2, cursor: Some("a continuation token".into()), ..Position::default() });
+    chunk.totals.resources = 7;
+    chunk.totals.request_charge = 12.5;
+    chunk
+}
+
+fn files() -> Files {
+    chunk().done().1.expect("a committed record")
+}
+
+fn plan() -> Plan {
+    let range = |min: &str, max: &str| KeyRange { min: min.into(), max: max.into() };
+    Plan::new(id(), vec![range("", "3FFF"), range("3FFF", "FF")], 64).unwrap()
+}
+
+fn records() -> Vec<(&'static str, Record)> {
+    let parts = vec![Parts { generation: 0, count: 1 }, Parts { generation: 1, count: 3 }];
+    let planned = job().planned(2, 5, now()).unwrap();
+    vec![
+        ("job-accepted", job().into()),
+        ("job-accepted-to-a-named-destination", job_to_a_named_destination().into()),
+        ("job-planned", planned.clone().into()),
+        ("job-completed", planned.clone().completed(parts, now(), WEEK).unwrap().into()),
+        ("job-failed", planned.clone().failed("the store is gone".into(), now(), WEEK).unwrap().into()),
+        ("job-cancelled", planned.cancelled(now()).unwrap().into()),
+        ("plan", plan().into()),
+        ("chunk", chunk().into()),
+        ("chunk-released", chunk().released(now()).into()),
+        ("chunk-closed", Chunk::closed(id(), 4, now()).into()),
+        ("files", files().into()),
+        ("summary", Summary::new(id()).with(&chunk(), now()).into()),
+    ]
+}
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(format!("{name}.json"))
+}
+
+#[test]
+fn every_document_is_stored_as_its_golden_file_and_read_back_from_it() {
+    for (name, record) in records() {
+        let document = record.to_document();
+        let path = file(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, format!("{:#}\n", document)).unwrap();
+        }
+        let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let golden: serde_json::Value = serde_json::from_str(&golden).unwrap();
+        assert_eq!(document, golden, "{name} is stored in another form than before");
+        assert_eq!(Record::from_document(golden), Ok(record), "{name} is not read back");
+    }
+}
+
+#[test]
+fn every_golden_file_is_of_a_document_that_exists() {
+    let names: Vec<_> = records().into_iter().map(|(name, _)| file(name)).collect();
+    for entry in std::fs::read_dir(file("plan").parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        assert!(names.contains(&path), "{} is not tested", path.display());
+    }
+}
+
+#[test]
+fn the_store_may_add_fields_of_its_own() {
+    let mut document = Record::from(plan()).to_document();
+    for system in ["_rid", "_self", "_etag", "_attachments", "_ts"] {
+        document[system] = "added".into();
+    }
+    assert_eq!(Record::from_document(document), Ok(plan().into()));
+}
+
+#[test]
+fn a_document_of_a_newer_build_is_told_from_a_broken_one() {
+    let mut document = Record::from(plan()).to_document();
+    document["v"] = 2.into();
+    assert_eq!(Record::from_document(document.clone()), Err(Unreadable::Newer(2)));
+    document["v"] = 1.into();
+    document["ranges"] = "?".into();
+    assert!(matches!(Record::from_document(document), Err(Unreadable::Broken(_))));
+    assert!(matches!(Record::from_document(serde_json::json!({ "kind": "plan" })), Err(Unreadable::Broken(_))));
+}

@@ -1,1 +1,159 @@
-//! Rules of the tree that no compiler checks.
+//! Rules of the tree that no compiler checks: who may know whom, and lists that stand in two places.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use fhir_export::bulk::step::QUEUE;
+use fhir_export::config::SETTINGS;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every Rust file below a folder, or the file itself, with its text.
+fn sources(path: &str) -> Vec<(PathBuf, String)> {
+    let path = root().join(path);
+    if path.is_file() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        return vec![(path, text)];
+    }
+    let entries = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+    let relative = |path: PathBuf| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+    entries
+        .filter(|path| path.is_dir() || path.extension().is_some_and(|extension| extension == "rs"))
+        .flat_map(|path| sources(&relative(path)))
+        .collect()
+}
+
+/// The code of a file without its comments and its tests, which may know more.
+fn code(text: &str) -> String {
+    let text = text.split("#[cfg(test)]").next().unwrap();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn assert_none_of(words: &[&str], place: &str) {
+    let files = sources(place);
+    assert!(!files.is_empty(), "{place} is empty");
+    for (path, text) in files {
+        for word in words {
+            assert!(!code(&text).contains(word), "{} names {word}", path.display());
+        }
+    }
+}
+
+const AZURE: &[&str] = &["azure_core", "azure_data_cosmos", "azure_identity", "azure_storage", "crate::azure"];
+
+#[test]
+fn each_layer_knows_only_those_below_it() {
+    let above_bulk = ["crate::ports", "crate::functions", "crate::host", "crate::config", "warp", "tokio"];
+    assert_none_of(&[&above_bulk[..], AZURE].concat(), "handler/bulk");
+    assert_none_of(&[&above_bulk[1..], AZURE].concat(), "handler/ports.rs");
+    assert_none_of(&[&["crate::host", "crate::config", "warp", "tokio::spawn"], AZURE].concat(), "handler/functions");
+    assert_none_of(&[&["crate::config"], AZURE].concat(), "handler/host");
+    assert_none_of(&["crate::functions", "crate::host", "warp"], "handler/azure");
+    assert_none_of(&[&["crate::ports", "crate::host", "warp"], AZURE].concat(), "handler/config.rs");
+}
+
+#[test]
+fn the_rules_are_pure() {
+    assert_none_of(&["async ", "now_utc", "SystemTime", "OsRng", "std::fs", "std::net", "std::env"], "handler/bulk");
+}
+
+#[test]
+fn no_step_sleeps_or_leaves_work_behind() {
+    for place in ["handler/functions", "handler/host", "handler/azure"] {
+        assert_none_of(&["tokio::spawn", "time::sleep", "block_on"], place);
+    }
+}
+
+#[test]
+fn every_module_opens_with_its_sentence() {
+    for (path, text) in ["handler", "local", "tests"].into_iter().flat_map(sources) {
+        let documented = text.starts_with("//! ") || text.starts_with("#![doc = include_str!");
+        assert!(documented, "{} does not say what it is", path.display());
+    }
+}
+
+#[test]
+fn main_stays_a_page() {
+    assert!(read("handler/main.rs").lines().count() <= 60);
+}
+
+#[test]
+fn the_emulator_never_reaches_the_shipped_binary() {
+    let tree = |package: &str| {
+        let cargo = Command::new(env!("CARGO"))
+            .args(["tree", "--locked", "--edges", "normal,build,features", "--package", package])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(cargo.status.success());
+        String::from_utf8(cargo.stdout).unwrap()
+    };
+    let emulator = "__internal_in_memory_emulator";
+    assert!(tree("local").contains(emulator), "the feature has another name now: this test proves nothing");
+    let shipped = tree("fhir-export");
+    for never in [emulator, "openssl-sys", "native-tls", "azure_storage_blobs "] {
+        assert!(!shipped.contains(never), "{never} is in the shipped binary");
+    }
+    assert!(read("Cargo.toml").contains("default-members = [\".\"]\n"));
+}
+
+fn json(path: &str) -> serde_json::Value {
+    serde_json::from_str(&read(path)).unwrap()
+}
+
+#[test]
+fn the_functions_are_bound_to_our_queue_and_routes() {
+    assert_eq!(json("ExportWorker/function.json")["bindings"][0]["queueName"], QUEUE);
+    assert_eq!(json("ExportPoison/function.json")["bindings"][0]["queueName"], format!("{QUEUE}-poison"));
+    for function in ["ExportWorker", "ExportPoison"] {
+        assert_eq!(json(&format!("{function}/function.json"))["bindings"][0]["name"], "step");
+    }
+    assert_eq!(json("ExportStart/function.json")["bindings"][0]["route"], "$export");
+    assert_eq!(json("ExportStatus/function.json")["bindings"][0]["route"], "_operations/export/{jobId}");
+}
+
+/// An outside request must never reach the path on which the host posts queue messages.
+#[test]
+fn no_route_catches_all() {
+    let host = json("host.json");
+    assert_eq!(host["extensions"]["http"]["routePrefix"], "");
+    assert_eq!(host["extensions"]["queues"]["messageEncoding"], "base64");
+    assert_eq!(host["customHandler"]["enableProxyingHttpRequest"], true);
+    assert_eq!(host["customHandler"]["enableForwardingHttpRequest"], true);
+    for entry in std::fs::read_dir(root()).unwrap() {
+        let Ok(text) = std::fs::read_to_string(entry.unwrap().path().join("function.json")) else { continue };
+        let function: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let first = &function["bindings"][0];
+        if first["type"] == "httpTrigger" {
+            let route = first["route"].as_str().expect("without a route the function's name would be one");
+            assert!(!route.contains('*') && !route.starts_with('{'), "{route}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_lists_every_setting() {
+    let mut table = String::from("| setting | default | meaning |\n| --- | --- | --- |\n");
+    for setting in SETTINGS {
+        let default = setting.default.map(|value| format!("`{value}`")).unwrap_or_default();
+        table.push_str(&format!("| `{}` | {default} | {} |\n", setting.name, setting.meaning));
+    }
+    let readme = read("README.md");
+    let (_, rest) =
+        readme.split_once("<!-- settings: generated from handler/config.rs, checked by tests/tidy.rs -->\n").unwrap();
+    let (listed, _) = rest.split_once("<!-- end of settings -->").unwrap();
+    assert_eq!(listed.trim(), table.trim(), "copy this into README.md:\n\n{table}");
+}
+
+#[test]
+fn no_setting_is_listed_twice() {
+    let names: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+    assert_eq!(names.len(), SETTINGS.len());
+}

@@ -3,17 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aes_gcm::aead::OsRng;
-use aes_gcm::aead::rand_core::RngCore;
 use azure_core::credentials::TokenCredential;
 use azure_identity::{
     DeveloperToolsCredential, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
 };
-use time::OffsetDateTime;
 
-use crate::bulk::timestamp::Timestamp;
+use crate::bulk::step::QUEUE;
 use crate::config::Config;
-use crate::functions::App;
+use crate::ports::Ports;
 
 mod cosmos;
 mod error;
@@ -30,32 +27,19 @@ pub use resources::CosmosResources;
 pub use steps::QueueSteps;
 pub use storage::Storage;
 
-/// The app on Azure. Nothing is contacted yet: clients are built when they are first needed, since the host waits for
+/// The ports on Azure. Nothing is contacted yet: clients are built when they are first needed, since the host waits for
 /// the port to listen before anything else.
-pub fn connect(config: &Config) -> anyhow::Result<App> {
+pub fn connect(config: &Config) -> anyhow::Result<Ports> {
     let identity = identity(config)?;
     let cosmos = Arc::new(Cosmos::new(config.cosmos.clone(), Arc::clone(&identity)));
     let storage = Storage::new(config.storage_api_version.clone(), identity);
-    let state = &config.state;
-    Ok(App {
-        resources: Arc::new(CosmosResources::new(
-            Arc::clone(&cosmos),
-            &config.cosmos.database,
-            &config.cosmos.container,
-        )),
+    let (source, state) = (&config.cosmos, &config.state);
+    Ok(Ports {
+        resources: Arc::new(CosmosResources::new(Arc::clone(&cosmos), &source.database, &source.container)),
         jobs: Arc::new(CosmosJobs::new(cosmos, &state.database, &state.container)),
         outputs: Arc::new(BlobOutputs::new(storage.clone(), config.default_destination.clone())),
-        steps: Arc::new(QueueSteps::new(&storage, &config.queue.account, &config.queue.name)?),
-        settings: Arc::new(config.settings.clone()),
-        clock: Arc::new(|| Timestamp::new(OffsetDateTime::now_utc())),
-        random: Arc::new(random),
+        steps: Arc::new(QueueSteps::new(&storage, &config.queue, QUEUE)?),
     })
-}
-
-fn random() -> u128 {
-    let mut bytes = [0; 16];
-    OsRng.fill_bytes(&mut bytes);
-    u128::from_be_bytes(bytes)
 }
 
 /// The identity of the app: the managed one in Azure, the developer's own elsewhere. Making it contacts nobody.

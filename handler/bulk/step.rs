@@ -45,6 +45,10 @@ pub enum Unreadable {
     Broken,
 }
 
+/// The queue of steps, as the triggers in `ExportWorker/function.json` and, with `-poison`, `ExportPoison/function.json`
+/// name it.
+pub const QUEUE: &str = "export-steps";
+
 const VERSION: u64 = 1;
 
 impl Step {

@@ -12,7 +12,7 @@ use crate::bulk::summary::Summary;
 use crate::ports::{Expected, PortError, Slice, Versioned};
 
 use super::App;
-use super::commit::{Lost, Work};
+use super::commit::{Interrupted, Work};
 
 pub async fn run(app: &App, id: &JobId, number: u32) -> Result<Outcome, PortError> {
     let Some(job) = app.open_job(id).await? else {
@@ -42,31 +42,6 @@ pub async fn run(app: &App, id: &JobId, number: u32) -> Result<Outcome, PortErro
             tracing::error!(job = %id, %error, "a destination refuses its credential");
             app.fail(id, "the destination refuses the credential (has its signature run out?)".into()).await?;
             Ok(Outcome::Done)
-        }
-    }
-}
-
-/// Why a step ends before its time.
-enum Interrupted {
-    /// Another worker owns the chunk, or the job is closed: nothing of this step counts from here on.
-    Lost,
-    Trouble(PortError),
-    /// The destination that the caller named refuses us for good.
-    Refused(PortError),
-}
-
-impl From<PortError> for Interrupted {
-    fn from(error: PortError) -> Self {
-        Interrupted::Trouble(error)
-    }
-}
-
-impl From<Lost> for Interrupted {
-    fn from(lost: Lost) -> Self {
-        match lost {
-            Lost::ToAnother => Interrupted::Lost,
-            Lost::ToTrouble(error) => Interrupted::Trouble(error),
-            Lost::ToRefusal(error) => Interrupted::Refused(error),
         }
     }
 }

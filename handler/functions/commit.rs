@@ -20,17 +20,18 @@ use crate::ports::{ErrorKind, Expected, Output, PortError, Versioned};
 
 use super::App;
 
-/// The chunk is not ours any more, or something failed.
-pub enum Lost {
-    ToAnother,
-    ToTrouble(PortError),
+/// Why a step ends before its time.
+pub enum Interrupted {
+    /// Another worker owns the chunk, or the job is closed: nothing of this step counts from here on.
+    Lost,
+    Trouble(PortError),
     /// The destination that the caller named does not accept the caller's credential (any more).
-    ToRefusal(PortError),
+    Refused(PortError),
 }
 
-impl From<PortError> for Lost {
+impl From<PortError> for Interrupted {
     fn from(error: PortError) -> Self {
-        Lost::ToTrouble(error)
+        Interrupted::Trouble(error)
     }
 }
 
@@ -84,7 +85,7 @@ impl<'a> Work<'a> {
     }
 
     /// Adds a document's line to the file of its type, or what is wrong with it to the error file.
-    pub async fn append(&mut self, document: &Document) -> Result<(), Lost> {
+    pub async fn append(&mut self, document: &Document) -> Result<(), Interrupted> {
         if !self.is_asked_for(document) {
             return Ok(());
         }
@@ -121,7 +122,7 @@ impl<'a> Work<'a> {
         named && !later
     }
 
-    async fn append_flaw(&mut self, flaw: line::Flaw, document: &Document) -> Result<(), Lost> {
+    async fn append_flaw(&mut self, flaw: line::Flaw, document: &Document) -> Result<(), Interrupted> {
         let file = self.next.file_for(Kind::Error, &ResourceType::operation_outcome(), self.app.now());
         let buffer = self.buffers.entry(self.next.files[file].number).or_default();
         let line = flaw.line(document);
@@ -134,7 +135,7 @@ impl<'a> Work<'a> {
 
     /// Stages the file's buffer when it makes a block, seals the file when it has its size, and stages the largest
     /// buffer when all together are over the chunk's budget.
-    async fn stage_if_full(&mut self, file: usize) -> Result<(), Lost> {
+    async fn stage_if_full(&mut self, file: usize) -> Result<(), Interrupted> {
         let limits = &self.app.settings.limits;
         let buffered = self.buffered(file);
         if self.next.files[file].bytes + buffered as u64 >= limits.file_bytes {
@@ -156,7 +157,7 @@ impl<'a> Work<'a> {
         self.buffers.get(&self.next.files[file].number).map_or(0, |buffer| buffer.lines.len())
     }
 
-    async fn stage(&mut self, file: usize) -> Result<(), Lost> {
+    async fn stage(&mut self, file: usize) -> Result<(), Interrupted> {
         let open = &self.next.files[file];
         let Some(buffer) = self.buffers.remove(&open.number) else {
             return Ok(());
@@ -181,10 +182,10 @@ impl<'a> Work<'a> {
         Ok(Arc::clone(self.output.insert(output)))
     }
 
-    fn at_destination(&self, error: PortError) -> Lost {
+    fn at_destination(&self, error: PortError) -> Interrupted {
         match (error.kind, &self.job.destination) {
-            (ErrorKind::Denied, Destination::Caller { .. }) => Lost::ToRefusal(error),
-            _ => Lost::ToTrouble(error),
+            (ErrorKind::Denied, Destination::Caller { .. }) => Interrupted::Refused(error),
+            _ => Interrupted::Trouble(error),
         }
     }
 
@@ -203,7 +204,7 @@ impl<'a> Work<'a> {
     }
 
     /// Makes everything so far count, and goes on.
-    pub async fn checkpoint(&mut self) -> Result<(), Lost> {
+    pub async fn checkpoint(&mut self) -> Result<(), Interrupted> {
         self.stage_all().await?;
         let leased = self.next.clone().leased(self.app.now(), &self.app.settings.limits);
         self.save(leased, None).await?;
@@ -211,7 +212,7 @@ impl<'a> Work<'a> {
     }
 
     /// Makes everything so far count, and leaves the chunk to the next step.
-    pub async fn pause(&mut self) -> Result<(), Lost> {
+    pub async fn pause(&mut self) -> Result<(), Interrupted> {
         self.checkpoint().await?;
         let part = self.next.record_committed();
         let released = self.next.clone().released(self.app.now());
@@ -219,7 +220,7 @@ impl<'a> Work<'a> {
     }
 
     /// The chunk has been read: commits every file, then records the chunk as done.
-    pub async fn finish(&mut self) -> Result<(), Lost> {
+    pub async fn finish(&mut self) -> Result<(), Interrupted> {
         self.stage_all().await?;
         self.next.seal_all();
         if !self.next.files.is_empty() {
@@ -236,7 +237,7 @@ impl<'a> Work<'a> {
         self.save(done, last).await
     }
 
-    async fn stage_all(&mut self) -> Result<(), Lost> {
+    async fn stage_all(&mut self) -> Result<(), Interrupted> {
         for file in 0..self.next.files.len() {
             self.stage(file).await?;
         }
@@ -247,7 +248,7 @@ impl<'a> Work<'a> {
     }
 
     /// Commits the sealed files that are recorded. Idempotent: done again by whoever finds one uncommitted.
-    async fn commit_sealed(&mut self) -> Result<(), Lost> {
+    async fn commit_sealed(&mut self) -> Result<(), Interrupted> {
         for file in self.saved.files.clone().iter().filter(|file| file.sealed) {
             let name = file.name(&self.saved.job, self.saved.number);
             match self.output().await?.commit(&name, &file.blocks).await {
@@ -259,7 +260,7 @@ impl<'a> Work<'a> {
     }
 
     /// The commit point: replaces the chunk document, or finds out that an earlier try did although its answer was lost.
-    async fn save(&mut self, chunk: Chunk, part: Option<Files>) -> Result<(), Lost> {
+    async fn save(&mut self, chunk: Chunk, part: Option<Files>) -> Result<(), Interrupted> {
         let written = self.app.jobs.write_beside(self.saved.with(chunk.clone()), part.map(Into::into)).await;
         self.saved = match written {
             Ok(saved) => saved,
@@ -268,10 +269,10 @@ impl<'a> Work<'a> {
             }
             Err(error) => {
                 let key = Key::chunk(&chunk.job, chunk.number);
-                let found = self.app.jobs.read::<Chunk>(&key).await.found()?.ok_or(Lost::ToAnother)?;
+                let found = self.app.jobs.read::<Chunk>(&key).await.found()?.ok_or(Interrupted::Lost)?;
                 match (chunk.is_same_write(&found), error.kind) {
                     (true, _) => found,
-                    (false, ErrorKind::Conflict) => return Err(Lost::ToAnother),
+                    (false, ErrorKind::Conflict) => return Err(Interrupted::Lost),
                     (false, _) => return Err(error.into()),
                 }
             }
@@ -285,13 +286,13 @@ impl<'a> Work<'a> {
     /// Recorded blocks have vanished from the destination: drops what the chunk has written and reads it again.
     ///
     /// The blobs go first. If this step dies in between, the next one finds blocks missing again and comes here again.
-    async fn begin_anew(&mut self) -> Result<(), Lost> {
+    async fn begin_anew(&mut self) -> Result<(), Interrupted> {
         let limits = &self.app.settings.limits;
         tracing::warn!(job = %self.job.id, chunk = self.saved.number, "staged blocks have vanished: the chunk begins anew");
         if self.saved.generation + 1 > limits.generations {
             let reason = "the destination lost blocks that had been written to it, again and again";
             self.app.fail(&self.job.id, reason.into()).await?;
-            return Err(Lost::ToAnother);
+            return Err(Interrupted::Lost);
         }
         let output = self.output().await?;
         super::cleanup::remove_files(self.app, &output, &self.saved).await?;

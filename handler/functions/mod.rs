@@ -4,6 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aes_gcm::aead::OsRng;
+use aes_gcm::aead::rand_core::RngCore;
+use time::OffsetDateTime;
+
 use crate::bulk::destination::Destination;
 use crate::bulk::job::Job;
 use crate::bulk::job_id::JobId;
@@ -14,7 +18,7 @@ use crate::bulk::request::Terms;
 use crate::bulk::secret::SealingKey;
 use crate::bulk::timestamp::Timestamp;
 use crate::bulk::{connection, secret};
-use crate::ports::{ErrorKind, Expected, Jobs, Output, Outputs, Place, PortError, Resources, Steps, Versioned};
+use crate::ports::{ErrorKind, Expected, Jobs, Output, Outputs, Place, PortError, Ports, Resources, Steps, Versioned};
 
 mod chunk;
 mod cleanup;
@@ -88,6 +92,13 @@ impl fmt::Display for Failure {
 }
 
 impl App {
+    /// The app with the clock and the random source of the machine.
+    pub fn new(ports: Ports, settings: Settings) -> Self {
+        let Ports { resources, jobs, outputs, steps } = ports;
+        let clock = Arc::new(|| Timestamp::new(OffsetDateTime::now_utc()));
+        Self { resources, jobs, outputs, steps, settings: Arc::new(settings), clock, random: Arc::new(random) }
+    }
+
     pub fn now(&self) -> Timestamp {
         (self.clock)()
     }
@@ -138,6 +149,12 @@ impl App {
         }
         Ok(())
     }
+}
+
+fn random() -> u128 {
+    let mut bytes = [0; 16];
+    OsRng.fill_bytes(&mut bytes);
+    u128::from_be_bytes(bytes)
 }
 
 fn cannot_open() -> PortError {
