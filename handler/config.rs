@@ -19,8 +19,9 @@ use crate::functions::Settings;
 pub struct Config {
     pub cosmos: CosmosAccount,
     pub state: StateContainer,
-    /// The account of the queue [`crate::bulk::step::QUEUE`].
-    pub queue: StorageAccount,
+    /// The app's own account, with the queue [`crate::bulk::step::QUEUE`] and the container [`SCRATCH`].
+    pub app_storage: StorageAccount,
+    pub scratch: ContainerName,
     pub default_destination: Option<(StorageAccount, ContainerName)>,
     pub storage_api_version: Option<String>,
     /// Whether the platform offers a managed identity.
@@ -46,6 +47,9 @@ pub struct StateContainer {
     pub database: String,
     pub container: String,
 }
+
+/// Our own container in the app's account: key logs, for as long as a job runs.
+pub const SCRATCH: &str = "export-state";
 
 /// A setting: its name in the environment, its default, and what it means.
 pub struct Setting {
@@ -98,13 +102,14 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("EXPORT_STATE_DATABASE", Some("fhir-export"), "Database of the job documents, in the same account"),
     setting("EXPORT_STATE_CONTAINER", Some("jobs"), "Container of the job documents, partitioned by /jobId"),
-    setting("AzureWebJobsStorage", None, "Account of the queue of steps: a connection string"),
     setting(
-        "AzureWebJobsStorage__queueServiceUri",
+        "AzureWebJobsStorage",
         None,
-        "The same by the identity of the app: https://….queue.core.windows.net/",
+        "Account of the queue of steps and of our scratch container: a connection string",
     ),
-    setting("AzureWebJobsStorage__accountName", None, "The same, naming the account alone"),
+    setting("AzureWebJobsStorage__accountName", None, "The same by the identity of the app"),
+    setting("AzureWebJobsStorage__blobServiceUri", None, "Its blob endpoint, where the name does not tell it"),
+    setting("AzureWebJobsStorage__queueServiceUri", None, "Its queue endpoint, where the name does not tell it"),
     setting(
         "EXPORT_STORAGE_API_VERSION",
         None,
@@ -167,13 +172,14 @@ impl Reader<'_> {
             database: self.text("EXPORT_STATE_DATABASE").unwrap_or_default(),
             container: self.text("EXPORT_STATE_CONTAINER").unwrap_or_default(),
         };
-        let queue = self.queue();
+        let app_storage = self.app_storage();
         let default_destination = self.default_destination();
         let settings = self.settings(default_destination.is_some());
         Some(Config {
             cosmos: cosmos?,
             state,
-            queue: queue?,
+            app_storage: app_storage?,
+            scratch: ContainerName::parse(SCRATCH).ok()?,
             default_destination,
             storage_api_version: self.text("EXPORT_STORAGE_API_VERSION"),
             in_azure: self.text("IDENTITY_ENDPOINT").is_some(),
@@ -190,11 +196,10 @@ impl Reader<'_> {
         Some(CosmosAccount { host: host?, key, database, container })
     }
 
-    fn queue(&mut self) -> Option<StorageAccount> {
-        let account = if self.text("AzureWebJobsStorage").is_some() {
-            self.account("AzureWebJobsStorage")?
-        } else {
-            self.queue_by_identity()?
+    fn app_storage(&mut self) -> Option<StorageAccount> {
+        let account = match self.text("AzureWebJobsStorage") {
+            Some(_) => self.account("AzureWebJobsStorage")?,
+            None => self.app_storage_by_identity()?,
         };
         if account.queue.is_none() {
             self.problem("AzureWebJobsStorage", "has no queue endpoint");
@@ -202,16 +207,21 @@ impl Reader<'_> {
         Some(account)
     }
 
-    fn queue_by_identity(&mut self) -> Option<StorageAccount> {
-        let by_name = self.text("AzureWebJobsStorage__accountName");
-        let by_name = by_name.map(|name| format!("https://{name}.queue.core.windows.net/"));
-        let Some(uri) = self.text("AzureWebJobsStorage__queueServiceUri").or(by_name) else {
-            self.problem("AzureWebJobsStorage", "is required: the account of the queue");
-            return None;
+    /// The identity-based form of the host: the account's name, or the URI of each service.
+    fn app_storage_by_identity(&mut self) -> Option<StorageAccount> {
+        let name = self.text("AzureWebJobsStorage__accountName");
+        let mut endpoint = |setting: &'static str, service: &str| {
+            let by_name = name.as_ref().map(|name| format!("https://{name}.{service}.core.windows.net/"));
+            let Some(uri) = self.text(setting).or(by_name) else {
+                self.problem(setting, "is required, or AzureWebJobsStorage, or AzureWebJobsStorage__accountName");
+                return None;
+            };
+            self.url(setting, &uri)
         };
-        let queue = self.url("AzureWebJobsStorage__queueServiceUri", &uri)?;
-        let name = queue.host_str().and_then(|host| host.split('.').next()).unwrap_or_default().to_owned();
-        let blob = queue.clone();
+        let blob = endpoint("AzureWebJobsStorage__blobServiceUri", "blob");
+        let queue = endpoint("AzureWebJobsStorage__queueServiceUri", "queue");
+        let (blob, queue) = (blob?, queue?);
+        let name = blob.host_str().and_then(|host| host.split('.').next()).unwrap_or_default().to_owned();
         Some(StorageAccount { name, blob, queue: Some(queue), credential: Credential::Identity })
     }
 
@@ -406,7 +416,7 @@ mod tests {
         assert_eq!(config.cosmos.database, "health");
         assert_eq!(config.cosmos.container, "fhirR4");
         assert!(config.cosmos.key.is_none());
-        assert_eq!(config.queue.credential, Credential::Identity);
+        assert_eq!(config.app_storage.credential, Credential::Identity);
         assert_eq!(config.settings.terms.public_url.as_str(), "https://example.azurewebsites.net/");
         assert_eq!(config.settings.limits, Limits::default());
         assert_eq!(config.settings.safety_lag, Duration::from_secs(120));

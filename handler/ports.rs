@@ -179,6 +179,8 @@ pub enum Place {
         account: StorageAccount,
         container: ContainerName,
     },
+    /// Our own container, for what is needed only while a job runs. No client ever sees it.
+    Scratch,
 }
 
 /// One container of block blobs.
@@ -193,6 +195,9 @@ pub trait Output: Send + Sync {
     /// Makes the blob of exactly these blocks. Doing it again changes nothing.
     /// `Conflict` if a block of them does not exist any more.
     async fn commit(&self, blob: &str, blocks: &Blocks) -> Result<(), PortError>;
+
+    /// Bytes `from` up to `to` of a committed blob, which must have so many.
+    async fn read(&self, blob: &str, from: u64, to: u64) -> Result<Bytes, PortError>;
 
     /// Drops staged blocks and removes the blob, so that a late [`Output::commit`] of it fails.
     async fn remove(&self, blob: &str) -> Result<(), PortError>;

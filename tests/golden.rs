@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fhir_export::bulk::block::BlockId;
-use fhir_export::bulk::chunk::{Chunk, Claim, Position};
+use fhir_export::bulk::chunk::{Chunk, Claim, Pass, Position};
 use fhir_export::bulk::destination::{ContainerName, Destination};
 use fhir_export::bulk::file::{Files, Kind};
 use fhir_export::bulk::job::{Job, Parts};
@@ -69,6 +69,18 @@ fn chunk() -> Chunk {
     chunk
 }
 
+/// A chunk in the second pass of a range whose first pass two attempts have logged.
+fn chunk_in_its_second_pass() -> Chunk {
+    let mut chunk = chunk();
+    chunk.keys_staged(160);
+    chunk.keys_staged(32);
+    chunk.attempt = 2;
+    chunk.keys_staged(16);
+    let position = Position { pass: Pass::History, cursor: None, ..chunk.position.clone() };
+    chunk.moved(position);
+    chunk
+}
+
 fn files() -> Files {
     chunk().done().1.expect("a committed record")
 }
@@ -90,6 +102,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("job-cancelled", planned.cancelled(now()).unwrap().into()),
         ("plan", plan().into()),
         ("chunk", chunk().into()),
+        ("chunk-in-its-second-pass", chunk_in_its_second_pass().into()),
         ("chunk-released", chunk().released(now()).into()),
         ("chunk-closed", Chunk::closed(id(), 4, now()).into()),
         ("files", files().into()),

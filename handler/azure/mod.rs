@@ -37,8 +37,12 @@ pub fn connect(config: &Config) -> anyhow::Result<Ports> {
     Ok(Ports {
         resources: Arc::new(CosmosResources::new(Arc::clone(&cosmos), &source.database, &source.container)),
         jobs: Arc::new(CosmosJobs::new(cosmos, &state.database, &state.container)),
-        outputs: Arc::new(BlobOutputs::new(storage.clone(), config.default_destination.clone())),
-        steps: Arc::new(QueueSteps::new(&storage, &config.queue, QUEUE)?),
+        outputs: Arc::new(BlobOutputs::new(
+            storage.clone(),
+            config.default_destination.clone(),
+            (config.app_storage.clone(), config.scratch.clone()),
+        )),
+        steps: Arc::new(QueueSteps::new(&storage, &config.app_storage, QUEUE)?),
     })
 }
 

@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use azure_core::http::{RequestContent, Url, XmlFormat};
-use azure_storage_blob::models::{BlobClientDeleteOptions, BlockBlobClientCommitBlockListOptions, BlockLookupList};
+use azure_storage_blob::models::{
+    BlobClientDeleteOptions, BlobClientDownloadOptions, BlockBlobClientCommitBlockListOptions, BlockLookupList,
+    HttpRange,
+};
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOptions};
 use bytes::Bytes;
 
@@ -21,11 +24,16 @@ use super::storage::{Storage, resource_url};
 pub struct BlobOutputs {
     storage: Storage,
     default: Option<(StorageAccount, ContainerName)>,
+    scratch: (StorageAccount, ContainerName),
 }
 
 impl BlobOutputs {
-    pub fn new(storage: Storage, default: Option<(StorageAccount, ContainerName)>) -> Self {
-        Self { storage, default }
+    pub fn new(
+        storage: Storage,
+        default: Option<(StorageAccount, ContainerName)>,
+        scratch: (StorageAccount, ContainerName),
+    ) -> Self {
+        Self { storage, default, scratch }
     }
 }
 
@@ -34,6 +42,7 @@ impl Outputs for BlobOutputs {
     async fn open(&self, place: &Place) -> Result<Arc<dyn Output>, PortError> {
         let (account, container, ours) = match (place, &self.default) {
             (Place::Caller { account, container }, _) => (account, container, false),
+            (Place::Scratch, _) => (&self.scratch.0, &self.scratch.1, true),
             (Place::Default, Some((account, container))) => (account, container, true),
             (Place::Default, None) => {
                 return Err(PortError::new(ErrorKind::Broken, "open the default destination: there is none"));
@@ -118,6 +127,19 @@ impl Output for BlobOutput {
         let list = block_list(blocks).doing(doing)?;
         self.blob(blob).block_blob_client().commit_block_list(list, Some(options)).await.doing(doing)?;
         Ok(())
+    }
+
+    async fn read(&self, blob: &str, from: u64, to: u64) -> Result<Bytes, PortError> {
+        let doing = || format!("read bytes {from} to {to} of {blob}");
+        let range = Some(HttpRange::new(from, to - from));
+        let options = BlobClientDownloadOptions { range, ..Default::default() };
+        let answer = self.blob(blob).download(Some(options)).await.doing(doing)?;
+        let bytes = answer.body.collect().await.doing(doing)?;
+        if bytes.len() as u64 == to - from {
+            Ok(bytes)
+        } else {
+            Err(PortError::new(ErrorKind::Broken, format!("{}: it has fewer", doing())))
+        }
     }
 
     async fn remove(&self, blob: &str) -> Result<(), PortError> {

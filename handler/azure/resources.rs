@@ -89,6 +89,7 @@ impl CosmosResources {
 fn query(slice: &Slice) -> Result<Query, PortError> {
     let versions = match slice.pass {
         Pass::Current => "c.isHistory = false AND c.isDeleted = false",
+        Pass::History => "c.isHistory = true AND c.isDeleted = false AND c.activePeriodEndDateTime > @until",
     };
     let types = match slice.types {
         Some(_) => " AND ARRAY_CONTAINS(@types, c.resourceTypeName)",

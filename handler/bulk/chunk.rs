@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::block::BlockId;
 use super::file::{FileRecord, Files, Kind, OpenFile};
 use super::job_id::JobId;
+use super::key_log::Segment;
 use super::limits::{self, Limits};
 use super::resource_type::ResourceType;
 use super::timestamp::Timestamp;
@@ -38,6 +39,9 @@ pub struct Chunk {
     pub committed: Vec<FileRecord>,
     /// `files` documents of this generation.
     pub parts: u32,
+    /// The key log of the range at the position, attempt by attempt; those of earlier ranges wait for their removal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<Segment>,
     pub totals: Totals,
 }
 
@@ -69,6 +73,8 @@ pub enum Pass {
     /// The documents that are current.
     #[default]
     Current,
+    /// The versions that were superseded after the transaction time: those that the first pass came too late for.
+    History,
 }
 
 /// What a chunk has written and what reading it has cost, over all its steps.
@@ -112,6 +118,7 @@ impl Chunk {
             files: Vec::new(),
             committed: Vec::new(),
             parts: 0,
+            keys: Vec::new(),
             totals: Totals::default(),
         }
     }
@@ -165,13 +172,20 @@ impl Chunk {
         Self { state: ChunkState::Closed, lease: None, writes: self.writes + 1, ..self }
     }
 
-    /// Blocks that the document records have vanished: everything is read again, into new files.
-    pub fn anew(self, now: Timestamp, limits: &Limits) -> Self {
+    /// Blocks that the document records have vanished: everything is read again, into new files, by the next claim.
+    pub fn anew(self, now: Timestamp) -> Self {
         let generation = self.generation + 1;
         let spent =
             Totals { request_charge: self.totals.request_charge, pages: self.totals.pages, ..Totals::default() };
-        let fresh = Self { position: Position::default(), files: Vec::new(), committed: Vec::new(), parts: 0, ..self };
-        Self { generation, totals: spent, ..fresh }.leased(now, limits)
+        let fresh = Self {
+            position: Position::default(),
+            files: Vec::new(),
+            committed: Vec::new(),
+            parts: 0,
+            keys: Vec::new(),
+            ..self
+        };
+        Self { generation, totals: spent, ..fresh }.released(now)
     }
 
     /// Whether the document that was found is the one that `self` tried to write (the answer was lost).
@@ -214,6 +228,34 @@ impl Chunk {
         file.blocks.push(block);
         file.count += count;
         file.bytes += bytes;
+    }
+
+    /// Records a block of the key log that was staged for the range at the position.
+    pub fn keys_staged(&mut self, bytes: u64) {
+        let segment = self.segment();
+        let (range, attempt) = (segment.range, segment.attempt);
+        if !self.keys.iter().any(|known| (known.range, known.attempt) == (range, attempt)) {
+            self.keys.push(segment);
+        }
+        if let Some(segment) = self.keys.iter_mut().find(|known| (known.range, known.attempt) == (range, attempt)) {
+            segment.blocks += 1;
+            segment.bytes += bytes;
+        }
+    }
+
+    /// The segment of the key log that this attempt adds to.
+    pub fn segment(&self) -> Segment {
+        let (range, attempt) = (self.position.range, self.attempt);
+        let known = self.keys.iter().find(|known| (known.range, known.attempt) == (range, attempt));
+        known.copied().unwrap_or(Segment { range, attempt, blocks: 0, bytes: 0 })
+    }
+
+    /// Takes out the segments of ranges that lie behind the position: their blobs can go.
+    pub fn take_spent_keys(&mut self) -> Vec<Segment> {
+        let range = self.position.range;
+        let (spent, needed) = std::mem::take(&mut self.keys).into_iter().partition(|segment| segment.range < range);
+        self.keys = needed;
+        spent
     }
 
     /// Seals what must not stay open: old or scattered files, and, when the document grows too large, the files with

@@ -8,6 +8,7 @@ pub mod document;
 pub mod file;
 pub mod job;
 pub mod job_id;
+pub mod key_log;
 pub mod limits;
 pub mod line;
 pub mod manifest;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bulk::chunk::{Chunk, Claim, Position};
+use crate::bulk::chunk::{Chunk, Claim, Pass, Position};
 use crate::bulk::job::Job;
 use crate::bulk::job_id::JobId;
 use crate::bulk::plan::{KeyRange, Plan};
@@ -37,6 +37,7 @@ pub async fn run(app: &App, id: &JobId, number: u32) -> Result<Outcome, PortErro
     match read_on(&mut work, &plan).await {
         Ok(outcome) => Ok(outcome),
         Err(Interrupted::Lost) => Ok(Outcome::Stale),
+        Err(Interrupted::Anew) => Ok(Outcome::Again),
         Err(Interrupted::Trouble(error)) => put_down(app, work, error).await,
         Err(Interrupted::Refused(error)) => {
             tracing::error!(job = %id, %error, "a destination refuses its credential");
@@ -91,12 +92,19 @@ async fn read_page(work: &mut Work<'_>, range: &KeyRange) -> Result<(), Interrup
         types: work.job.types.clone(),
     };
     let page = work.app.resources.page(&slice, position.cursor.as_deref()).await?;
-    for document in &page.documents {
-        work.append(document).await?;
+    match position.pass {
+        Pass::Current => {
+            for document in &page.documents {
+                work.append(document).await?;
+            }
+        }
+        Pass::History => work.append_missed(&page.documents).await?,
     }
-    let next = match page.next {
-        Some(cursor) => Position { cursor: Some(cursor), ..position },
-        None => Position { range: position.range + 1, ..Position::default() },
+    let next = match (page.next, position.pass) {
+        (Some(cursor), _) => Position { cursor: Some(cursor), ..position },
+        // What was superseded while the first pass was under way is complete only now.
+        (None, Pass::Current) => Position { pass: Pass::History, cursor: None, ..position },
+        (None, Pass::History) => Position { range: position.range + 1, ..Position::default() },
     };
     work.page_read(next, page.request_charge);
     Ok(())

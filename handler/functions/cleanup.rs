@@ -10,7 +10,7 @@ use crate::bulk::job_id::JobId;
 use crate::bulk::plan::Plan;
 use crate::bulk::record::Key;
 use crate::bulk::step::Outcome;
-use crate::ports::{ErrorKind, Expected, Output, PortError};
+use crate::ports::{ErrorKind, Expected, Output, Place, PortError};
 
 use super::App;
 
@@ -77,6 +77,7 @@ async fn empty_chunk(app: &App, job: &Job, number: u32, removes_files: bool) -> 
     let Some(chunk) = app.jobs.read::<Chunk>(&Key::chunk(&job.id, number)).await.found()? else {
         return Ok(());
     };
+    remove_keys(app, &chunk).await?;
     if removes_files {
         let output = app.output(job).await?;
         remove_files(app, &output, &chunk).await?;
@@ -102,6 +103,18 @@ pub(super) async fn remove_files(app: &App, output: &Arc<dyn Output>, chunk: &Ch
             remove_blob(output, &file.name).await?;
         }
         app.jobs.remove(&key).await?;
+    }
+    Ok(())
+}
+
+/// Removes the chunk's key logs from our own container.
+pub(super) async fn remove_keys(app: &App, chunk: &Chunk) -> Result<(), PortError> {
+    if chunk.keys.is_empty() {
+        return Ok(());
+    }
+    let scratch = app.outputs.open(&Place::Scratch).await?;
+    for segment in &chunk.keys {
+        remove_blob(&scratch, &segment.name(&chunk.job, chunk.number)).await?;
     }
     Ok(())
 }

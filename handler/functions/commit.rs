@@ -4,21 +4,22 @@
 //! position in the store and the blocks that hold everything before it. Only sealed files that are recorded so are
 //! committed to the destination, and only committed ones are recorded for the manifest (design §5).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::bulk::chunk::{Chunk, Position};
+use crate::bulk::chunk::{Chunk, Pass, Position};
 use crate::bulk::destination::Destination;
 use crate::bulk::document::Document;
 use crate::bulk::file::{Files, Kind};
 use crate::bulk::job::Job;
+use crate::bulk::key_log::{self, ResourceKey};
 use crate::bulk::line;
 use crate::bulk::record::Key;
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::timestamp::Timestamp;
-use crate::ports::{ErrorKind, Expected, Output, PortError, Versioned};
+use crate::ports::{ErrorKind, Expected, Output, Place, PortError, Versioned};
 
-use super::App;
+use super::{App, cleanup};
 
 /// Why a step ends before its time.
 pub enum Interrupted {
@@ -27,6 +28,8 @@ pub enum Interrupted {
     Trouble(PortError),
     /// The destination that the caller named does not accept the caller's credential (any more).
     Refused(PortError),
+    /// What the chunk had written is gone; it is free to be read from its start.
+    Anew,
 }
 
 impl From<PortError> for Interrupted {
@@ -34,6 +37,9 @@ impl From<PortError> for Interrupted {
         Interrupted::Trouble(error)
     }
 }
+
+/// How much of a key log is held at a time: a multiple of a key's size.
+const LOG_PIECE: u64 = 1 << 20;
 
 /// What one claim does to its chunk.
 pub struct Work<'a> {
@@ -45,7 +51,10 @@ pub struct Work<'a> {
     next: Chunk,
     /// Lines that are not staged yet, by the number of their file.
     buffers: HashMap<u32, Buffer>,
+    /// Keys of what the first pass has seen of the range and that are not staged yet.
+    keys: Vec<u8>,
     output: Option<Arc<dyn Output>>,
+    scratch: Option<Arc<dyn Output>>,
     saved_at: Timestamp,
     saved_bytes: u64,
 }
@@ -66,7 +75,9 @@ impl<'a> Work<'a> {
             saved_bytes: claimed.totals.bytes,
             saved: claimed,
             buffers: HashMap::new(),
+            keys: Vec::new(),
             output: None,
+            scratch: None,
             saved_at: app.now(),
         }
     }
@@ -89,6 +100,9 @@ impl<'a> Work<'a> {
         if !self.is_asked_for(document) {
             return Ok(());
         }
+        if self.next.position.pass == Pass::Current {
+            self.keys.extend_from_slice(ResourceKey::new(&self.job.id, document).bytes());
+        }
         let Ok(resource_type) = ResourceType::parse(&document.resource_type) else {
             return self.append_flaw(line::Flaw::OtherType, document).await;
         };
@@ -109,6 +123,41 @@ impl<'a> Work<'a> {
             Some(flaw) => self.append_flaw(flaw, document).await,
             None => Ok(()),
         }
+    }
+
+    /// Adds those documents that the first pass of the range has not seen: superseded before it came to them.
+    pub async fn append_missed(&mut self, documents: &[Document]) -> Result<(), Interrupted> {
+        if documents.is_empty() {
+            return Ok(());
+        }
+        let keyed = documents.iter().map(|document| (ResourceKey::new(&self.job.id, document), document));
+        let mut missed = keyed.clone().map(|(key, _)| key).collect();
+        key_log::strike_out(&mut missed, &self.keys);
+        self.strike_out_logged(&mut missed).await?;
+        for (_, document) in keyed.filter(|(key, _)| missed.contains(key)) {
+            self.append(document).await?;
+        }
+        Ok(())
+    }
+
+    /// Streams the recorded part of the range's key log. Committing a segment again changes nothing.
+    async fn strike_out_logged(&mut self, missed: &mut HashSet<ResourceKey>) -> Result<(), Interrupted> {
+        let range = self.next.position.range;
+        for segment in self.saved.keys.clone().into_iter().filter(|segment| segment.range == range) {
+            let scratch = self.scratch().await?;
+            let name = segment.name(&self.saved.job, self.saved.number);
+            match scratch.commit(&name, &segment.committed()).await {
+                Err(error) if error.kind == ErrorKind::Conflict => return Err(self.begin_anew().await),
+                other => other?,
+            }
+            let mut from = 0;
+            while from < segment.bytes && !missed.is_empty() {
+                let to = segment.bytes.min(from + LOG_PIECE);
+                key_log::strike_out(missed, &scratch.read(&name, from, to).await?);
+                from = to;
+            }
+        }
+        Ok(())
     }
 
     /// SQL narrows, our code decides.
@@ -174,6 +223,15 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    async fn scratch(&mut self) -> Result<Arc<dyn Output>, PortError> {
+        if let Some(scratch) = &self.scratch {
+            return Ok(Arc::clone(scratch));
+        }
+        let scratch = self.app.outputs.open(&Place::Scratch).await?;
+        scratch.prepare().await?;
+        Ok(Arc::clone(self.scratch.insert(scratch)))
+    }
+
     async fn output(&mut self) -> Result<Arc<dyn Output>, PortError> {
         if let Some(output) = &self.output {
             return Ok(Arc::clone(output));
@@ -191,6 +249,9 @@ impl<'a> Work<'a> {
 
     /// A page was read to its end.
     pub fn page_read(&mut self, next: Position, request_charge: f64) {
+        if next.range != self.next.position.range {
+            self.keys.clear();
+        }
         self.next.moved(next);
         self.next.totals.pages += 1;
         self.next.totals.request_charge += request_charge;
@@ -208,7 +269,8 @@ impl<'a> Work<'a> {
         self.stage_all().await?;
         let leased = self.next.clone().leased(self.app.now(), &self.app.settings.limits);
         self.save(leased, None).await?;
-        self.commit_sealed().await
+        self.commit_sealed().await?;
+        self.remove_spent_keys().await
     }
 
     /// Makes everything so far count, and leaves the chunk to the next step.
@@ -223,10 +285,11 @@ impl<'a> Work<'a> {
     pub async fn finish(&mut self) -> Result<(), Interrupted> {
         self.stage_all().await?;
         self.next.seal_all();
-        if !self.next.files.is_empty() {
+        if !self.next.files.is_empty() || !self.next.keys.is_empty() {
             let leased = self.next.clone().leased(self.app.now(), &self.app.settings.limits);
             self.save(leased, None).await?;
             self.commit_sealed().await?;
+            self.remove_spent_keys().await?;
         }
         let first = self.next.record_committed();
         if first.is_some() {
@@ -241,9 +304,32 @@ impl<'a> Work<'a> {
         for file in 0..self.next.files.len() {
             self.stage(file).await?;
         }
+        self.stage_keys().await?;
         // A file whose documents all turned out flawed has no block: it must not become an empty blob.
         self.next.files.retain(|file| file.blocks.count() > 0);
         self.next.seal_full(self.app.now());
+        Ok(())
+    }
+
+    async fn stage_keys(&mut self) -> Result<(), Interrupted> {
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        let keys = std::mem::take(&mut self.keys);
+        let bytes = keys.len() as u64;
+        let segment = self.next.segment();
+        let name = segment.name(&self.next.job, self.next.number);
+        self.scratch().await?.stage(&name, segment.next_block(), keys.into()).await?;
+        self.next.keys_staged(bytes);
+        Ok(())
+    }
+
+    /// Removes the key logs of ranges that are recorded as read; the next write forgets them.
+    async fn remove_spent_keys(&mut self) -> Result<(), Interrupted> {
+        for segment in self.next.take_spent_keys() {
+            let name = segment.name(&self.next.job, self.next.number);
+            self.scratch().await?.remove(&name).await?;
+        }
         Ok(())
     }
 
@@ -252,7 +338,7 @@ impl<'a> Work<'a> {
         for file in self.saved.files.clone().iter().filter(|file| file.sealed) {
             let name = file.name(&self.saved.job, self.saved.number);
             match self.output().await?.commit(&name, &file.blocks).await {
-                Err(error) if error.kind == ErrorKind::Conflict => return self.begin_anew().await,
+                Err(error) if error.kind == ErrorKind::Conflict => return Err(self.begin_anew().await),
                 other => other.map_err(|error| self.at_destination(error))?,
             }
         }
@@ -283,21 +369,28 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Recorded blocks have vanished from the destination: drops what the chunk has written and reads it again.
+    /// Recorded blocks have vanished: drops what the chunk has written, and ends the step, so that the chunk is read again
+    /// from its start.
     ///
     /// The blobs go first. If this step dies in between, the next one finds blocks missing again and comes here again.
-    async fn begin_anew(&mut self) -> Result<(), Interrupted> {
-        let limits = &self.app.settings.limits;
+    async fn begin_anew(&mut self) -> Interrupted {
+        match self.try_begin_anew().await {
+            Ok(()) => Interrupted::Anew,
+            Err(interrupted) => interrupted,
+        }
+    }
+
+    async fn try_begin_anew(&mut self) -> Result<(), Interrupted> {
         tracing::warn!(job = %self.job.id, chunk = self.saved.number, "staged blocks have vanished: the chunk begins anew");
-        if self.saved.generation + 1 > limits.generations {
+        if self.saved.generation + 1 > self.app.settings.limits.generations {
             let reason = "the destination lost blocks that had been written to it, again and again";
             self.app.fail(&self.job.id, reason.into()).await?;
             return Err(Interrupted::Lost);
         }
         let output = self.output().await?;
-        super::cleanup::remove_files(self.app, &output, &self.saved).await?;
-        let anew = (*self.saved).clone().anew(self.app.now(), limits);
-        self.buffers.clear();
+        cleanup::remove_files(self.app, &output, &self.saved).await?;
+        cleanup::remove_keys(self.app, &self.saved).await?;
+        let anew = (*self.saved).clone().anew(self.app.now());
         self.save(anew, None).await
     }
 }

@@ -15,7 +15,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::{BulkClient, ExportArgs, Kind, Manifest, Progress, Totals, export, kick_off_url};
+use super::download::Totals;
+use super::manifest::{Kind, Manifest};
+use super::{BulkClient, ExportArgs, Progress, export, kick_off_url};
 
 /// Answers each request `METHOD path` with the next of its answers, the last one for ever; and remembers what it was asked.
 struct Server {
