@@ -12,7 +12,7 @@ use crate::bulk::destination::{CallerPolicy, ContainerName};
 use crate::bulk::limits::Limits;
 use crate::bulk::request::Terms;
 use crate::bulk::secret::{SealingKey, Secret};
-use crate::functions::Settings;
+use crate::functions::{LostRange, Settings};
 
 /// What the handler runs with.
 #[derive(Clone, Debug)]
@@ -119,11 +119,22 @@ pub const SETTINGS: &[Setting] = &[
     setting("EXPORT_LINK_MINUTES", Some("60"), "How long a link in a manifest works"),
     setting("EXPORT_RETENTION_HOURS", Some("168"), "How long an export is kept after its end"),
     setting("EXPORT_PATIENCE_HOURS", Some("24"), "An export that gets no further for so long is given up"),
+    setting(
+        "EXPORT_ON_LOST_RANGE",
+        Some("fail"),
+        "When a range of the store cannot be read: fail, or report it in an error file",
+    ),
+    setting(
+        "EXPORT_MAX_RU_PER_SECOND",
+        None,
+        "Most request units a second that one export uses; without it, all there are",
+    ),
     setting("EXPORT_STEP_SECONDS", Some("60"), "How long one queue message works, below functionTimeout"),
     setting("EXPORT_CHECKPOINT_SECONDS", Some("30"), "Longest time between two checkpoints"),
     setting("EXPORT_CHECKPOINT_BYTES", Some("67108864"), "Most output between two checkpoints"),
     setting("EXPORT_FILE_BYTES", Some("1073741824"), "A file is closed when it has this size"),
     setting("EXPORT_MAX_CHUNKS", Some("64"), "Most parts of an export that are worked on side by side"),
+    setting("EXPORT_LOG", Some("info"), "Least severe level that is logged: error, warn, info or debug"),
     setting("EXPORT_WATCH_SCHEDULE", None, "For the host, required: when ExportWatch runs, such as */30 * * * * *"),
     setting("AZURE_CLIENT_ID", None, "Client id of the user-assigned identity of the app"),
     setting("WEBSITE_HOSTNAME", None, "Set by the platform: the app's host name"),
@@ -175,6 +186,8 @@ impl Reader<'_> {
         let app_storage = self.app_storage();
         let default_destination = self.default_destination();
         let settings = self.settings(default_destination.is_some());
+        // For the host; without it, nothing that got stuck is ever sent again.
+        self.required("EXPORT_WATCH_SCHEDULE");
         Some(Config {
             cosmos: cosmos?,
             state,
@@ -210,10 +223,15 @@ impl Reader<'_> {
     /// The identity-based form of the host: the account's name, or the URI of each service.
     fn app_storage_by_identity(&mut self) -> Option<StorageAccount> {
         let name = self.text("AzureWebJobsStorage__accountName");
+        let endpoints = ["AzureWebJobsStorage__blobServiceUri", "AzureWebJobsStorage__queueServiceUri"];
+        if name.is_none() && endpoints.iter().all(|setting| self.text(setting).is_none()) {
+            self.problem("AzureWebJobsStorage", "is required: the account of the queue of steps");
+            return None;
+        }
         let mut endpoint = |setting: &'static str, service: &str| {
             let by_name = name.as_ref().map(|name| format!("https://{name}.{service}.core.windows.net/"));
             let Some(uri) = self.text(setting).or(by_name) else {
-                self.problem(setting, "is required, or AzureWebJobsStorage, or AzureWebJobsStorage__accountName");
+                self.problem(setting, "is required beside the other endpoint");
                 return None;
             };
             self.url(setting, &uri)
@@ -257,19 +275,45 @@ impl Reader<'_> {
         }
         let seconds = Duration::from_secs;
         let limits = Limits {
-            step: seconds(self.number("EXPORT_STEP_SECONDS", 1, 1200)),
+            step: seconds(self.number("EXPORT_STEP_SECONDS", 1, 480)),
             checkpoint_time: seconds(self.number("EXPORT_CHECKPOINT_SECONDS", 1, 600)),
             checkpoint_bytes: self.number("EXPORT_CHECKPOINT_BYTES", 1, u64::MAX),
-            file_bytes: self.number("EXPORT_FILE_BYTES", 1, 100 << 30),
-            chunks: u32::try_from(self.number("EXPORT_MAX_CHUNKS", 1, 1000)).unwrap_or(1),
+            file_bytes: self.number("EXPORT_FILE_BYTES", 1024, 100 << 30),
+            chunks: u32::try_from(self.number("EXPORT_MAX_CHUNKS", 1, 400)).unwrap_or(1),
             ..Limits::default()
         };
         let safety_lag = seconds(self.number("EXPORT_SAFETY_LAG_SECONDS", 0, 86_400));
         let link_lifetime = seconds(60 * self.number("EXPORT_LINK_MINUTES", 1, 7 * 24 * 60));
         let retention = seconds(3600 * self.number("EXPORT_RETENTION_HOURS", 1, 10_000));
-        let patience = seconds(3600 * self.number("EXPORT_PATIENCE_HOURS", 1, 10_000));
+        let patience = seconds(3600 * self.number("EXPORT_PATIENCE_HOURS", 1, 168));
+        let lost_range = self.lost_range();
+        let ceiling =
+            self.text("EXPORT_MAX_RU_PER_SECOND").map(|_| self.number("EXPORT_MAX_RU_PER_SECOND", 1, 10_000_000));
+        let ceiling = ceiling.and_then(|units| u32::try_from(units).ok());
         let terms = Terms { public_url: public_url?, callers, default_destination };
-        Some(Settings { terms, sealing_key, limits, safety_lag, link_lifetime, retention, patience })
+        Some(Settings {
+            lost_range,
+            ceiling,
+            terms,
+            sealing_key,
+            limits,
+            safety_lag,
+            link_lifetime,
+            retention,
+            patience,
+        })
+    }
+
+    fn lost_range(&mut self) -> LostRange {
+        const NAME: &str = "EXPORT_ON_LOST_RANGE";
+        match self.text(NAME).as_deref() {
+            Some("report") => LostRange::Report,
+            Some("fail") => LostRange::Fail,
+            _ => {
+                self.problem(NAME, "is neither fail nor report");
+                LostRange::Fail
+            }
+        }
     }
 
     fn public_url(&mut self) -> Option<Url> {
@@ -396,7 +440,8 @@ mod tests {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    const GOOD: [(&str, &str); 5] = [
+    const GOOD: [(&str, &str); 6] = [
+        ("EXPORT_WATCH_SCHEDULE", "*/30 * * * * *"),
         (ENABLED, "true"),
         ("CosmosDb__Host", "https://example.documents.azure.com:443/"),
         ("AzureWebJobsStorage__accountName", "example"),

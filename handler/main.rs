@@ -39,7 +39,8 @@ async fn run() -> anyhow::Result<()> {
 /// One JSON line for each event: errors to stderr, the rest to stdout, as the host tells levels apart. The SDK's own
 /// events stay out: they may repeat URLs with their signatures.
 fn log_to_the_host() {
-    let filter = EnvFilter::try_from_env("EXPORT_LOG").unwrap_or_else(|_| EnvFilter::new("fhir_export=info"));
+    let level = std::env::var("EXPORT_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(Level::INFO);
+    let filter = EnvFilter::new(format!("fhir_export={level}"));
     let writer = std::io::stderr.with_max_level(Level::ERROR).or_else(std::io::stdout);
     tracing_subscriber::fmt().json().with_span_list(false).with_env_filter(filter).with_writer(writer).init();
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fhir_export::bulk::block::BlockId;
 use fhir_export::bulk::chunk::{Chunk, Claim, Pass, Position};
+use fhir_export::bulk::crc::Crc64;
 use fhir_export::bulk::destination::{ContainerName, Destination};
 use fhir_export::bulk::file::{Files, Kind};
 use fhir_export::bulk::job::{Job, Parts};
@@ -55,13 +56,13 @@ fn chunk() -> Chunk {
     let patient = ResourceType::parse("Patient").unwrap();
     for (kind, resource_type) in [(Kind::Output, patient.clone()), (Kind::Error, ResourceType::operation_outcome())] {
         let file = chunk.file_for(kind, &resource_type, now());
-        chunk.staged(file, BlockId { attempt: 1, number: 0 }, 5, 1234);
+        chunk.staged(file, BlockId { attempt: 1, number: 0 }, 5, 1234, Crc64::of(b"block"));
     }
     chunk.files[0].sealed = true;
     assert!(chunk.record_committed().is_none());
     let file = chunk.file_for(Kind::Output, &patient, now());
-    chunk.staged(file, BlockId { attempt: 1, number: 0 }, 1, 100);
-    chunk.staged(file, BlockId { attempt: 1, number: 1 }, 1, 100);
+    chunk.staged(file, BlockId { attempt: 1, number: 0 }, 1, 100, Crc64::of(b"block"));
+    chunk.staged(file, BlockId { attempt: 1, number: 1 }, 1, 100, Crc64::of(b"block"));
     chunk.files[file].sealed = true;
     chunk.moved(Position { range: 2, cursor: Some("a continuation token".into()), ..Position::default() });
     chunk.totals.resources = 7;
@@ -81,8 +82,12 @@ fn chunk_in_its_second_pass() -> Chunk {
     chunk
 }
 
+fn chunk_with_nothing_left_to_do() -> Chunk {
+    Chunk { files: Vec::new(), ..chunk() }
+}
+
 fn files() -> Files {
-    chunk().done().1.expect("a committed record")
+    chunk_with_nothing_left_to_do().done(2).unwrap().1.expect("a committed record")
 }
 
 fn plan() -> Plan {

@@ -1,13 +1,15 @@
 //! The connection to a Cosmos DB account, made when it is first needed.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
-use azure_data_cosmos::options::{BinaryEncodingOptions, ConnectionPoolOptions, ServerCertificateValidation};
+use azure_data_cosmos::options::{
+    BinaryEncodingOptions, ConnectionPoolOptions, OperationOptions, ServerCertificateValidation, ThrottlingRetryOptions,
+};
 use azure_data_cosmos::{AccountReference, ContainerClient, CosmosClient, CosmosRuntime, RoutingStrategy};
 use tokio::sync::OnceCell;
 
+use crate::bulk::limits::CALL;
 use crate::config::CosmosAccount;
 use crate::ports::{ErrorKind, PortError};
 
@@ -20,8 +22,16 @@ pub struct Cosmos {
     client: OnceCell<CosmosClient>,
 }
 
-/// A page of 4 MB may take longer than the SDK's 6 seconds when the account is busy.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// A call ends in good time, retries included: the SDK's own patience with a busy account outlasts the lease of a claim.
+/// What it leaves off, the queue of steps goes on with.
+fn bounded() -> OperationOptions {
+    let mut throttling = ThrottlingRetryOptions::default();
+    throttling.max_retry_wait_time = Some(CALL / 4);
+    let mut options = OperationOptions::default();
+    options.throttling_retry_options = Some(throttling);
+    options.end_to_end_latency_policy = Some(CALL.into());
+    options
+}
 
 impl Cosmos {
     pub fn new(account: CosmosAccount, identity: Arc<dyn TokenCredential>) -> Self {
@@ -45,7 +55,7 @@ impl Cosmos {
         let endpoint = endpoint.map_err(|_| PortError::new(ErrorKind::Broken, doing()))?;
         let pool = ConnectionPoolOptions::builder()
             .with_server_certificate_validation(ServerCertificateValidation::RequiredUnlessEmulator)
-            .with_max_dataplane_request_timeout(REQUEST_TIMEOUT)
+            .with_max_dataplane_request_timeout(CALL)
             .build()
             .doing(doing)?;
         let runtime = CosmosRuntime::builder().with_connection_pool(pool).build().await.doing(doing)?;
@@ -56,6 +66,7 @@ impl Cosmos {
         CosmosClient::builder()
             .with_runtime(runtime)
             // Text pages: what the store holds arrives as it is, also where it is no valid Unicode.
+            .with_default_operation_options(bounded())
             .with_binary_encoding_options(BinaryEncodingOptions::new().with_enabled(false))
             .build(account, RoutingStrategy::PreferredRegions(Vec::new()))
             .await

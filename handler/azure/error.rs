@@ -6,10 +6,28 @@ use std::time::Duration;
 use azure_core::http::StatusCode;
 use azure_data_cosmos::CosmosError;
 
+use crate::bulk::limits::CALL;
 use crate::ports::{ErrorKind, PortError};
+
+/// Makes a call that ends within [`CALL`]: the SDK counts its patience only from the end of the first try.
+pub(super) async fn call<T, E>(
+    doing: impl Fn() -> String,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, PortError>
+where
+    Result<T, E>: Doing<T>,
+{
+    match tokio::time::timeout(CALL, call).await {
+        Ok(result) => result.doing(doing),
+        Err(_) => Err(PortError::new(ErrorKind::Unavailable, format!("{}: no answer in time", doing()))),
+    }
+}
 
 /// The SDK's own sub-status for an answer that it could not deserialize.
 const CANNOT_READ_BODY: u16 = 20020;
+
+/// The SDK's own sub-status for a credential that gave no token: the identity service is away, most likely.
+const NO_TOKEN: u16 = 20402;
 
 /// Adds what was being done to an error of the SDK.
 pub(super) trait Doing<T> {
@@ -26,7 +44,8 @@ impl<T> Doing<T> for Result<T, CosmosError> {
             let told = Told(format!("{}/{sub_status}", u16::from(status.status_code())));
             let kind = match sub_status {
                 CANNOT_READ_BODY => ErrorKind::Unreadable,
-                _ => kind(status.status_code(), after),
+                NO_TOKEN => ErrorKind::Unavailable,
+                _ => kind(u16::from(status.status_code()), after),
             };
             PortError { kind, doing: what(), source: Some(Box::new(told)) }
         })
@@ -63,18 +82,22 @@ impl fmt::Display for Told {
 
 impl std::error::Error for Told {}
 
-/// Two codes of Blob storage say more than their status: blocks that are missing from a list are a 400, and a blob that
-/// is being written elsewhere a 409 like one that exists.
+/// Storage says with its error codes what its statuses leave open: a block list with a block that does not exist is a 400,
+/// and a 409 may be anything from a container that exists to a blob that may not be changed.
 fn storage_kind(status: StatusCode, code: &str) -> ErrorKind {
     match code {
-        "InvalidBlockList" => ErrorKind::Conflict,
-        "ServerBusy" | "OperationTimedOut" => ErrorKind::Throttled { after: None },
-        _ => kind(status, None),
+        "InvalidBlockList" | "ContainerAlreadyExists" | "QueueAlreadyExists" => ErrorKind::Conflict,
+        "ContainerBeingDeleted" | "QueueBeingDeleted" | "OperationTimedOut" => ErrorKind::Unavailable,
+        "ServerBusy" => ErrorKind::Throttled { after: None },
+        _ => match kind(u16::from(status), None) {
+            ErrorKind::Conflict => ErrorKind::Broken,
+            other => other,
+        },
     }
 }
 
-fn kind(status: StatusCode, after: Option<Duration>) -> ErrorKind {
-    match u16::from(status) {
+pub(super) fn kind(status: u16, after: Option<Duration>) -> ErrorKind {
+    match status {
         404 => ErrorKind::NotFound,
         409 | 412 => ErrorKind::Conflict,
         429 => ErrorKind::Throttled { after },
@@ -101,9 +124,11 @@ mod tests {
             (StatusCode::ServiceUnavailable, ErrorKind::Unavailable),
             (StatusCode::BadRequest, ErrorKind::Broken),
         ] {
-            assert_eq!(kind(status, None), expected, "{status}");
+            assert_eq!(kind(u16::from(status), None), expected, "{status}");
         }
         assert_eq!(storage_kind(StatusCode::BadRequest, "InvalidBlockList"), ErrorKind::Conflict);
+        assert_eq!(storage_kind(StatusCode::Conflict, "BlobImmutableDueToPolicy"), ErrorKind::Broken);
+        assert_eq!(storage_kind(StatusCode::PreconditionFailed, "LeaseIdMissing"), ErrorKind::Broken);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::bulk::timestamp::Timestamp;
 use crate::ports::{Due, ErrorKind, Jobs, PortError, Versioned};
 
 use super::cosmos::Cosmos;
-use super::error::Doing;
+use super::error::{Doing, kind};
 
 pub struct CosmosJobs {
     cosmos: Arc<Cosmos>,
@@ -92,7 +92,7 @@ impl Jobs for CosmosJobs {
         let doing = || "look for overdue jobs and chunks".to_owned();
         // No ORDER BY: it would need an index of its own, and a tick looks at all that is overdue anyway.
         let text = "SELECT c.kind, c.jobId, c.number, c.watchAt FROM c \
-                    WHERE c.watchAt <= @now AND (c.kind = 'job' OR (c.kind = 'chunk' AND c.state = 'open'))";
+                    WHERE c.v = 1 AND c.watchAt <= @now AND (c.kind = 'job' OR (c.kind = 'chunk' AND c.state = 'open'))";
         let query = Query::from(text).with_parameter("@now", now.last_modified());
         let query = query.map_err(|_| PortError::new(ErrorKind::Broken, doing()))?;
         let rows =
@@ -124,7 +124,8 @@ impl CosmosJobs {
         for result in answer.results() {
             // 424 is told of the writes that were undone because of another one.
             if !result.is_success() && result.status_code() != 424 {
-                return Err(refused(result.status_code(), doing()));
+                let status = result.status_code();
+                return Err(PortError::new(kind(status, result.retry_after()), format!("{} ({status})", doing())));
             }
         }
         match answer.results() {
@@ -134,18 +135,6 @@ impl CosmosJobs {
             _ => Err(PortError::new(ErrorKind::Unavailable, doing())),
         }
     }
-}
-
-/// A batch is refused with the status of the write that was at fault.
-fn refused(status: u16, doing: String) -> PortError {
-    let kind = match status {
-        404 => ErrorKind::NotFound,
-        409 | 412 => ErrorKind::Conflict,
-        429 => ErrorKind::Throttled { after: None },
-        408 | 449 | 500.. => ErrorKind::Unavailable,
-        _ => ErrorKind::Broken,
-    };
-    PortError::new(kind, format!("{doing} ({status})"))
 }
 
 #[derive(Deserialize)]

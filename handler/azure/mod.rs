@@ -1,7 +1,6 @@
 //! The ports on Azure: Cosmos DB, Blob storage, Queue storage. The only place that names an Azure service.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use azure_core::credentials::TokenCredential;
 use azure_identity::{
@@ -55,6 +54,3 @@ fn identity(config: &Config) -> anyhow::Result<Arc<dyn TokenCredential>> {
     let options = ManagedIdentityCredentialOptions { user_assigned_id, ..Default::default() };
     Ok(ManagedIdentityCredential::new(Some(options))?)
 }
-
-/// One storage call gives up after so long, retries included: well within a claim's lease.
-const STORAGE_PATIENCE: Duration = Duration::from_secs(20);

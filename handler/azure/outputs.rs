@@ -5,20 +5,21 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use azure_core::http::{RequestContent, Url, XmlFormat};
 use azure_storage_blob::models::{
-    BlobClientDeleteOptions, BlobClientDownloadOptions, BlockBlobClientCommitBlockListOptions, BlockLookupList,
-    HttpRange,
+    BlobClientDeleteOptions, BlobClientDownloadOptions, BlockBlobClientCommitBlockListOptions,
+    BlockBlobClientStageBlockOptions, BlockLookupList, HttpRange,
 };
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOptions};
 use bytes::Bytes;
 
 use crate::bulk::block::{BlockId, Blocks};
 use crate::bulk::connection::{Credential, StorageAccount};
+use crate::bulk::crc::Crc64;
 use crate::bulk::destination::ContainerName;
 use crate::bulk::sas::{self, Opens};
 use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Output, Outputs, Place, PortError};
 
-use super::error::Doing;
+use super::error::{Doing, call};
 use super::storage::{Storage, resource_url};
 
 pub struct BlobOutputs {
@@ -102,7 +103,7 @@ fn block_list(blocks: &Blocks) -> azure_core::Result<RequestContent<BlockLookupL
 #[async_trait]
 impl Output for BlobOutput {
     async fn prepare(&self) -> Result<(), PortError> {
-        match self.client.create(None).await.doing(|| "create the container".into()) {
+        match call(|| "create the container".into(), self.client.create(None)).await {
             Ok(_) => Ok(()),
             // It exists, or we may not create it: staging the first block tells whether that matters.
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::Denied) => Ok(()),
@@ -111,10 +112,14 @@ impl Output for BlobOutput {
     }
 
     async fn stage(&self, blob: &str, block: BlockId, body: Bytes) -> Result<(), PortError> {
-        let length = body.len() as u64;
         let client = self.blob(blob).block_blob_client();
-        let staged = client.stage_block(&block.bytes(), length, body.into(), None).await;
-        staged.doing(|| format!("stage block {}.{} of {blob}", block.attempt, block.number))?;
+        let options = BlockBlobClientStageBlockOptions {
+            transactional_content_crc64: Some(Crc64::of(&body).header().to_vec()),
+            ..Default::default()
+        };
+        let (id, length) = (block.bytes(), body.len() as u64);
+        let staged = client.stage_block(&id, length, body.into(), Some(options));
+        call(|| format!("stage block {}.{} of {blob}", block.attempt, block.number), staged).await?;
         Ok(())
     }
 
@@ -125,7 +130,8 @@ impl Output for BlobOutput {
             ..Default::default()
         };
         let list = block_list(blocks).doing(doing)?;
-        self.blob(blob).block_blob_client().commit_block_list(list, Some(options)).await.doing(doing)?;
+        let client = self.blob(blob).block_blob_client();
+        call(doing, client.commit_block_list(list, Some(options))).await?;
         Ok(())
     }
 
@@ -133,8 +139,8 @@ impl Output for BlobOutput {
         let doing = || format!("read bytes {from} to {to} of {blob}");
         let range = Some(HttpRange::new(from, to - from));
         let options = BlobClientDownloadOptions { range, ..Default::default() };
-        let answer = self.blob(blob).download(Some(options)).await.doing(doing)?;
-        let bytes = answer.body.collect().await.doing(doing)?;
+        let client = self.blob(blob);
+        let bytes = call(doing, async { client.download(Some(options)).await?.body.collect().await }).await?;
         if bytes.len() as u64 == to - from {
             Ok(bytes)
         } else {
@@ -147,8 +153,9 @@ impl Output for BlobOutput {
         let client = self.blob(blob);
         // An empty list drops every staged block; without it the blocks of a blob that was never committed stay.
         let empty = block_list(&Blocks::default()).doing(doing)?;
-        client.block_blob_client().commit_block_list(empty, None).await.doing(doing)?;
-        match client.delete(None::<BlobClientDeleteOptions<'_>>).await.doing(doing) {
+        let block_blob = client.block_blob_client();
+        call(doing, block_blob.commit_block_list(empty, None)).await?;
+        match call(doing, client.delete(None::<BlobClientDeleteOptions<'_>>)).await {
             Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
             other => other.map(drop),
         }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use azure_data_cosmos::feed::{ContinuationToken, FeedRange};
-use azure_data_cosmos::options::QueryOptions;
+use azure_data_cosmos::options::{
+    MaxItemCountHint, OperationOptions, PriorityLevel, QueryOptions, ThroughputControlOptions,
+};
 use azure_data_cosmos::{ContainerClient, FeedScope, Query};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -66,7 +68,10 @@ impl CosmosResources {
     where
         R: DeserializeOwned + Into<Document> + Send + 'static,
     {
-        let mut options = QueryOptions::default();
+        // Without a hint the service gives 100 documents a page.
+        let mut options = QueryOptions::default()
+            .with_max_item_count(MaxItemCountHint::ServerDecides)
+            .with_operation_options(low_priority());
         if let Some(cursor) = cursor {
             options = options.with_continuation_token(ContinuationToken::from_string(cursor.into()));
         }
@@ -83,6 +88,15 @@ impl CosmosResources {
         let documents = page.into_items().into_iter().map(Into::into).collect();
         Ok(Page { documents, next: Some(next.as_str().into()), request_charge })
     }
+}
+
+/// Where the account tells priorities apart, a live FHIR server comes before an export.
+fn low_priority() -> OperationOptions {
+    let mut throughput = ThroughputControlOptions::default();
+    throughput.priority_level = Some(PriorityLevel::Low);
+    let mut options = OperationOptions::default();
+    options.throughput_control = Some(throughput);
+    options
 }
 
 /// A plain query (design §6): what the emulator mis-evaluates, and what the SDK's client side lacks, is not in it.

@@ -13,7 +13,7 @@ use crate::bulk::connection::StorageAccount;
 use crate::bulk::step::Step;
 use crate::ports::{ErrorKind, PortError, Steps};
 
-use super::error::Doing;
+use super::error::{Doing, call};
 use super::storage::{Storage, resource_url};
 
 pub struct QueueSteps {
@@ -45,7 +45,7 @@ impl QueueSteps {
         let doing = || "send a step".to_owned();
         let message: azure_core::Result<RequestContent<QueueMessage, XmlFormat>> = message.try_into();
         let message = message.doing(doing)?;
-        self.client.send_message(message, Some(options)).await.doing(doing)?;
+        call(doing, self.client.send_message(message, Some(options))).await?;
         Ok(())
     }
 }
@@ -62,7 +62,7 @@ impl Steps for QueueSteps {
         match self.send(&text, delay).await {
             // The first message of a new deployment makes the queue.
             Err(error) if error.kind == ErrorKind::NotFound => {
-                match self.client.create(None).await.doing(|| "create the queue of steps".into()) {
+                match call(|| "create the queue of steps".into(), self.client.create(None)).await {
                     Err(error) if error.kind != ErrorKind::Conflict => return Err(error),
                     _ => {}
                 }

@@ -10,11 +10,10 @@ use azure_core::http::{ClientOptions, Context, ExponentialRetryOptions, Request,
 use time::OffsetDateTime;
 
 use crate::bulk::connection::{Credential, StorageAccount};
+use crate::bulk::limits::CALL;
 use crate::bulk::sas::sign;
 use crate::bulk::secret::Secret;
 use crate::bulk::timestamp::Timestamp;
-
-use super::STORAGE_PATIENCE;
 
 /// Everything that clients of storage accounts share. Cheap to clone; the connections are in the transport.
 #[derive(Clone)]
@@ -34,7 +33,7 @@ impl Storage {
     pub(super) fn access(&self, account: &StorageAccount) -> (ClientOptions, Option<Arc<dyn TokenCredential>>) {
         let retry = ExponentialRetryOptions {
             max_retries: 5,
-            max_total_elapsed: STORAGE_PATIENCE.try_into().unwrap_or(time::Duration::seconds(20)),
+            max_total_elapsed: CALL.try_into().unwrap_or(time::Duration::seconds(20)),
             max_delay: time::Duration::seconds(5),
             ..Default::default()
         };

@@ -1,8 +1,11 @@
 //! A chunk: ranges that one worker at a time reads. Its document is the commit point of the work (design §5).
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::block::BlockId;
+use super::crc::Crc64;
 use super::file::{FileRecord, Files, Kind, OpenFile};
 use super::job_id::JobId;
 use super::key_log::Segment;
@@ -42,6 +45,18 @@ pub struct Chunk {
     /// The key log of the range at the position, attempt by attempt; those of earlier ranges wait for their removal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Segment>,
+    /// What the chunk has written is being removed, since blocks of it have vanished; nothing else may be done with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discarding: bool,
+    /// Request units a second that this chunk may use: its share of the job's ceiling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<f64>,
+    /// Up to when the request units that were used are those that the ceiling allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pace: Option<Timestamp>,
+    /// How often the watch has sent the chunk again while nobody took it up.
+    #[serde(default)]
+    pub resent: u32,
     pub totals: Totals,
 }
 
@@ -89,6 +104,10 @@ pub struct Totals {
     pub request_charge: f64,
 }
 
+/// The chunk is not in a state from which this follows.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotAllowed;
+
 /// What becomes of a claim.
 #[derive(Debug, PartialEq)]
 pub enum Claim {
@@ -119,6 +138,10 @@ impl Chunk {
             committed: Vec::new(),
             parts: 0,
             keys: Vec::new(),
+            discarding: false,
+            ceiling: None,
+            pace: None,
+            resent: 0,
             totals: Totals::default(),
         }
     }
@@ -126,6 +149,11 @@ impl Chunk {
     /// A chunk that is closed before it was made: a late planner finds it and starts nothing.
     pub fn closed(job: JobId, number: u32, now: Timestamp) -> Self {
         Self { state: ChunkState::Closed, ..Self::new(job, number, now) }
+    }
+
+    /// The same chunk with a ceiling for its request units.
+    pub fn with_ceiling(self, ceiling: Option<f64>) -> Self {
+        Self { ceiling, ..self }
     }
 
     /// Takes the chunk for one step.
@@ -136,7 +164,7 @@ impl Chunk {
             ChunkState::Open if taken => Claim::Stale,
             ChunkState::Open if self.claims >= limits.claims => Claim::Exhausted,
             ChunkState::Open => {
-                let claimed = Self { attempt: self.attempt + 1, claims: self.claims + 1, ..self };
+                let claimed = Self { attempt: self.attempt + 1, claims: self.claims + 1, resent: 0, ..self };
                 Claim::Claimed(Box::new(claimed.leased(now, limits)))
             }
         }
@@ -153,18 +181,46 @@ impl Chunk {
         Self { lease: None, watch_at: due.plus(limits::UNCLAIMED), writes: self.writes + 1, ..self }
     }
 
+    /// The watch sends the chunk again. One that nobody takes up is sent ever more seldom: its message waits in a long
+    /// queue, most likely, and more of them would only make it longer.
+    pub fn sent_again(self, now: Timestamp) -> Self {
+        let resent = if self.lease.is_some() { 0 } else { (self.resent + 1).min(3) };
+        let freed = Self { resent, ..self }.released(now);
+        Self { watch_at: now.plus(limits::UNCLAIMED * 8u32.pow(resent)), ..freed }
+    }
+
+    /// The caller wants a failed export to go on: earlier claims do not count any more.
+    pub fn resumed(self, now: Timestamp) -> Self {
+        Self { claims: 0, ..self }.released(now)
+    }
+
+    /// A page was read, for so many request units.
+    pub fn spent(&mut self, request_charge: f64, now: Timestamp) {
+        self.totals.pages += 1;
+        self.totals.request_charge += request_charge;
+        if let Some(ceiling) = self.ceiling {
+            let from = self.pace.map_or(now, |pace| pace.max(now));
+            let seconds = (request_charge / ceiling).clamp(0.0, 86_400.0);
+            self.pace = Some(from.plus(Duration::from_secs_f64(seconds)));
+        }
+    }
+
     /// The last write of a step that a passing trouble stopped: its claim does not count as a failure.
     pub fn postponed(self, due: Timestamp) -> Self {
         Self { claims: self.claims.saturating_sub(1), ..self }.released(due)
     }
 
-    /// Everything is read and committed. Takes the last records out for a `files` document.
-    pub fn done(mut self) -> (Self, Option<Files>) {
+    /// Everything is read and committed: all of the chunk's `ranges`, every file. Takes the last records out for a `files`
+    /// document.
+    pub fn done(mut self, ranges: usize) -> Result<(Self, Option<Files>), NotAllowed> {
+        if !self.files.is_empty() || self.discarding || (self.position.range as usize) < ranges {
+            return Err(NotAllowed);
+        }
         let part = self.take_part();
         self.state = ChunkState::Done;
         self.lease = None;
         self.writes += 1;
-        (self, part)
+        Ok((self, part))
     }
 
     /// The job was cancelled: no checkpoint of a worker that still runs can succeed after this write.
@@ -172,25 +228,29 @@ impl Chunk {
         Self { state: ChunkState::Closed, lease: None, writes: self.writes + 1, ..self }
     }
 
-    /// Blocks that the document records have vanished: everything is read again, into new files, by the next claim.
+    /// Whether the document, or a `files` document of it, names a file.
+    pub fn names_files(&self) -> bool {
+        !self.files.is_empty() || !self.committed.is_empty() || self.parts > 0
+    }
+
+    /// The document names nothing any more: what it named is removed.
+    pub fn emptied(self) -> Self {
+        let writes = self.writes + 1;
+        Self { files: Vec::new(), committed: Vec::new(), parts: 0, keys: Vec::new(), writes, ..self }
+    }
+
+    /// Blocks that the document records have vanished: before anything is removed, it is written that it will be.
+    pub fn to_discard(self, now: Timestamp, limits: &Limits) -> Self {
+        Self { discarding: true, ..self }.leased(now, limits)
+    }
+
+    /// What the document named is removed: everything is read again, into new files, by the next claim.
     pub fn anew(self, now: Timestamp) -> Self {
         let generation = self.generation + 1;
         let spent =
             Totals { request_charge: self.totals.request_charge, pages: self.totals.pages, ..Totals::default() };
-        let fresh = Self {
-            position: Position::default(),
-            files: Vec::new(),
-            committed: Vec::new(),
-            parts: 0,
-            keys: Vec::new(),
-            ..self
-        };
-        Self { generation, totals: spent, ..fresh }.released(now)
-    }
-
-    /// Whether the document that was found is the one that `self` tried to write (the answer was lost).
-    pub fn is_same_write(&self, found: &Chunk) -> bool {
-        (self.attempt, self.writes) == (found.attempt, found.writes) && self.state == found.state
+        let (position, totals) = (Position::default(), spent);
+        Self { generation, position, totals, discarding: false, ..self.emptied() }.released(now)
     }
 
     /// The position moved: the chunk gets further, so earlier claims do not count any more.
@@ -215,6 +275,7 @@ impl Chunk {
             opened: now,
             count: 0,
             bytes: 0,
+            crc64: Crc64::default(),
             blocks: Default::default(),
             sealed: false,
         });
@@ -223,11 +284,12 @@ impl Chunk {
     }
 
     /// Records a block that was staged for a file, with what it holds.
-    pub fn staged(&mut self, file: usize, block: BlockId, count: u64, bytes: u64) {
+    pub fn staged(&mut self, file: usize, block: BlockId, count: u64, bytes: u64, crc64: Crc64) {
         let file = &mut self.files[file];
         file.blocks.push(block);
         file.count += count;
         file.bytes += bytes;
+        file.crc64 = file.crc64.followed_by(crc64, bytes);
     }
 
     /// Records a block of the key log that was staged for the range at the position.
@@ -307,7 +369,6 @@ impl Chunk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn now() -> Timestamp {
         Timestamp::parse("2026-01-02T03:04:05Z").unwrap()
@@ -356,13 +417,14 @@ mod tests {
     }
 
     #[test]
-    fn only_ones_own_write_counts_as_a_lost_answer() {
-        let mine = claimed(chunk(), now());
-        assert!(mine.is_same_write(&mine.clone()));
-        assert!(!mine.is_same_write(&chunk()));
-        assert!(!mine.is_same_write(&mine.clone().released(now())));
-        assert!(!mine.is_same_write(&Chunk { attempt: 2, ..mine.clone() }));
-        assert!(!mine.is_same_write(&mine.clone().shut()));
+    fn a_chunk_with_anything_left_to_do_is_not_done() {
+        let mut open = claimed(chunk(), now());
+        assert_eq!(open.clone().done(1).unwrap_err(), NotAllowed);
+        open.moved(Position { range: 1, ..Position::default() });
+        assert!(open.clone().done(1).is_ok());
+        assert_eq!(open.clone().to_discard(now(), &Limits::default()).done(1).unwrap_err(), NotAllowed);
+        open.file_for(Kind::Output, &patient(), now());
+        assert_eq!(open.done(1).unwrap_err(), NotAllowed);
     }
 
     #[test]
@@ -384,12 +446,12 @@ mod tests {
         let mut parts = Vec::new();
         for _ in 0..250 {
             let file = chunk.file_for(Kind::Output, &patient(), now());
-            chunk.staged(file, chunk.files[file].blocks.next(1), 2, 20);
+            chunk.staged(file, chunk.files[file].blocks.next(1), 2, 20, Crc64::of(b""));
             chunk.seal_all();
             parts.extend(chunk.record_committed());
         }
         assert!(chunk.files.is_empty());
-        let (chunk, last) = chunk.done();
+        let (chunk, last) = chunk.done(0).unwrap();
         parts.extend(last);
         let sizes: Vec<_> = parts.iter().map(|part| (part.part, part.files.len())).collect();
         assert_eq!(sizes, [(0, 100), (1, 100), (2, 50)]);
@@ -403,7 +465,7 @@ mod tests {
             let name = format!("Type{}", (b'a' + number as u8 % 26) as char).repeat(1 + number / 26);
             let file = chunk.file_for(Kind::Output, &ResourceType::parse(&name).unwrap(), now());
             for attempt in 0..(if number < 30 { 200 } else { 2 }) {
-                chunk.staged(file, BlockId { attempt, number: 0 }, 1, 1);
+                chunk.staged(file, BlockId { attempt, number: 0 }, 1, 1, Crc64::of(b""));
             }
         }
         chunk.seal_full(now());
@@ -411,6 +473,30 @@ mod tests {
         assert!(open.len() >= 30 && open.len() < 60);
         chunk.files.retain(|file| !file.sealed);
         assert!(serde_json::to_vec(&chunk).unwrap().len() <= 100 * 1024);
+    }
+
+    #[test]
+    fn a_ceiling_makes_the_chunk_wait_for_what_it_used() {
+        let mut chunk = claimed(chunk().with_ceiling(Some(100.0)), now());
+        chunk.spent(250.0, now());
+        assert_eq!(chunk.pace, Some(now().plus(Duration::from_millis(2500))));
+        chunk.spent(50.0, now().plus(Duration::from_secs(10)));
+        assert_eq!(chunk.pace, Some(now().plus(Duration::from_millis(10_500))));
+    }
+
+    #[test]
+    fn a_chunk_that_nobody_takes_up_is_sent_ever_more_seldom() {
+        let mut chunk = chunk();
+        let (mut at, mut sent) = (chunk.watch_at, 0);
+        while at.since(now()) <= Duration::from_secs(3600) {
+            chunk = chunk.sent_again(at);
+            sent += 1;
+            at = chunk.watch_at;
+        }
+        assert_eq!(sent, 1);
+        let dead = claimed(chunk, at);
+        let again = dead.clone().sent_again(dead.watch_at);
+        assert_eq!(again.watch_at.since(dead.watch_at), limits::UNCLAIMED);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use url::{Host, Url};
 
 use super::connection::{Connection, Credential, StorageAccount};
 use super::rejection::Rejection;
-use super::secret::{Sealed, Secret};
+use super::secret::Sealed;
 
 /// Where a job writes: as stored with it, without any credential in clear.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,11 +136,10 @@ impl CallerPolicy {
         if account.blob.port().is_some() || account.blob.path() != "/" {
             return refuse("it has a port or a path");
         }
-        let label = BLOB_SUFFIXES.iter().find_map(|suffix| host.strip_suffix(suffix));
-        match label {
-            // With DNS zones a second label, such as z01, stands between the account and the suffix.
-            Some(label) if label.split('.').next() == Some(account.name.as_str()) => Ok(account),
-            Some(_) => refuse("its host does not begin with the account's name"),
+        let labels = BLOB_SUFFIXES.iter().find_map(|suffix| host.strip_suffix(suffix));
+        match labels.map(|labels| labels.split_once('.').unwrap_or((labels, ""))) {
+            Some((name, zone)) if name == account.name && is_zone(zone) => Ok(account),
+            Some(_) => refuse("its host is not the account's name and, at most, a zone"),
             None => refuse("its host is not a blob storage host of an Azure cloud"),
         }
     }
@@ -156,17 +155,16 @@ fn decoded(settings: &str) -> Result<String, Rejection> {
         .ok_or_else(|| Rejection::bad_value(SETTINGS, "The value is not a base64-encoded connection string."))
 }
 
-/// The credential to seal: never an account key, which [`super::sas::service`] turns into a signature first.
-pub fn signature(account: &StorageAccount) -> Option<&Secret> {
-    match &account.credential {
-        Credential::Sas(sas) => Some(sas),
-        Credential::Key(_) | Credential::Identity => None,
-    }
+/// With DNS zones a second label stands between the account and the suffix: `z` and two digits.
+fn is_zone(label: &str) -> bool {
+    let digits = label.strip_prefix('z').unwrap_or_default();
+    label.is_empty() || (digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulk::secret::Secret;
     use base64::Engine;
 
     fn base64(text: &str) -> String {
@@ -191,7 +189,7 @@ mod tests {
         assert_eq!(decoded(example).unwrap(), text);
         let account = policy().account(example).unwrap();
         assert_eq!(account.blob.as_str(), "https://example.blob.core.windows.net/");
-        assert_eq!(signature(&account).unwrap().reveal(), "[SAS Token]");
+        assert_eq!(account.credential, Credential::Sas(Secret::new("[SAS Token]")));
     }
 
     #[test]
@@ -223,6 +221,10 @@ mod tests {
                 "https://example.blob.core.windows.net.evil.test/",
                 "its host is not a blob storage host of an Azure cloud",
             ),
+            (
+                "https://example.privatelink.blob.core.windows.net/",
+                "its host is not the account's name and, at most, a zone",
+            ),
             ("https://example.blob.core.windows.net./", "its host is not a blob storage host of an Azure cloud"),
         ] {
             let text = format!("BlobEndpoint={endpoint};SharedAccessSignature=sig=x");
@@ -230,7 +232,7 @@ mod tests {
         }
         assert_eq!(
             refusal("BlobEndpoint=https://other.blob.core.windows.net/;AccountName=example;AccountKey=a2V5"),
-            "The blob endpoint cannot be used: its host does not begin with the account's name."
+            "The blob endpoint cannot be used: its host is not the account's name and, at most, a zone."
         );
     }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::block::Blocks;
+use super::crc::Crc64;
 use super::job_id::JobId;
 use super::limits;
 use super::resource_type::ResourceType;
@@ -32,6 +33,8 @@ pub struct OpenFile {
     pub count: u64,
     /// Bytes in the recorded blocks.
     pub bytes: u64,
+    /// Of the recorded blocks, one after the other.
+    pub crc64: Crc64,
     pub blocks: Blocks,
     /// No further block is added; the blob can be committed.
     pub sealed: bool,
@@ -48,6 +51,7 @@ pub struct FileRecord {
     pub name: String,
     pub count: u64,
     pub bytes: u64,
+    pub crc64: Crc64,
 }
 
 impl OpenFile {
@@ -71,6 +75,7 @@ impl OpenFile {
             name: self.name(job, chunk),
             count: self.count,
             bytes: self.bytes,
+            crc64: self.crc64,
         }
     }
 }

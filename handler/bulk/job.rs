@@ -48,13 +48,22 @@ pub enum State {
         parts: Vec<Parts>,
     },
     /// Ended without a result, for a reason that the caller is told.
-    Failed { ended: Timestamp, reason: String },
+    Failed {
+        ended: Timestamp,
+        expires: Timestamp,
+        reason: String,
+        /// Chunks and ranges, if it was planned: the export can be taken up again from its last commits.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        planned: Option<(u32, u32)>,
+    },
     /// Deleted by the caller, or expired: to clients it does not exist any more.
     #[serde(rename_all = "camelCase")]
     Cancelled {
         ended: Timestamp,
         /// Whether the files go as well: not those that a Completed export left in the caller's own container.
         removes_files: bool,
+        /// Nothing is left but the documents, which stay for a while: a step that comes late finds them and stops.
+        cleaned: bool,
     },
 }
 
@@ -121,14 +130,35 @@ impl Job {
         }
     }
 
-    /// The export cannot be done. What it has written stays until the job expires or is deleted.
+    /// The export cannot be done. What it has written stays until the job is taken up again, expires or is deleted.
     pub fn failed(self, reason: String, now: Timestamp, retention: Duration) -> Result<Self, NotAllowed> {
-        match self.state {
-            State::Accepted | State::Planned { .. } => {
-                Ok(Self { state: State::Failed { ended: now, reason }, watch_at: now.plus(retention), ..self })
+        let planned = match self.state {
+            State::Accepted => None,
+            State::Planned { chunks, ranges } => Some((chunks, ranges)),
+            State::Completed { .. } | State::Failed { .. } | State::Cancelled { .. } => return Err(NotAllowed),
+        };
+        let state = State::Failed { ended: now, expires: now.plus(retention), reason, planned };
+        // At that time the watch erases the secret.
+        Ok(Self { state, watch_at: now.plus(limits::SECRET_AFTER_END.min(retention)), ..self })
+    }
+
+    /// The caller wants a failed export to go on. Without its destination's secret it cannot.
+    pub fn resumed(self, now: Timestamp) -> Result<Self, NotAllowed> {
+        let erased = matches!(self.destination, Destination::Caller { secret: None, .. });
+        let state = match self.state {
+            State::Failed { .. } if erased => return Err(NotAllowed),
+            State::Failed { planned: Some((chunks, ranges)), .. } => State::Planned { chunks, ranges },
+            State::Failed { planned: None, .. } => State::Accepted,
+            State::Accepted | State::Planned { .. } | State::Completed { .. } | State::Cancelled { .. } => {
+                return Err(NotAllowed);
             }
-            State::Completed { .. } | State::Failed { .. } | State::Cancelled { .. } => Err(NotAllowed),
-        }
+        };
+        Ok(Self { state, watch_at: now.plus(limits::JOB_WATCH), ..self })
+    }
+
+    /// The same job without its destination's secret, to be looked at again later.
+    pub fn without_secret(self, again: Timestamp) -> Self {
+        Self { destination: self.destination.without_secret(), watch_at: again, ..self }
     }
 
     /// The caller deleted the job, or it expired. From here on its status is 404.
@@ -140,10 +170,21 @@ impl Job {
             State::Accepted | State::Planned { .. } | State::Failed { .. } => true,
         };
         Ok(Self {
-            state: State::Cancelled { ended: now, removes_files },
+            state: State::Cancelled { ended: now, removes_files, cleaned: false },
             watch_at: now.plus(limits::JOB_WATCH),
             ..self
         })
+    }
+
+    /// Everything of the cancelled job is removed but its documents, which go at `last`.
+    pub fn cleaned(self, last: Timestamp) -> Result<Self, NotAllowed> {
+        match self.state {
+            State::Cancelled { ended, removes_files, .. } => {
+                let state = State::Cancelled { ended, removes_files, cleaned: true };
+                Ok(Self { state, ..self.without_secret(last) })
+            }
+            State::Accepted | State::Planned { .. } | State::Completed { .. } | State::Failed { .. } => Err(NotAllowed),
+        }
     }
 
     /// The same job, to be looked at again later.
@@ -194,9 +235,19 @@ mod tests {
         let failed = accepted().failed("lost".into(), now(), WEEK).unwrap();
         assert_eq!(failed.clone().planned(1, 1, now()), Err(NotAllowed));
         assert_eq!(failed.clone().failed("again".into(), now(), WEEK), Err(NotAllowed));
-        let cancelled = failed.cancelled(now()).unwrap();
+        let cancelled = failed.clone().cancelled(now()).unwrap();
         assert_eq!(cancelled.clone().cancelled(now()), Err(NotAllowed));
+        assert_eq!(cancelled.clone().resumed(now()), Err(NotAllowed));
         assert!(!cancelled.is_open());
+    }
+
+    #[test]
+    fn a_failed_job_goes_on_where_it_was() {
+        let planned = accepted().planned(2, 5, now()).unwrap();
+        for job in [accepted(), planned] {
+            let failed = job.clone().failed("lost".into(), now(), WEEK).unwrap();
+            assert_eq!(failed.resumed(now()).unwrap().state, job.state);
+        }
     }
 
     #[test]

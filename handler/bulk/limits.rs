@@ -25,14 +25,24 @@ pub struct Limits {
     pub generations: u32,
 }
 
-/// How long a claim outlives the step's own deadline: the last page, its blocks and the checkpoint.
-const LEASE_BEYOND_STEP: Duration = Duration::from_secs(15);
+/// What may follow the time at which a checkpoint is wanted: one page, its blocks, and the checkpoint itself, each within
+/// the time that a call is given ([`CALL`]).
+const LEASE_BEYOND_CHECKPOINT: Duration = Duration::from_secs(45);
+
+/// One call to a service gives up after so long, the SDK's own retries included.
+pub const CALL: Duration = Duration::from_secs(20);
 
 /// The watch steps in when a message that was sent has not been taken up for so long.
 pub const UNCLAIMED: Duration = Duration::from_secs(15 * 60);
 
 /// The watch looks at an open job this often.
 pub const JOB_WATCH: Duration = Duration::from_secs(60);
+
+/// The secret of a destination is kept at most so long after a job's end (design §7).
+pub const SECRET_AFTER_END: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The documents of a job that was removed stay so long, so that a step that comes late finds them and stops.
+pub const TOMBSTONE: Duration = Duration::from_secs(15 * 60);
 
 /// A file is sealed after this many runs of blocks, so that its record stays small.
 pub const RUNS_PER_FILE: usize = 256;
@@ -43,16 +53,19 @@ pub const FILE_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 /// Files are sealed, the largest record first, when the chunk's document grows beyond this.
 pub const CHUNK_DOCUMENT_BYTES: usize = 80 * 1024;
 
-/// The service takes no more blocks in one blob than this.
-pub const BLOCKS_PER_FILE: u32 = 50_000;
+/// The service takes 50,000 blocks in one blob; what is staged until the next checkpoint must fit as well.
+pub const BLOCKS_PER_FILE: u32 = 49_000;
+
+/// A checkpoint is made when so many files wait for their commit, so that the document stays small.
+pub const SEALED_FILES: usize = 50;
 
 /// Committed records leave the chunk's document for a `files` document once there are so many.
 pub const RECORDS_PER_PART: usize = 100;
 
 impl Limits {
-    /// How long a claim holds: the step's deadline and what may follow it.
+    /// How long a claim holds: until the next checkpoint, which renews it, or the step's end, and what may follow.
     pub fn lease(&self) -> Duration {
-        self.step + LEASE_BEYOND_STEP
+        self.step.min(self.checkpoint_time) + LEASE_BEYOND_CHECKPOINT
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::document::Document;
+use super::plan::KeyRange;
 use super::rejection::outcome;
 use super::timestamp::Timestamp;
 
@@ -65,6 +66,16 @@ impl Flaw {
         line.push(b'\n');
         line
     }
+}
+
+/// A line of the `error` file for a range of the store that could not be read.
+pub fn lost_range(range: &KeyRange) -> Vec<u8> {
+    let KeyRange { min, max } = range;
+    let diagnostics =
+        format!("The resources between the partition keys \"{min}\" and \"{max}\" could not all be read.");
+    let mut line = outcome("error", "incomplete", &diagnostics, None).to_string().into_bytes();
+    line.push(b'\n');
+    line
 }
 
 /// Appends the line for `document` to `out`, with its line end. On an error `out` is as it was.

@@ -13,9 +13,7 @@ pub fn manifest(job: &Job, mut files: Vec<FileRecord>, link: impl Fn(&str) -> St
     let entries = |kind: Kind| -> Vec<Value> {
         // A file without lines is never listed (MF-04): the engine writes none.
         let of_kind = files.iter().filter(|file| file.kind == kind);
-        of_kind
-            .map(|file| json!({ "type": file.resource_type, "url": link(&file.name), "count": file.count }))
-            .collect()
+        of_kind.map(|file| entry(file, &link(&file.name))).collect()
     };
     json!({
         "transactionTime": job.transaction_time.instant(),
@@ -28,9 +26,24 @@ pub fn manifest(job: &Job, mut files: Vec<FileRecord>, link: impl Fn(&str) -> St
     })
 }
 
+fn entry(file: &FileRecord, url: &str) -> Value {
+    json!({
+        "type": file.resource_type,
+        "url": url,
+        "count": file.count,
+        "extension": { BYTES: file.bytes, CRC64: file.crc64 },
+    })
+}
+
+/// What a client can prove a download with: the size, and the CRC-64/NVME as 16 hex digits (MF-15: an object keyed by
+/// URI).
+const BYTES: &str = "urn:fhir-export:bytes";
+const CRC64: &str = "urn:fhir-export:crc64";
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulk::crc::Crc64;
     use crate::bulk::destination::Destination;
     use crate::bulk::job_id::JobId;
     use crate::bulk::resource_type::ResourceType;
@@ -47,6 +60,7 @@ mod tests {
             name: format!("{name}.ndjson"),
             count,
             bytes: 1,
+            crc64: Crc64::of(name.as_bytes()),
         };
         let files = vec![
             file(Kind::Output, "Patient-1", 5),
@@ -54,17 +68,19 @@ mod tests {
             file(Kind::Output, "Encounter-0", 2),
             file(Kind::Output, "Patient-0", 3),
         ];
+        let listed = |name: &str, count| {
+            let resource_type = name.split('-').next();
+            let extension = json!({ BYTES: 1, CRC64: Crc64::of(name.as_bytes()).to_string() });
+            let url = format!("https://y/{name}.ndjson");
+            json!({ "type": resource_type, "url": url, "count": count, "extension": extension })
+        };
         let expected = json!({
             "transactionTime": "2026-01-02T03:04:05.678Z",
             "request": "https://x/$export",
             "requiresAccessToken": false,
-            "output": [
-                { "type": "Encounter", "url": "https://y/Encounter-0.ndjson", "count": 2 },
-                { "type": "Patient", "url": "https://y/Patient-0.ndjson", "count": 3 },
-                { "type": "Patient", "url": "https://y/Patient-1.ndjson", "count": 5 },
-            ],
+            "output": [listed("Encounter-0", 2), listed("Patient-0", 3), listed("Patient-1", 5)],
             "deleted": [],
-            "error": [{ "type": "OperationOutcome", "url": "https://y/OperationOutcome-0.ndjson", "count": 1 }],
+            "error": [listed("OperationOutcome-0", 1)],
         });
         assert_eq!(manifest(&job, files, |name| format!("https://y/{name}")), expected);
     }

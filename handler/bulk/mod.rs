@@ -3,6 +3,7 @@
 pub mod block;
 pub mod chunk;
 pub mod connection;
+pub mod crc;
 pub mod destination;
 pub mod document;
 pub mod file;

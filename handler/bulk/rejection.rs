@@ -52,6 +52,11 @@ impl Rejection {
         Self::new(405, "not-supported", diagnostics)
     }
 
+    /// The job is not in a state from which this follows.
+    pub fn conflict(diagnostics: impl Into<String>) -> Self {
+        Self::new(409, "conflict", diagnostics)
+    }
+
     /// The client accepts none of what we can answer (ER-09).
     pub fn not_acceptable(diagnostics: impl Into<String>) -> Self {
         Self::new(406, "not-supported", diagnostics)

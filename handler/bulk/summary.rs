@@ -94,7 +94,7 @@ mod tests {
         let summary = Summary::new(JobId::new(1)).with(&chunk, now).with(&chunk, now).with(&older, now);
         assert_eq!(summary.totals().resources, 5);
         assert!(!summary.all_done(1));
-        let (done, _) = chunk.done();
+        let (done, _) = chunk.done(0).unwrap();
         assert!(summary.with(&done, now).all_done(1));
     }
 }

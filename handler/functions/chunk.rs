@@ -5,36 +5,43 @@ use std::time::Duration;
 use crate::bulk::chunk::{Chunk, Claim, Pass, Position};
 use crate::bulk::job::Job;
 use crate::bulk::job_id::JobId;
+use crate::bulk::line;
 use crate::bulk::plan::{KeyRange, Plan};
 use crate::bulk::record::Key;
 use crate::bulk::step::{Outcome, Step, StepKind};
 use crate::bulk::summary::Summary;
 use crate::ports::{Expected, PortError, Slice, Versioned};
 
-use super::App;
 use super::commit::{Interrupted, Work};
+use super::{App, LostRange};
 
 pub async fn run(app: &App, id: &JobId, number: u32) -> Result<Outcome, PortError> {
-    let Some(job) = app.open_job(id).await? else {
-        return Ok(Outcome::Stale);
-    };
+    let Some(job) = app.open_job(id).await? else { return Ok(Outcome::Stale) };
     let plan = app.jobs.read::<Plan>(&Key::plan(id)).await?;
     let found = app.jobs.read::<Chunk>(&Key::chunk(id, number)).await?;
-    let claimed = match (*found).clone().claim(app.now(), &app.settings.limits) {
-        Claim::Claimed(chunk) => found.with(*chunk),
+    let limits = &app.settings.limits;
+    let (claimed, lost) = match (*found).clone().claim(app.now(), limits) {
+        Claim::Claimed(chunk) => (*chunk, false),
         Claim::Stale => return Ok(Outcome::Stale),
+        Claim::Exhausted if app.settings.lost_range == LostRange::Report => {
+            match (*found).clone().resumed(app.now()).claim(app.now(), limits) {
+                Claim::Claimed(chunk) => (*chunk, true),
+                Claim::Stale | Claim::Exhausted => return Ok(Outcome::Stale),
+            }
+        }
         Claim::Exhausted => {
-            let reason = format!("a part of the store could not be read in {} attempts", app.settings.limits.claims);
-            app.fail(id, reason).await?;
+            app.fail(id, given_up(limits.claims)).await?;
             return Ok(Outcome::Done);
         }
     };
-    let Some(chunk) = app.jobs.write(claimed).await.unless_conflict()? else {
-        return Ok(Outcome::Stale);
-    };
+    let Some(chunk) = claim(app, found.with(claimed)).await? else { return Ok(Outcome::Stale) };
 
     let mut work = Work::new(app, &job, chunk);
-    match read_on(&mut work, &plan).await {
+    let worked = match lost {
+        true => report_lost(&mut work, &plan).await,
+        false => read_on(&mut work, &plan).await,
+    };
+    match worked {
         Ok(outcome) => Ok(outcome),
         Err(Interrupted::Lost) => Ok(Outcome::Stale),
         Err(Interrupted::Anew) => Ok(Outcome::Again),
@@ -47,39 +54,57 @@ pub async fn run(app: &App, id: &JobId, number: u32) -> Result<Outcome, PortErro
     }
 }
 
+/// Why a job is Failed whose chunk was claimed so often in vain.
+pub(super) fn given_up(claims: u32) -> String {
+    format!("a part of the store could not be read in {claims} attempts")
+}
+
+/// Writes the claim. `None` if someone else was faster; one's own claim whose answer was lost is found again.
+async fn claim(app: &App, claimed: Versioned<Chunk>) -> Result<Option<Versioned<Chunk>>, PortError> {
+    if let Some(chunk) = app.jobs.write(claimed.clone()).await.unless_conflict()? {
+        return Ok(Some(chunk));
+    }
+    let found = app.jobs.read::<Chunk>(&Key::chunk(&claimed.job, claimed.number)).await?;
+    Ok(Some(found).filter(|found| **found == *claimed))
+}
+
 async fn read_on(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interrupted> {
     let app = work.app;
+    if work.chunk().discarding {
+        work.discard().await?;
+        return Ok(Outcome::Again);
+    }
     let ranges = plan.chunk(work.chunk().number);
     let started = app.now();
-    let mut asked = started;
     while app.now().since(started) < app.settings.limits.step {
         let Some(range) = ranges.get(work.position().range as usize) else {
-            work.finish().await?;
+            work.finish(ranges.len()).await?;
             report(app, work.chunk(), plan.chunks).await;
             return Ok(Outcome::Done);
         };
         read_page(work, range).await?;
+        if let Some(ahead) = work.ahead_of_ceiling() {
+            work.pause(app.now().plus(ahead)).await?;
+            report(app, work.chunk(), plan.chunks).await;
+            return Ok(Outcome::Later(ahead));
+        }
         if work.wants_checkpoint() {
             work.checkpoint().await?;
             report(app, work.chunk(), plan.chunks).await;
         }
-        if app.now().since(asked) >= ASK_EVERY {
-            asked = app.now();
-            stop_if_closed(app, work.job).await?;
-        }
+        stop_if_closed(app, work.job).await?;
     }
-    work.pause().await?;
+    work.pause(app.now()).await?;
     report(app, work.chunk(), plan.chunks).await;
     Ok(Outcome::Again)
 }
 
-/// How often a running step looks whether its job was cancelled: one cheap read between pages.
-const ASK_EVERY: Duration = Duration::from_secs(2);
-
+/// A running step stops at the next page after its job was closed. Whether it was is asked cheaply; that it cannot be
+/// asked stops nothing.
 async fn stop_if_closed(app: &App, job: &Job) -> Result<(), Interrupted> {
-    match app.open_job(&job.id).await? {
-        Some(_) => Ok(()),
-        None => Err(Interrupted::Lost),
+    match app.open_job(&job.id).await {
+        Ok(None) => Err(Interrupted::Lost),
+        Ok(Some(_)) | Err(_) => Ok(()),
     }
 }
 
@@ -108,6 +133,19 @@ async fn read_page(work: &mut Work<'_>, range: &KeyRange) -> Result<(), Interrup
     };
     work.page_read(next, page.request_charge);
     Ok(())
+}
+
+/// The rest of the range at the position cannot be read, and the settings want the export to go on without it: an outcome
+/// in the error file names it.
+async fn report_lost(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interrupted> {
+    let position = work.position().clone();
+    if let Some(range) = plan.chunk(work.chunk().number).get(position.range as usize) {
+        tracing::error!(job = %work.job.id, min = range.min, max = range.max, "a range is left out of an export");
+        work.append_outcome(line::lost_range(range)).await?;
+        work.page_read(Position { range: position.range + 1, ..Position::default() }, 0.0);
+    }
+    work.pause(work.app.now()).await?;
+    Ok(Outcome::Again)
 }
 
 /// After trouble: frees the chunk for the next claim, as far as it can be written, and hands the trouble on.

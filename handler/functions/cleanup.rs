@@ -1,4 +1,6 @@
 //! The step *cleanup*: removes a closed job: first all possibility to write for it, then its files, then its documents.
+//!
+//! The documents stay a while after the files are gone: a planner or a worker that comes late finds them, and stops.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +9,7 @@ use crate::bulk::chunk::{Chunk, ChunkState};
 use crate::bulk::file::Files;
 use crate::bulk::job::{Job, State};
 use crate::bulk::job_id::JobId;
+use crate::bulk::limits;
 use crate::bulk::plan::Plan;
 use crate::bulk::record::Key;
 use crate::bulk::step::Outcome;
@@ -14,13 +17,20 @@ use crate::ports::{ErrorKind, Expected, Output, Place, PortError};
 
 use super::App;
 
+/// When the watch repeats a cleanup: it alone does, so that repeats do not multiply.
+pub(super) const REPEAT: Duration = Duration::from_secs(5 * 60);
+
+/// After so long, files that cannot be removed stay, and the documents and the secret go without them.
+const GIVE_UP: Duration = Duration::from_secs(24 * 60 * 60);
+
 pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
-    let Some(job) = app.job(id).await? else {
-        return Ok(Outcome::Stale);
-    };
-    let State::Cancelled { removes_files, .. } = job.state else {
-        return Ok(Outcome::Stale);
-    };
+    let Some(job) = app.job(id).await? else { return Ok(Outcome::Stale) };
+    let State::Cancelled { ended, cleaned, .. } = job.state else { return Ok(Outcome::Stale) };
+    if cleaned {
+        // A repeated message comes too early; only the watch, which looks when the time has come, means this.
+        let over = app.now().since(ended) >= limits::TOMBSTONE;
+        return if over { remove_documents(app, &job).await } else { Ok(Outcome::Stale) };
+    }
     let started = app.now();
     let plan = shut_plan(app, id).await?;
     for number in 0..plan.chunks {
@@ -28,17 +38,35 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     }
     for number in 0..plan.chunks {
         if app.now().since(started) >= app.settings.limits.step {
-            return Ok(Outcome::Again);
+            // The rest comes with the watch's next tick.
+            let again = (*job).clone().watched(app.now());
+            app.jobs.write(job.with(again)).await.unless_conflict()?;
+            return Ok(Outcome::Done);
         }
-        empty_chunk(app, &job, number, removes_files).await?;
+        match empty_chunk(app, &job, number).await {
+            Err(error) if app.now().since(ended) >= GIVE_UP => {
+                tracing::error!(job = %id, chunk = number, %error, "files of a removed export stay where they are");
+            }
+            other => other?,
+        }
     }
+    let cleaned = (*job).clone().cleaned(app.now().plus(limits::TOMBSTONE));
+    let Ok(cleaned) = cleaned else { return Ok(Outcome::Stale) };
+    app.jobs.write(job.with(cleaned)).await.unless_conflict()?;
+    tracing::info!(job = %id, "the files of an export are removed");
+    Ok(Outcome::Done)
+}
+
+/// The last act, when nothing can come late any more.
+async fn remove_documents(app: &App, job: &Job) -> Result<Outcome, PortError> {
+    let plan = shut_plan(app, &job.id).await?;
     for number in 0..plan.chunks {
-        app.jobs.remove(&Key::chunk(id, number)).await?;
+        app.jobs.remove(&Key::chunk(&job.id, number)).await?;
     }
-    app.jobs.remove(&Key::summary(id)).await?;
-    app.jobs.remove(&Key::plan(id)).await?;
-    app.jobs.remove(&Key::job(id)).await?;
-    tracing::info!(job = %id, "export removed");
+    for key in [Key::summary(&job.id), Key::plan(&job.id), Key::job(&job.id)] {
+        app.jobs.remove(&key).await?;
+    }
+    tracing::info!(job = %job.id, "export removed");
     Ok(Outcome::Done)
 }
 
@@ -72,18 +100,20 @@ async fn shut_chunk(app: &App, id: &JobId, number: u32) -> Result<(), PortError>
     }
 }
 
-/// Removes what the chunk wrote, where that is ours to remove, and its `files` documents.
-async fn empty_chunk(app: &App, job: &Job, number: u32, removes_files: bool) -> Result<(), PortError> {
-    let Some(chunk) = app.jobs.read::<Chunk>(&Key::chunk(&job.id, number)).await.found()? else {
-        return Ok(());
-    };
+/// Removes what the chunk wrote, where that is ours to remove, and its `files` documents; then its document names
+/// nothing any more, so that a repeat does not do it again.
+async fn empty_chunk(app: &App, job: &Job, number: u32) -> Result<(), PortError> {
+    let Some(chunk) = app.jobs.read::<Chunk>(&Key::chunk(&job.id, number)).await.found()? else { return Ok(()) };
     remove_keys(app, &chunk).await?;
-    if removes_files {
-        let output = app.output(job).await?;
-        remove_files(app, &output, &chunk).await?;
-    } else {
-        remove_parts(app, &chunk).await?;
+    match job.state {
+        State::Cancelled { removes_files: true, .. } if chunk.names_files() => {
+            let output = app.output(job).await?;
+            remove_files(app, &output, &chunk).await?;
+        }
+        _ => remove_parts(app, &chunk).await?,
     }
+    let emptied = (*chunk).clone().emptied();
+    app.jobs.write(chunk.with(emptied)).await.unless_conflict()?;
     Ok(())
 }
 
@@ -96,9 +126,7 @@ pub(super) async fn remove_files(app: &App, output: &Arc<dyn Output>, chunk: &Ch
     }
     for part in 0..chunk.parts {
         let key = Key::files(&chunk.job, chunk.number, chunk.generation, part);
-        let Some(files) = app.jobs.read::<Files>(&key).await.found()? else {
-            continue;
-        };
+        let Some(files) = app.jobs.read::<Files>(&key).await.found()? else { continue };
         for file in &files.files {
             remove_blob(output, &file.name).await?;
         }
@@ -126,7 +154,7 @@ async fn remove_parts(app: &App, chunk: &Chunk) -> Result<(), PortError> {
     Ok(())
 }
 
-/// A credential without the right to delete, or one that has run out, must not keep the documents alive for ever.
+/// A credential without the right to delete, or one that has run out, must not keep the documents alive.
 async fn remove_blob(output: &Arc<dyn Output>, name: &str) -> Result<(), PortError> {
     match output.remove(name).await {
         Err(error) if error.kind == ErrorKind::Denied || error.kind == ErrorKind::NotFound => {
@@ -136,6 +164,3 @@ async fn remove_blob(output: &Arc<dyn Output>, name: &str) -> Result<(), PortErr
         other => other,
     }
 }
-
-/// When the watch repeats a cleanup whose message was lost.
-pub(super) const REPEAT: Duration = Duration::from_secs(5 * 60);

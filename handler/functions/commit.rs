@@ -4,16 +4,19 @@
 //! position in the store and the blocks that hold everything before it. Only sealed files that are recorded so are
 //! committed to the destination, and only committed ones are recorded for the manifest (design §5).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::bulk::chunk::{Chunk, Pass, Position};
+use crate::bulk::crc::Crc64;
 use crate::bulk::destination::Destination;
 use crate::bulk::document::Document;
 use crate::bulk::file::{Files, Kind};
 use crate::bulk::job::Job;
-use crate::bulk::key_log::{self, ResourceKey};
-use crate::bulk::line;
+use crate::bulk::key_log::ResourceKey;
+use crate::bulk::limits;
+use crate::bulk::line::{self, Flaw};
 use crate::bulk::record::Key;
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::timestamp::Timestamp;
@@ -38,23 +41,26 @@ impl From<PortError> for Interrupted {
     }
 }
 
-/// How much of a key log is held at a time: a multiple of a key's size.
-const LOG_PIECE: u64 = 1 << 20;
-
 /// What one claim does to its chunk.
 pub struct Work<'a> {
     pub app: &'a App,
     pub job: &'a Job,
     /// The document as it was last written.
-    saved: Versioned<Chunk>,
+    pub(super) saved: Versioned<Chunk>,
     /// The document as it will be written next: `saved` and what was staged since.
-    next: Chunk,
+    pub(super) next: Chunk,
+    /// Records that the next write takes out of the document.
+    part: Option<Files>,
     /// Lines that are not staged yet, by the number of their file.
     buffers: HashMap<u32, Buffer>,
+    /// Bytes in all buffers.
+    buffered: usize,
     /// Keys of what the first pass has seen of the range and that are not staged yet.
-    keys: Vec<u8>,
+    pub(super) keys: Vec<u8>,
     output: Option<Arc<dyn Output>>,
     scratch: Option<Arc<dyn Output>>,
+    /// The job's transaction time, as documents spell theirs.
+    until: String,
     saved_at: Timestamp,
     saved_bytes: u64,
 }
@@ -74,10 +80,13 @@ impl<'a> Work<'a> {
             next: (*claimed).clone(),
             saved_bytes: claimed.totals.bytes,
             saved: claimed,
+            part: None,
             buffers: HashMap::new(),
+            buffered: 0,
             keys: Vec::new(),
             output: None,
             scratch: None,
+            until: job.transaction_time.last_modified(),
             saved_at: app.now(),
         }
     }
@@ -104,60 +113,27 @@ impl<'a> Work<'a> {
             self.keys.extend_from_slice(ResourceKey::new(&self.job.id, document).bytes());
         }
         let Ok(resource_type) = ResourceType::parse(&document.resource_type) else {
-            return self.append_flaw(line::Flaw::OtherType, document).await;
+            return self.append_outcome(Flaw::OtherType.line(document)).await;
         };
         let file = self.next.file_for(Kind::Output, &resource_type, self.app.now());
         let buffer = self.buffers.entry(self.next.files[file].number).or_default();
         let before = buffer.lines.len();
         let flaw = match line::append(document, &mut buffer.lines) {
             Ok(flaw) => {
+                let bytes = buffer.lines.len() - before;
                 buffer.count += 1;
+                self.buffered += bytes;
                 self.next.totals.resources += 1;
-                self.next.totals.bytes += (buffer.lines.len() - before) as u64;
+                self.next.totals.bytes += bytes as u64;
                 flaw
             }
             Err(flaw) => Some(flaw),
         };
         self.stage_if_full(file).await?;
         match flaw {
-            Some(flaw) => self.append_flaw(flaw, document).await,
+            Some(flaw) => self.append_outcome(flaw.line(document)).await,
             None => Ok(()),
         }
-    }
-
-    /// Adds those documents that the first pass of the range has not seen: superseded before it came to them.
-    pub async fn append_missed(&mut self, documents: &[Document]) -> Result<(), Interrupted> {
-        if documents.is_empty() {
-            return Ok(());
-        }
-        let keyed = documents.iter().map(|document| (ResourceKey::new(&self.job.id, document), document));
-        let mut missed = keyed.clone().map(|(key, _)| key).collect();
-        key_log::strike_out(&mut missed, &self.keys);
-        self.strike_out_logged(&mut missed).await?;
-        for (_, document) in keyed.filter(|(key, _)| missed.contains(key)) {
-            self.append(document).await?;
-        }
-        Ok(())
-    }
-
-    /// Streams the recorded part of the range's key log. Committing a segment again changes nothing.
-    async fn strike_out_logged(&mut self, missed: &mut HashSet<ResourceKey>) -> Result<(), Interrupted> {
-        let range = self.next.position.range;
-        for segment in self.saved.keys.clone().into_iter().filter(|segment| segment.range == range) {
-            let scratch = self.scratch().await?;
-            let name = segment.name(&self.saved.job, self.saved.number);
-            match scratch.commit(&name, &segment.committed()).await {
-                Err(error) if error.kind == ErrorKind::Conflict => return Err(self.begin_anew().await),
-                other => other?,
-            }
-            let mut from = 0;
-            while from < segment.bytes && !missed.is_empty() {
-                let to = segment.bytes.min(from + LOG_PIECE);
-                key_log::strike_out(missed, &scratch.read(&name, from, to).await?);
-                from = to;
-            }
-        }
-        Ok(())
     }
 
     /// SQL narrows, our code decides.
@@ -166,17 +142,17 @@ impl<'a> Work<'a> {
         let named = types.is_none_or(|types| types.iter().any(|name| name.as_str() == document.resource_type));
         // Times have one width, so their order as text is their order in time. One of another form cannot be compared:
         // the document is kept, and its line or its flaw tells.
-        let until = self.job.transaction_time.last_modified();
-        let later = document.last_modified.len() == until.len() && document.last_modified > until;
+        let later = document.last_modified.len() == self.until.len() && document.last_modified > self.until;
         named && !later
     }
 
-    async fn append_flaw(&mut self, flaw: line::Flaw, document: &Document) -> Result<(), Interrupted> {
+    /// Adds a line to the error file.
+    pub async fn append_outcome(&mut self, line: Vec<u8>) -> Result<(), Interrupted> {
         let file = self.next.file_for(Kind::Error, &ResourceType::operation_outcome(), self.app.now());
         let buffer = self.buffers.entry(self.next.files[file].number).or_default();
-        let line = flaw.line(document);
         buffer.lines.extend_from_slice(&line);
         buffer.count += 1;
+        self.buffered += line.len();
         self.next.totals.errors += 1;
         self.next.totals.bytes += line.len() as u64;
         self.stage_if_full(file).await
@@ -186,50 +162,38 @@ impl<'a> Work<'a> {
     /// buffer when all together are over the chunk's budget.
     async fn stage_if_full(&mut self, file: usize) -> Result<(), Interrupted> {
         let limits = &self.app.settings.limits;
-        let buffered = self.buffered(file);
+        let buffered = self.buffered_of(file);
         if self.next.files[file].bytes + buffered as u64 >= limits.file_bytes {
             self.stage(file).await?;
             self.next.files[file].sealed = true;
         } else if buffered >= limits.block_bytes {
             self.stage(file).await?;
         }
-        while self.buffers.values().map(|buffer| buffer.lines.len()).sum::<usize>() > limits.buffered_bytes {
-            let Some(largest) = (0..self.next.files.len()).max_by_key(|&file| self.buffered(file)) else {
-                break;
-            };
+        while self.buffered > limits.buffered_bytes {
+            let Some(largest) = (0..self.next.files.len()).max_by_key(|&file| self.buffered_of(file)) else { break };
             self.stage(largest).await?;
         }
         Ok(())
     }
 
-    fn buffered(&self, file: usize) -> usize {
+    fn buffered_of(&self, file: usize) -> usize {
         self.buffers.get(&self.next.files[file].number).map_or(0, |buffer| buffer.lines.len())
     }
 
     async fn stage(&mut self, file: usize) -> Result<(), Interrupted> {
         let open = &self.next.files[file];
-        let Some(buffer) = self.buffers.remove(&open.number) else {
-            return Ok(());
-        };
+        let Some(buffer) = self.buffers.remove(&open.number) else { return Ok(()) };
         if buffer.lines.is_empty() {
             return Ok(());
         }
         let name = open.name(&self.next.job, self.next.number);
         let block = open.blocks.next(self.next.attempt);
-        let bytes = buffer.lines.len() as u64;
+        let (bytes, crc) = (buffer.lines.len(), Crc64::of(&buffer.lines));
         let staged = self.output().await?.stage(&name, block, buffer.lines.into()).await;
         staged.map_err(|error| self.at_destination(error))?;
-        self.next.staged(file, block, buffer.count, bytes);
+        self.buffered -= bytes;
+        self.next.staged(file, block, buffer.count, bytes as u64, crc);
         Ok(())
-    }
-
-    async fn scratch(&mut self) -> Result<Arc<dyn Output>, PortError> {
-        if let Some(scratch) = &self.scratch {
-            return Ok(Arc::clone(scratch));
-        }
-        let scratch = self.app.outputs.open(&Place::Scratch).await?;
-        scratch.prepare().await?;
-        Ok(Arc::clone(self.scratch.insert(scratch)))
     }
 
     async fn output(&mut self) -> Result<Arc<dyn Output>, PortError> {
@@ -238,6 +202,15 @@ impl<'a> Work<'a> {
         }
         let output = self.app.output(self.job).await?;
         Ok(Arc::clone(self.output.insert(output)))
+    }
+
+    pub(super) async fn scratch(&mut self) -> Result<Arc<dyn Output>, PortError> {
+        if let Some(scratch) = &self.scratch {
+            return Ok(Arc::clone(scratch));
+        }
+        let scratch = self.app.outputs.open(&Place::Scratch).await?;
+        scratch.prepare().await?;
+        Ok(Arc::clone(self.scratch.insert(scratch)))
     }
 
     fn at_destination(&self, error: PortError) -> Interrupted {
@@ -253,51 +226,55 @@ impl<'a> Work<'a> {
             self.keys.clear();
         }
         self.next.moved(next);
-        self.next.totals.pages += 1;
-        self.next.totals.request_charge += request_charge;
+        self.next.spent(request_charge, self.app.now());
     }
 
-    /// Whether a crash would cost more than it may.
+    /// How long the ceiling of the job's request units tells this chunk to wait.
+    pub fn ahead_of_ceiling(&self) -> Option<Duration> {
+        let ahead = self.next.pace?.since(self.app.now());
+        (ahead >= SHORTEST_PAUSE).then_some(ahead)
+    }
+
+    /// Whether a crash would cost more than it may, or the document would grow.
     pub fn wants_checkpoint(&self) -> bool {
         let limits = &self.app.settings.limits;
         self.app.now().since(self.saved_at) >= limits.checkpoint_time
             || self.next.totals.bytes - self.saved_bytes >= limits.checkpoint_bytes
+            || self.next.files.iter().filter(|file| file.sealed).count() >= limits::SEALED_FILES
     }
 
     /// Makes everything so far count, and goes on.
     pub async fn checkpoint(&mut self) -> Result<(), Interrupted> {
         self.stage_all().await?;
         let leased = self.next.clone().leased(self.app.now(), &self.app.settings.limits);
-        self.save(leased, None).await?;
-        self.commit_sealed().await?;
-        self.remove_spent_keys().await
+        self.save(leased).await?;
+        self.commit_sealed().await
     }
 
-    /// Makes everything so far count, and leaves the chunk to the next step.
-    pub async fn pause(&mut self) -> Result<(), Interrupted> {
+    /// Makes everything so far count, and leaves the chunk to a step that is due at `due`.
+    pub async fn pause(&mut self, due: Timestamp) -> Result<(), Interrupted> {
         self.checkpoint().await?;
-        let part = self.next.record_committed();
-        let released = self.next.clone().released(self.app.now());
-        self.save(released, part).await
+        let released = self.next.clone().released(due);
+        self.save(released).await
     }
 
-    /// The chunk has been read: commits every file, then records the chunk as done.
-    pub async fn finish(&mut self) -> Result<(), Interrupted> {
+    /// All of the chunk's `ranges` have been read: commits every file, then records the chunk as done.
+    pub async fn finish(&mut self, ranges: usize) -> Result<(), Interrupted> {
         self.stage_all().await?;
         self.next.seal_all();
         if !self.next.files.is_empty() || !self.next.keys.is_empty() {
             let leased = self.next.clone().leased(self.app.now(), &self.app.settings.limits);
-            self.save(leased, None).await?;
+            self.save(leased).await?;
             self.commit_sealed().await?;
-            self.remove_spent_keys().await?;
         }
-        let first = self.next.record_committed();
-        if first.is_some() {
+        if self.part.is_some() {
             let leased = self.next.clone().leased(self.app.now(), &self.app.settings.limits);
-            self.save(leased, first).await?;
+            self.save(leased).await?;
         }
-        let (done, last) = self.next.clone().done();
-        self.save(done, last).await
+        let broken = || PortError::new(ErrorKind::Broken, "end a chunk that has something left to do");
+        let (done, last) = self.next.clone().done(ranges).map_err(|_| broken())?;
+        self.part = last;
+        self.save(done).await
     }
 
     async fn stage_all(&mut self) -> Result<(), Interrupted> {
@@ -324,16 +301,8 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Removes the key logs of ranges that are recorded as read; the next write forgets them.
-    async fn remove_spent_keys(&mut self) -> Result<(), Interrupted> {
-        for segment in self.next.take_spent_keys() {
-            let name = segment.name(&self.next.job, self.next.number);
-            self.scratch().await?.remove(&name).await?;
-        }
-        Ok(())
-    }
-
-    /// Commits the sealed files that are recorded. Idempotent: done again by whoever finds one uncommitted.
+    /// Commits the sealed files that are recorded, and removes the key logs that are not needed any more. Idempotent: done
+    /// again by whoever finds one uncommitted. What it did is recorded by the next write.
     async fn commit_sealed(&mut self) -> Result<(), Interrupted> {
         for file in self.saved.files.clone().iter().filter(|file| file.sealed) {
             let name = file.name(&self.saved.job, self.saved.number);
@@ -342,12 +311,20 @@ impl<'a> Work<'a> {
                 other => other.map_err(|error| self.at_destination(error))?,
             }
         }
+        self.part = self.next.record_committed();
+        for segment in self.next.take_spent_keys() {
+            let name = segment.name(&self.next.job, self.next.number);
+            self.scratch().await?.remove(&name).await?;
+        }
         Ok(())
     }
 
     /// The commit point: replaces the chunk document, or finds out that an earlier try did although its answer was lost.
-    async fn save(&mut self, chunk: Chunk, part: Option<Files>) -> Result<(), Interrupted> {
-        let written = self.app.jobs.write_beside(self.saved.with(chunk.clone()), part.map(Into::into)).await;
+    ///
+    /// Only a document that is the same in everything is one's own: the watch, too, writes with this attempt's number.
+    async fn save(&mut self, chunk: Chunk) -> Result<(), Interrupted> {
+        let part = self.part.take().map(Into::into);
+        let written = self.app.jobs.write_beside(self.saved.with(chunk.clone()), part).await;
         self.saved = match written {
             Ok(saved) => saved,
             Err(error) if error.kind == ErrorKind::Denied || error.kind == ErrorKind::Broken => {
@@ -356,10 +333,10 @@ impl<'a> Work<'a> {
             Err(error) => {
                 let key = Key::chunk(&chunk.job, chunk.number);
                 let found = self.app.jobs.read::<Chunk>(&key).await.found()?.ok_or(Interrupted::Lost)?;
-                match (chunk.is_same_write(&found), error.kind) {
-                    (true, _) => found,
-                    (false, ErrorKind::Conflict) => return Err(Interrupted::Lost),
-                    (false, _) => return Err(error.into()),
+                match error.kind {
+                    _ if *found == chunk => found,
+                    ErrorKind::Conflict | ErrorKind::NotFound => return Err(Interrupted::Lost),
+                    _ => return Err(error.into()),
                 }
             }
         };
@@ -371,9 +348,7 @@ impl<'a> Work<'a> {
 
     /// Recorded blocks have vanished: drops what the chunk has written, and ends the step, so that the chunk is read again
     /// from its start.
-    ///
-    /// The blobs go first. If this step dies in between, the next one finds blocks missing again and comes here again.
-    async fn begin_anew(&mut self) -> Interrupted {
+    pub(super) async fn begin_anew(&mut self) -> Interrupted {
         match self.try_begin_anew().await {
             Ok(()) => Interrupted::Anew,
             Err(interrupted) => interrupted,
@@ -382,15 +357,31 @@ impl<'a> Work<'a> {
 
     async fn try_begin_anew(&mut self) -> Result<(), Interrupted> {
         tracing::warn!(job = %self.job.id, chunk = self.saved.number, "staged blocks have vanished: the chunk begins anew");
+        // Nothing is removed, and nobody is told, before it is certain that the chunk is ours.
+        let to_discard = (*self.saved).clone().to_discard(self.app.now(), &self.app.settings.limits);
+        self.part = None;
+        self.save(to_discard).await?;
         if self.saved.generation + 1 > self.app.settings.limits.generations {
             let reason = "the destination lost blocks that had been written to it, again and again";
             self.app.fail(&self.job.id, reason.into()).await?;
             return Err(Interrupted::Lost);
         }
+        self.discard().await
+    }
+
+    /// Removes what the document names, then frees the chunk to be read from its start. Whoever claims a chunk that is
+    /// being discarded goes on here.
+    pub async fn discard(&mut self) -> Result<(), Interrupted> {
         let output = self.output().await?;
         cleanup::remove_files(self.app, &output, &self.saved).await?;
         cleanup::remove_keys(self.app, &self.saved).await?;
+        self.buffers.clear();
+        self.buffered = 0;
+        self.keys.clear();
         let anew = (*self.saved).clone().anew(self.app.now());
-        self.save(anew, None).await
+        self.save(anew).await
     }
 }
+
+/// Being ahead of the ceiling by less is made up for later, in one pause.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);

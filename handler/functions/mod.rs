@@ -24,6 +24,7 @@ mod chunk;
 mod cleanup;
 mod commit;
 mod finish;
+mod missed;
 mod plan;
 pub mod poison;
 pub mod start;
@@ -57,8 +58,21 @@ pub struct Settings {
     pub link_lifetime: Duration,
     /// How long an export is kept after its end.
     pub retention: Duration,
+    /// What becomes of an export when a range of the store cannot be read.
+    pub lost_range: LostRange,
+    /// Request units a second that one job may use, over all its chunks.
+    pub ceiling: Option<u32>,
     /// An export that has not got any further for so long is given up.
     pub patience: Duration,
+}
+
+/// A range of the store that cannot be read, again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LostRange {
+    /// The export is Failed.
+    Fail,
+    /// The export completes without it, and an `error` file names it.
+    Report,
 }
 
 /// Why a function has no answer.
@@ -137,15 +151,16 @@ impl App {
         Ok(Place::Caller { account, container: container.clone() })
     }
 
-    /// Ends an open job as Failed. Someone else may have closed it meanwhile; then there is nothing to do.
+    /// Ends an open job as Failed. If someone else closed it meanwhile, there is nothing to do.
     async fn fail(&self, id: &JobId, reason: String) -> Result<(), PortError> {
-        let Some(job) = self.open_job(id).await? else {
-            return Ok(());
-        };
-        tracing::error!(job = %id, reason, "export failed");
-        let failed = (*job).clone().failed(reason, self.now(), self.settings.retention);
-        if let Ok(failed) = failed {
-            self.jobs.write(job.with(failed)).await.unless_conflict()?;
+        while let Some(job) = self.open_job(id).await? {
+            let failed = (*job).clone().failed(reason.clone(), self.now(), self.settings.retention);
+            let Ok(failed) = failed else { return Ok(()) };
+            // On a conflict the watch or a planner wrote the job: look again.
+            if self.jobs.write(job.with(failed)).await.unless_conflict()?.is_some() {
+                tracing::error!(job = %id, reason, "export failed");
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -164,9 +179,14 @@ fn cannot_open() -> PortError {
 /// How long a message of a newer build is put aside for it.
 pub const LATER_BUILD: Duration = Duration::from_secs(5 * 60);
 
-/// Removes the job that a kick-off made and could not bring on its way.
+/// Takes a job back that a kick-off made, or may have made, and could not bring on its way.
 async fn take_back(app: &App, id: &JobId) {
-    if let Err(error) = app.jobs.remove(&Key::job(id)).await {
-        tracing::warn!(job = %id, %error, "a kick-off that failed left its job document; the watch removes it");
+    let taken = async {
+        let Some(job) = app.job(id).await? else { return Ok(()) };
+        let Ok(cancelled) = (*job).clone().cancelled(app.now()) else { return Ok(()) };
+        app.jobs.write(job.with(cancelled)).await.map(drop)
+    };
+    if let Err(error) = taken.await {
+        tracing::warn!(job = %id, %error, "a kick-off that was answered with an error may run all the same");
     }
 }

@@ -54,8 +54,10 @@ async fn stored_plan(app: &App, id: &JobId) -> Result<Plan, PortError> {
 async fn make_chunks(app: &App, plan: &Plan) -> Result<(), PortError> {
     let summary: Record = Summary::new(plan.job.clone()).into();
     app.jobs.create(&summary).await.unless_conflict()?;
+    let ceiling = app.settings.ceiling.map(|units| f64::from(units) / f64::from(plan.chunks));
     for number in 0..plan.chunks {
-        let chunk: Record = Chunk::new(plan.job.clone(), number, app.now()).into();
+        let chunk = Chunk::new(plan.job.clone(), number, app.now()).with_ceiling(ceiling);
+        let chunk: Record = chunk.into();
         app.jobs.create(&chunk).await.unless_conflict()?;
     }
     Ok(())
@@ -70,7 +72,9 @@ async fn mark_planned(app: &App, job: Versioned<Job>, plan: &Plan) -> Result<boo
     let Ok(planned) = (*job).clone().planned(plan.chunks, ranges, app.now()) else {
         return Ok(false);
     };
-    if app.jobs.write(job.with(planned)).await.unless_conflict()?.is_some() {
+    // A job that is gone was closed, and its cleanup is through already.
+    let written = app.jobs.write(job.with(planned)).await.unless_conflict().found()?;
+    if written.flatten().is_some() {
         tracing::info!(job = %job.id, chunks = plan.chunks, ranges, "export planned");
         return Ok(true);
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::bulk::chunk::{Chunk, Claim};
+use crate::bulk::job::State;
 use crate::bulk::record::Key;
 use crate::bulk::step::{Step, StepKind};
 use crate::ports::{Expected, PortError};
@@ -13,16 +14,16 @@ use super::App;
 const PAUSE: Duration = Duration::from_secs(60);
 
 pub async fn run(app: &App, step: &Step) -> Result<(), PortError> {
-    if app.job(&step.job).await?.is_none() {
-        return Ok(());
-    }
+    let Some(job) = app.open_job(&step.job).await? else { return Ok(()) };
     tracing::warn!(job = %step.job, step = ?step.kind, "a step was given up by the host");
     match step.kind {
         StepKind::Chunk(number) => chunk(app, step, number).await,
-        // Without a plan there is nothing to go on with, and the watch would send it for ever.
-        StepKind::Plan => app.fail(&step.job, "the store's ranges could not be read".into()).await,
+        // Without a plan there is nothing to go on with.
+        StepKind::Plan if job.state == State::Accepted => {
+            app.fail(&step.job, "the store's ranges could not be read".into()).await
+        }
         // The watch sends these again as long as the job is not through.
-        StepKind::Finish | StepKind::Cleanup => Ok(()),
+        StepKind::Plan | StepKind::Finish | StepKind::Cleanup => Ok(()),
     }
 }
 
@@ -33,10 +34,7 @@ async fn chunk(app: &App, step: &Step, number: u32) -> Result<(), PortError> {
     match chunk.into_value().claim(app.now(), &app.settings.limits) {
         // Someone works on it, or it is done.
         Claim::Stale => Ok(()),
-        Claim::Claimed(_) => app.steps.push(step, PAUSE).await,
-        Claim::Exhausted => {
-            let reason = format!("a part of the store could not be read in {} attempts", app.settings.limits.claims);
-            app.fail(&step.job, reason).await
-        }
+        // The step itself decides what it means that a chunk was claimed too often.
+        Claim::Claimed(_) | Claim::Exhausted => app.steps.push(step, PAUSE).await,
     }
 }

@@ -12,7 +12,7 @@ use crate::bulk::request::{self, CallerDestination, KickOff};
 use crate::bulk::sas;
 use crate::bulk::secret::Secret;
 use crate::bulk::step::{Step, StepKind};
-use crate::ports::{ErrorKind, Place, PortError};
+use crate::ports::{ErrorKind, Expected, Place, PortError};
 
 use super::{App, Failure, take_back};
 
@@ -34,8 +34,7 @@ pub async fn run(app: &App, kick_off: &KickOff) -> Result<Accepted, Failure> {
         None => prepare_default(app).await?,
     };
     let job = Job::accepted(id, request.url, request.types, destination, app.now(), app.settings.safety_lag);
-    app.jobs.create(&job.clone().into()).await?;
-    if let Err(error) = app.steps.push(&Step::new(&job.id, StepKind::Plan), Duration::ZERO).await {
+    if let Err(error) = store_and_send(app, &job).await {
         take_back(app, &job.id).await;
         return Err(error.into());
     }
@@ -43,8 +42,14 @@ pub async fn run(app: &App, kick_off: &KickOff) -> Result<Accepted, Failure> {
     Ok(Accepted { status_url: status_url(app, &job.id) })
 }
 
+async fn store_and_send(app: &App, job: &Job) -> Result<(), PortError> {
+    // Nobody else makes this id: a conflict is our own write, repeated by the SDK after its answer was lost.
+    app.jobs.create(&job.clone().into()).await.unless_conflict()?;
+    app.steps.push(&Step::new(&job.id, StepKind::Plan), Duration::ZERO).await
+}
+
 /// `{base}/_operations/export/{jobId}`.
-pub fn status_url(app: &App, id: &JobId) -> String {
+pub fn status_url(app: &App, id: impl std::fmt::Display) -> String {
     let base = app.settings.terms.public_url.as_str().trim_end_matches('/');
     format!("{base}/_operations/export/{id}")
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::bulk::chunk::{Chunk, ChunkState};
 use crate::bulk::file::{FileRecord, Files};
 use crate::bulk::job::{Job, Parts, State};
 use crate::bulk::job_id::JobId;
@@ -47,19 +48,58 @@ pub async fn run(app: &App, id: &str) -> Result<Status, Failure> {
 
 /// Cancels an export that runs, or removes one that has ended. From the answer on its status is 404 (DL-01 to DL-06).
 pub async fn cancel(app: &App, id: &str) -> Result<(), Failure> {
+    let mut tried = false;
     loop {
         let job = known(app, id).await?;
-        let cancelled = (*job).clone().cancelled(app.now()).map_err(|_| unknown(id))?;
+        let cancelled = match (*job).clone().cancelled(app.now()) {
+            Ok(cancelled) => cancelled,
+            // Our own write, whose answer was lost and which the SDK repeated.
+            Err(_) if tried => return Ok(()),
+            Err(_) => return Err(unknown(id).into()),
+        };
+        tried = true;
         // A worker may have changed the job meanwhile; then its newest state decides.
-        if app.jobs.write(job.with(cancelled)).await.unless_conflict()?.is_some() {
-            tracing::info!(job = %job.id, "export cancelled");
-            // If this message is lost, the watch sends it again.
-            if let Err(error) = app.steps.push(&Step::new(&job.id, StepKind::Cleanup), Duration::ZERO).await {
-                tracing::warn!(job = %job.id, %error, "the cleanup waits for the watch");
-            }
-            return Ok(());
+        let Some(written) = app.jobs.write(job.with(cancelled)).await.unless_conflict()? else { continue };
+        tracing::info!(job = %written.id, "export cancelled");
+        // If this message is lost, the watch sends it again.
+        if let Err(error) = app.steps.push(&Step::new(&written.id, StepKind::Cleanup), Duration::ZERO).await {
+            tracing::warn!(job = %written.id, %error, "the cleanup waits for the watch");
+        }
+        return Ok(());
+    }
+}
+
+/// Takes up a Failed export again from its last commits.
+pub async fn resume(app: &App, id: &str) -> Result<(), Failure> {
+    let job = known(app, id).await?;
+    let resumed = (*job).clone().resumed(app.now()).map_err(|_| match job.state {
+        State::Cancelled { .. } => unknown(id),
+        _ => Rejection::conflict("Only an export that has failed, not longer than a day ago, can be taken up again."),
+    })?;
+    let chunks = match resumed.state {
+        State::Planned { chunks, .. } => chunks,
+        _ => 0,
+    };
+    for number in 0..chunks {
+        let key = Key::chunk(&job.id, number);
+        let chunk = app.jobs.read::<Chunk>(&key).await?;
+        if chunk.state == ChunkState::Open {
+            let free = (*chunk).clone().resumed(app.now());
+            app.jobs.write(chunk.with(free)).await?;
         }
     }
+    let job = app.jobs.write(job.with(resumed)).await?;
+    tracing::info!(job = %job.id, "export taken up again");
+    // What of these messages is lost, the watch sends again.
+    match job.state {
+        State::Planned { chunks, .. } => {
+            for number in 0..chunks {
+                app.steps.push(&Step::new(&job.id, StepKind::Chunk(number)), Duration::ZERO).await?;
+            }
+        }
+        _ => app.steps.push(&Step::new(&job.id, StepKind::Plan), Duration::ZERO).await?,
+    }
+    Ok(())
 }
 
 async fn known(app: &App, id: &str) -> Result<Versioned<Job>, Failure> {

@@ -13,11 +13,16 @@ use crate::ports::{Due, Expected, PortError, Versioned};
 
 use super::{App, cleanup};
 
-/// How many overdue documents one tick looks at: what is left comes with the next tick.
-const MOST: usize = 200;
+/// How many overdue documents one tick asks for.
+const MOST: usize = 10_000;
 
 pub async fn run(app: &App) -> Result<(), PortError> {
+    let started = app.now();
     for due in app.jobs.due(app.now(), MOST).await? {
+        if app.now().since(started) >= app.settings.limits.step {
+            // The rest is still overdue at the next tick.
+            break;
+        }
         let looked = match &due {
             Due::Job(id) => look_at_job(app, id).await,
             Due::Chunk(id, number) => look_at_chunk(app, id, *number).await,
@@ -40,9 +45,11 @@ async fn look_at_chunk(app: &App, id: &JobId, number: u32) -> Result<(), PortErr
         return Ok(());
     }
     let job_is_open = app.open_job(id).await?.is_some();
-    // Nobody works on a closed job any more; its cleanup removes the chunk.
-    let due = if job_is_open { app.now() } else { app.now().plus(app.settings.retention) };
-    let freed = (*chunk).clone().released(due);
+    let freed = match job_is_open {
+        true => (*chunk).clone().sent_again(app.now()),
+        // Nobody works on a closed job any more; its cleanup removes the chunk.
+        false => (*chunk).clone().released(app.now().plus(app.settings.retention)),
+    };
     if app.jobs.write(chunk.with(freed)).await.unless_conflict()?.is_some() && job_is_open {
         tracing::warn!(job = %id, chunk = number, attempt = chunk.attempt, "a chunk had stopped: sent again");
         app.steps.push(&Step::new(id, StepKind::Chunk(number)), Duration::ZERO).await?;
@@ -56,24 +63,31 @@ async fn look_at_job(app: &App, id: &JobId) -> Result<(), PortError> {
     if job.watch_at > now {
         return Ok(());
     }
-    match job.state {
-        State::Accepted => send(app, &job, StepKind::Plan, limits::JOB_WATCH).await,
-        State::Planned { .. } if has_stalled(app, &job).await? => {
+    // After a time without the watch, every job looks as if it had stalled: it gets its chance first.
+    let late = now.since(job.watch_at) > LATE;
+    match &job.state {
+        State::Accepted | State::Planned { .. } if !late && has_stalled(app, &job).await? => {
             let hours = app.settings.patience.as_secs() / 3600;
             app.fail(id, format!("the export has not got any further for {hours} hours")).await
         }
+        State::Accepted => send(app, &job, StepKind::Plan, limits::JOB_WATCH).await,
         State::Planned { .. } => send(app, &job, StepKind::Finish, limits::JOB_WATCH).await,
+        State::Failed { expires, .. } if *expires > now => {
+            let erased = (*job).clone().without_secret(*expires);
+            app.jobs.write(job.with(erased)).await.unless_conflict().map(drop)
+        }
         State::Completed { .. } | State::Failed { .. } => expire(app, &job).await,
         State::Cancelled { .. } => send(app, &job, StepKind::Cleanup, cleanup::REPEAT).await,
     }
 }
 
+/// The watch has not run for longer than this: everything waits, nothing has stalled.
+const LATE: Duration = Duration::from_secs(10 * 60);
+
 /// Whether no chunk has written anything for longer than the settings' patience.
 async fn has_stalled(app: &App, job: &Job) -> Result<bool, PortError> {
-    let Some(summary) = app.jobs.read::<Summary>(&Key::summary(&job.id)).await.found()? else {
-        return Ok(false);
-    };
-    let last = summary.moved.unwrap_or(job.created);
+    let summary = app.jobs.read::<Summary>(&Key::summary(&job.id)).await.found()?;
+    let last = summary.and_then(|summary| summary.moved).unwrap_or(job.created);
     Ok(app.now().since(last) >= app.settings.patience)
 }
 

@@ -15,15 +15,20 @@ pub async fn run(app: &App, step: &Step) -> Result<Outcome, PortError> {
         StepKind::Finish => finish::run(app, &step.job).await,
         StepKind::Cleanup => cleanup::run(app, &step.job).await,
     };
-    let outcome = match outcome {
-        Ok(outcome) => outcome,
-        // Throttling and outages never count as failures: a delayed copy takes over, and this message is done with.
-        Err(error) => match error.worth_retrying() {
-            Some(after) => {
+    let outcome = match (outcome, step.kind) {
+        (Ok(outcome), _) => outcome,
+        // Throttling and outages never count as failures.
+        (Err(error), kind) => match (error.worth_retrying(), kind) {
+            (None, _) => return Err(error),
+            (Some(after), StepKind::Chunk(_)) => {
                 tracing::warn!(job = %step.job, step = ?step.kind, %error, "step postponed");
                 Outcome::Later(after)
             }
-            None => return Err(error),
+            // The watch repeats these, and it alone: else each of its messages would begin a chain of its own.
+            (Some(_), StepKind::Plan | StepKind::Finish | StepKind::Cleanup) => {
+                tracing::warn!(job = %step.job, step = ?step.kind, %error, "step left to the watch");
+                Outcome::Done
+            }
         },
     };
     match outcome {

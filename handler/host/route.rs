@@ -56,11 +56,18 @@ async fn export(app: Option<&App>, method: &Method, id: &str) -> Result<Response
     let app = enabled(app)?;
     match *method {
         Method::GET => Ok(reply::status(&status::run(app, id).await?)),
+        Method::POST => {
+            status::resume(app, id).await?;
+            Ok(reply::accepted(&start::Accepted { status_url: start::status_url(app, id) }))
+        }
         Method::DELETE => {
             status::cancel(app, id).await?;
             Ok(reply::cancelled())
         }
-        _ => Ok(reply::method_not_allowed("Ask for an export with GET, end it with DELETE.", "GET, DELETE")),
+        _ => Ok(reply::method_not_allowed(
+            "Ask for an export with GET, end it with DELETE, take up a failed one again with POST.",
+            "GET, DELETE, POST",
+        )),
     }
 }
 
