@@ -65,11 +65,11 @@ impl Timestamp {
     }
 
     pub fn plus(self, duration: Duration) -> Self {
-        Self(self.0.checked_add(signed(duration)).unwrap_or(self.0))
+        Self::new(self.0.checked_add(signed(duration)).unwrap_or(self.0))
     }
 
     pub fn minus(self, duration: Duration) -> Self {
-        Self(self.0.checked_sub(signed(duration)).unwrap_or(self.0))
+        Self::new(self.0.checked_sub(signed(duration)).unwrap_or(self.0))
     }
 
     fn spelled(self, format: &[time::format_description::BorrowedFormatItem<'_>]) -> String {
@@ -120,6 +120,14 @@ mod tests {
         let times = texts.map(|t| Timestamp::parse(t).unwrap());
         assert!(times[0] < times[1] && times[0].last_modified() < times[1].last_modified());
         assert_eq!(times.map(|t| t.last_modified()), texts);
+    }
+
+    #[test]
+    fn a_timestamp_is_read_back_as_it_was_written() {
+        let early = Timestamp::parse("2026-01-01T00:00:00Z").unwrap();
+        for at in [early, early.plus(Duration::from_nanos(1_234_567_891)), early.minus(Duration::from_nanos(1))] {
+            assert_eq!(Timestamp::parse(&at.last_modified()), Ok(at));
+        }
     }
 
     #[test]
