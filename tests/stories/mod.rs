@@ -1,1 +1,3 @@
-//! Stories of the functions on in-memory ports.
+//! Stories of the functions on in-memory ports, each through the front door: a request, a queue delivery or a tick.
+
+mod life;

@@ -1,1 +1,18 @@
-//! The support of the tests: in-memory ports, and the whole system as child processes.
+//! The support of the tests: a world in memory with a host that drives the handler in it and a judge of what comes out,
+//! and the whole system as child processes.
+
+pub mod world;
+
+pub mod gate;
+
+pub mod blobs;
+pub mod container;
+pub mod queue;
+pub mod store;
+
+pub mod clinic;
+pub mod export;
+pub mod host;
+pub mod judge;
+
+pub mod system;

@@ -1,0 +1,82 @@
+//! A reference export whose worker dies before and after every effectful call, once and twice: always the same content.
+
+use std::time::Duration;
+
+use crate::support::clinic::{Clinic, Form};
+use crate::support::export::Export;
+use crate::support::gate::{Fault, When};
+use crate::support::host::Host;
+use crate::support::judge::{Exported, Promise, download, every_blob_is_recorded, judge};
+use crate::support::world::{World, small};
+
+const FAULTS: [Fault; 2] = [Fault::KillBefore, Fault::KillAfter];
+
+/// Runs the reference export with workers dying at these of its effectful calls. Gives what it handed out, and how many
+/// effectful calls there were.
+fn export(deaths: &[(u32, Fault)]) -> (Exported, u32) {
+    let world = World::new();
+    let clinic = reference_store(&world);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    // A kick-off whose worker dies has promised nothing to anybody.
+    let first = world.state().gate.effects();
+    let script = deaths.iter().map(|(nth, fault)| (When::Effect(first + nth), *fault));
+    world.state().gate.script.extend(script);
+    let manifest = export.complete(&mut host);
+    let effects = world.state().gate.effects() - first;
+    let until = export.stored(&world).unwrap().transaction_time;
+    let exported = download(&world, &export.job, &manifest).unwrap_or_else(|why| panic!("{deaths:?}: {why}"));
+    let verdict =
+        judge(&exported, &clinic, until, None, Promise::Snapshot).and_then(|()| every_blob_is_recorded(&world));
+    verdict.unwrap_or_else(|why| panic!("{deaths:?}: {why}"));
+    (exported, effects)
+}
+
+/// Three types in three ranges of two chunks, of which files roll.
+fn reference_store(world: &World) -> Clinic {
+    let mut clinic = Clinic::default();
+    let mut state = world.state();
+    state.store.split(0x5000);
+    state.store.split(0xA000);
+    state.store.page_size = 6;
+    state.store.page_takes = Duration::from_secs(20);
+    drop(state);
+    let stamp = world.now().minus(Duration::from_secs(86400));
+    for number in 0..10 {
+        let id = format!("r{number}");
+        clinic.write(world, ("Patient", &id), Form::WithMeta, stamp);
+        clinic.write(world, ("Observation", &id), Form::WithoutMeta, stamp);
+    }
+    clinic.write(world, ("Patient", "broken"), Form::Broken, stamp);
+    clinic.write(world, ("Patient", "r1"), Form::WithMeta, world.now());
+    clinic
+}
+
+#[test]
+fn a_worker_may_die_at_any_effect() {
+    let (undisturbed, effects) = export(&[]);
+    assert!((40..=120).contains(&effects), "the reference export has {effects} effects");
+    assert!(undisturbed.files.len() > 3);
+    for nth in 0..effects {
+        for fault in FAULTS {
+            let (exported, _) = export(&[(nth, fault)]);
+            assert_eq!((&exported.lines, &exported.errors), (&undisturbed.lines, &undisturbed.errors));
+        }
+    }
+}
+
+#[test]
+fn workers_may_die_at_any_two_effects() {
+    let (undisturbed, effects) = export(&[]);
+    for first in 0..effects {
+        for fault in FAULTS {
+            let (_, effects) = export(&[(first, fault)]);
+            for second in first + 1..effects {
+                for again in FAULTS {
+                    let (exported, _) = export(&[(first, fault), (second, again)]);
+                    assert_eq!((&exported.lines, &exported.errors), (&undisturbed.lines, &undisturbed.errors));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Plays a history, and judges every moment at which something was promised.
+
+use std::time::Duration;
+
+use fhir_export::bulk::job::State;
+use fhir_export::bulk::limits::Limits;
+use fhir_export::functions::Settings;
+
+use crate::support::clinic::{Clinic, Form};
+use crate::support::export::{Export, json, text};
+use crate::support::gate::{Fault, When, WorkerId};
+use crate::support::host::{Host, Progress};
+use crate::support::judge::{Exported, Promise, download, every_blob_is_recorded, is_gone, judge};
+use crate::support::world::{World, mixed, small};
+
+use super::PROMISE;
+use super::history::{History, Op, Setup, Writing};
+
+/// Why the history is a failure, and the calls that led there.
+pub fn play(history: &History) -> Result<(), String> {
+    let mut played = Played::new(&history.setup);
+    let verdict = history.ops.iter().try_for_each(|op| played.step(op)).and_then(|()| played.end());
+    verdict.map_err(|why| {
+        let state = played.world.state();
+        let trace: Vec<String> = state.gate.trace.iter().map(ToString::to_string).collect();
+        let from = trace.len().saturating_sub(150);
+        format!("{why}\n{}", trace[from..].join("\n"))
+    })
+}
+
+struct Played {
+    world: World,
+    clinic: Clinic,
+    host: Host,
+    export: Export,
+    types: Option<&'static [&'static str]>,
+    /// What the manifest handed out when it was first seen.
+    handed_out: Option<Exported>,
+    cancelled: bool,
+    excuses: Excuses,
+}
+
+/// What a history did that an export may fail for.
+#[derive(Default)]
+struct Excuses {
+    interruptions: u32,
+    vanished: u32,
+    poisoned: bool,
+}
+
+const TYPES: [&str; 3] = ["Patient", "Observation", "Encounter"];
+
+fn settings(setup: &Setup) -> Settings {
+    let small = small();
+    Settings { limits: Limits { chunks: setup.chunks, ..small.limits }, ..small }
+}
+
+impl Played {
+    fn new(setup: &Setup) -> Self {
+        let world = World::new();
+        {
+            let mut state = world.state();
+            setup.splits.iter().for_each(|at| state.store.split(*at));
+            state.store.page_size = setup.page_size;
+            state.store.page_takes = Duration::from_secs(setup.page_seconds);
+        }
+        let mut clinic = Clinic::default();
+        populate(&world, &mut clinic, setup.resources);
+        let mut host = Host::new(&world, settings(setup));
+        let export = Export::start(&mut host, if setup.only_patients { "?_type=Patient" } else { "" });
+        let types: Option<&[&str]> = setup.only_patients.then_some(&TYPES[..1]);
+        Self { world, clinic, host, export, types, handed_out: None, cancelled: false, excuses: Excuses::default() }
+    }
+
+    fn step(&mut self, op: &Op) -> Result<(), String> {
+        match op {
+            Op::Deliver { pick, faults } => self.deliver(*pick, faults),
+            Op::Begin { pick, calls } => {
+                if let Some(worker) = self.begin(*pick) {
+                    self.excuses.interruptions += 1;
+                    self.advance(worker, *calls)?;
+                }
+                Ok(())
+            }
+            Op::Tick { faults } => {
+                let worker = self.host.start_tick();
+                self.script(worker, faults);
+                self.run(worker)
+            }
+            Op::BeginTick { calls } => {
+                let worker = self.host.start_tick();
+                self.advance(worker, *calls)
+            }
+            Op::GoOn { pick, calls } => match self.standing(*pick) {
+                Some(worker) => self.advance(worker, *calls),
+                None => Ok(()),
+            },
+            Op::Kill { pick } => {
+                if let Some(worker) = self.standing(*pick) {
+                    self.host.kill(worker);
+                }
+                Ok(())
+            }
+            Op::Poll => self.poll(),
+            Op::Cancel { faults } => self.cancel(faults),
+            _ => {
+                self.change(op);
+                Ok(())
+            }
+        }?;
+        self.look()
+    }
+
+    /// What happens in the world without the handler.
+    fn change(&mut self, op: &Op) {
+        let now = self.world.now();
+        match op {
+            Op::Wait { seconds } => self.host.wait(Duration::from_secs((*seconds).into())),
+            Op::Split { at } => self.world.state().store.split(*at),
+            Op::Vanish { pick } => {
+                self.excuses.vanished += 1;
+                let mut state = self.world.state();
+                let staged = state.blobs.staged().len();
+                state.blobs.lose_staged(usize::from(*pick) % staged.max(1));
+            }
+            Op::Show { pick } => {
+                let queue = &mut self.world.state().queue;
+                if let Some(message) = picked(*pick, queue.messages()).map(|message| message.id) {
+                    queue.show_again(message, now);
+                }
+            }
+            Op::Poison { pick } => {
+                let queue = &mut self.world.state().queue;
+                if let Some(message) = picked(*pick, queue.messages()).cloned() {
+                    self.excuses.poisoned |= message.text.contains("plan");
+                    self.excuses.interruptions += 1;
+                    queue.poison(message.id, now);
+                }
+            }
+            Op::Write { pick, what, late } => {
+                let stamp = now.minus(Duration::from_secs((*late).into()));
+                write(&self.world, &mut self.clinic, *pick, *what, stamp);
+            }
+            Op::Deliver { .. }
+            | Op::Begin { .. }
+            | Op::Tick { .. }
+            | Op::BeginTick { .. }
+            | Op::GoOn { .. }
+            | Op::Kill { .. }
+            | Op::Cancel { .. }
+            | Op::Poll => {}
+        }
+    }
+
+    fn deliver(&mut self, pick: u8, faults: &[(u8, Fault)]) -> Result<(), String> {
+        match self.begin(pick) {
+            Some(worker) => {
+                self.script(worker, faults);
+                self.run(worker)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, pick: u8) -> Option<WorkerId> {
+        let now = self.world.now();
+        let visible = self.world.state().queue.visible(now);
+        self.host.start_delivery(*picked(pick, &visible)?)
+    }
+
+    /// Faults for a worker that was just started.
+    fn script(&self, worker: WorkerId, faults: &[(u8, Fault)]) {
+        let meant = faults.iter().map(|(nth, fault)| (When::Call(worker, u32::from(*nth)), *fault));
+        self.world.state().gate.script.extend(meant);
+    }
+
+    fn standing(&self, pick: u8) -> Option<WorkerId> {
+        picked(pick, &self.host.running).map(|invocation| invocation.worker)
+    }
+
+    fn run(&mut self, worker: WorkerId) -> Result<(), String> {
+        // No step makes so many calls on a store so small.
+        for _ in 0..5_000 {
+            match self.host.advance(worker) {
+                Progress::Running => {}
+                Progress::Answered(_) => return Ok(()),
+                Progress::Killed => {
+                    self.excuses.interruptions += 1;
+                    return Ok(());
+                }
+            }
+        }
+        Err("a step has no end".into())
+    }
+
+    fn advance(&mut self, worker: WorkerId, calls: u8) -> Result<(), String> {
+        for _ in 0..calls {
+            if !matches!(self.host.advance(worker), Progress::Running) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, faults: &[(u8, Fault)]) -> Result<(), String> {
+        let was_there = self.export.stored(&self.world).is_some();
+        let worker = self.host.start_request("DELETE", &self.export.status, &[]);
+        self.script(worker, faults);
+        self.cancelled = true;
+        match self.host.run(worker) {
+            Progress::Answered(answer) if answer.status() == 202 => self.poll(),
+            Progress::Answered(answer) if answer.status() == 404 || answer.status() == 503 => Ok(()),
+            Progress::Answered(answer) if !was_there => Err(format!("DELETE of nothing: {}", answer.status())),
+            Progress::Answered(answer) => Err(format!("DELETE: {} {}", answer.status(), text(&answer))),
+            Progress::Running | Progress::Killed => Ok(()),
+        }
+    }
+
+    /// A poll tells what is so, and what it hands out holds.
+    fn poll(&mut self) -> Result<(), String> {
+        let stored = self.export.stored(&self.world);
+        let answer = self.host.get(&self.export.status);
+        let expected = match stored.as_ref().map(|job| &job.state) {
+            Some(State::Accepted | State::Planned { .. }) => 202,
+            Some(State::Completed { .. }) => 200,
+            Some(State::Failed { .. }) => 500,
+            Some(State::Cancelled { .. }) | None => 404,
+        };
+        if answer.status() != expected {
+            return Err(format!("a poll was answered {} and not {expected}: {}", answer.status(), text(&answer)));
+        }
+        if expected != 200 {
+            return Ok(());
+        }
+        let exported = download(&self.world, &self.export.job, &json(&answer))?;
+        let until = stored.map(|job| job.transaction_time).ok_or("no job")?;
+        judge(&exported, &self.clinic, until, self.types, PROMISE)?;
+        match &self.handed_out {
+            Some(before) if *before != exported => Err("the manifest has changed".into()),
+            _ => {
+                self.handed_out = Some(exported);
+                Ok(())
+            }
+        }
+    }
+
+    /// As soon as the export is completed, what it hands out must hold.
+    fn look(&mut self) -> Result<(), String> {
+        let completed = |state: &State| matches!(state, State::Completed { .. });
+        let is_completed = self.export.stored(&self.world).is_some_and(|job| completed(&job.state));
+        if is_completed && self.handed_out.is_none() { self.poll() } else { Ok(()) }
+    }
+
+    /// Faults stop, and the queue keeps delivering. Those that were left standing go on only when all is over.
+    fn end(&mut self) -> Result<(), String> {
+        let open = |export: &Export, world: &World| {
+            export.stored(world).is_some_and(|job| job.is_open() || matches!(job.state, State::Cancelled { .. }))
+        };
+        let export = self.export.clone();
+        self.host.go_on_until(|world| !open(&export, world))?;
+        self.judge_end()?;
+        while let Some(standing) = self.standing(0) {
+            self.run(standing)?;
+            self.look()?;
+        }
+        self.host.go_on_until(|world| !open(&export, world) && world.state().queue.messages().is_empty())?;
+        self.judge_end()
+    }
+
+    fn judge_end(&mut self) -> Result<(), String> {
+        every_blob_is_recorded(&self.world)?;
+        self.poll()?;
+        match self.export.stored(&self.world).map(|job| job.state) {
+            None if self.cancelled => is_gone(&self.world, &self.export.job),
+            None => Err("nobody cancelled it, and it is gone".into()),
+            Some(State::Completed { .. }) => Ok(()),
+            Some(State::Failed { reason, .. }) if self.excuses.excuse(&reason) => Ok(()),
+            Some(state) => Err(format!("it ended as {state:?}")),
+        }
+    }
+}
+
+impl Excuses {
+    fn excuse(&self, reason: &str) -> bool {
+        let limits = Limits::default();
+        (reason.contains("attempts") && self.interruptions >= limits.claims)
+            || (reason.contains("lost blocks") && self.vanished > limits.generations)
+            || (reason.contains("ranges could not be read") && self.poisoned)
+    }
+}
+
+fn picked<T>(pick: u8, among: &[T]) -> Option<&T> {
+    among.get(usize::from(pick) % among.len().max(1))
+}
+
+/// Resources of three types and all forms, from long ago to this moment, some of them changed or deleted since.
+fn populate(world: &World, clinic: &mut Clinic, count: u8) {
+    for number in 0..count {
+        let (resource_type, id) = name(number);
+        let draw = mixed(number.into());
+        let age = [3_000_000, 86_400, 300, 119, 60, 1][(draw % 6) as usize];
+        let form =
+            [Form::WithMeta, Form::WithMeta, Form::WithoutMeta, Form::WithMeta, Form::Broken][(draw / 7 % 5) as usize];
+        clinic.write(world, (resource_type, &id), form, world.now().minus(Duration::from_secs(age + 50)));
+        match draw / 64 % 6 {
+            0 => clinic.write(world, (resource_type, &id), Form::WithMeta, world.now().minus(Duration::from_secs(age))),
+            1 => clinic.delete(world, (resource_type, &id), world.now().minus(Duration::from_secs(age))),
+            _ => {}
+        }
+        if draw / 512 % 8 == 0 {
+            clinic.keep_for_itself(world, &id);
+        }
+    }
+}
+
+fn name(number: u8) -> (&'static str, String) {
+    (TYPES[usize::from(number) % 3], format!("r{number}"))
+}
+
+fn write(world: &World, clinic: &mut Clinic, pick: u8, what: Writing, stamp: fhir_export::bulk::timestamp::Timestamp) {
+    let (resource_type, id) = name(pick % 48);
+    let name = (resource_type, id.as_str());
+    match what {
+        Writing::Update => clinic.write(world, name, Form::WithMeta, stamp),
+        Writing::Create => clinic.write(world, (resource_type, &format!("new{pick}")), Form::WithoutMeta, stamp),
+        Writing::Break => clinic.write(world, name, Form::Broken, stamp),
+        Writing::Delete => clinic.delete(world, name, stamp),
+    }
+}

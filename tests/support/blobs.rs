@@ -1,0 +1,151 @@
+//! The port `Outputs` in memory, as the blob service does it: what is staged cannot be seen, and a commit drops the rest.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fhir_export::bulk::block::{BlockId, Blocks};
+use fhir_export::bulk::timestamp::Timestamp;
+use fhir_export::ports::{ErrorKind, Output, Outputs, Place, PortError};
+
+use super::gate::{Call, refused};
+use super::world::{State, World};
+
+/// Blobs by container and name.
+#[derive(Default)]
+pub struct Blobs(BTreeMap<(String, String), Blob>);
+
+#[derive(Clone, Default)]
+struct Blob {
+    committed: Option<BTreeMap<BlockId, Bytes>>,
+    order: Vec<BlockId>,
+    staged: BTreeMap<BlockId, Bytes>,
+}
+
+impl Blob {
+    /// Takes each block from the staged ones, else from the committed ones; drops whatever else is staged.
+    fn commit(&mut self, blocks: &[BlockId]) -> Result<(), PortError> {
+        let committed = self.committed.as_ref();
+        let latest = |id: &BlockId| self.staged.get(id).or_else(|| committed?.get(id)).map(|body| (*id, body.clone()));
+        let found: Option<BTreeMap<_, _>> = blocks.iter().map(latest).collect();
+        // The service says InvalidBlockList.
+        let found = found.ok_or_else(|| refused(ErrorKind::Conflict, "blobs.commit"))?;
+        *self = Self { committed: Some(found), order: blocks.to_vec(), staged: BTreeMap::new() };
+        Ok(())
+    }
+
+    fn content(&self) -> Option<Vec<u8>> {
+        let committed = self.committed.as_ref()?;
+        Some(self.order.iter().flat_map(|id| committed[id].to_vec()).collect())
+    }
+}
+
+impl Blobs {
+    /// What a reader gets: nothing of a blob that was never committed.
+    pub fn read(&self, container: &str, name: &str) -> Option<Vec<u8>> {
+        self.0.get(&(container.into(), name.into()))?.content()
+    }
+
+    /// What is behind a link.
+    pub fn fetch(&self, url: &str) -> Option<Vec<u8>> {
+        let path = url.strip_prefix(BASE)?.split('?').next()?;
+        let (container, name) = path.split_once('/')?;
+        self.read(container, name)
+    }
+
+    /// Names of the blobs that can be read, in every container.
+    pub fn committed(&self) -> Vec<&str> {
+        self.0.iter().filter(|(_, blob)| blob.committed.is_some()).map(|((_, name), _)| name.as_str()).collect()
+    }
+
+    /// Names of the blobs of which blocks are staged.
+    pub fn staged(&self) -> Vec<&str> {
+        self.0.iter().filter(|(_, blob)| !blob.staged.is_empty()).map(|((_, name), _)| name.as_str()).collect()
+    }
+
+    /// The service loses what was staged for the nth blob that has something staged.
+    pub fn lose_staged(&mut self, nth: usize) {
+        let staged = self.0.values_mut().filter(|blob| !blob.staged.is_empty());
+        if let Some(blob) = staged.into_iter().nth(nth) {
+            blob.staged.clear();
+        }
+    }
+
+    fn blob(&mut self, container: &str, name: &str) -> &mut Blob {
+        self.0.entry((container.into(), name.into())).or_default()
+    }
+}
+
+const BASE: &str = "https://files.example/";
+
+/// The default destination's container, and the handler's own.
+pub const EXPORTS: &str = "exports";
+pub const SCRATCH: &str = "scratch";
+
+#[async_trait]
+impl Outputs for World {
+    async fn open(&self, place: &Place) -> Result<Arc<dyn Output>, PortError> {
+        let (container, ours) = match place {
+            Place::Default => (EXPORTS, true),
+            Place::Scratch => (SCRATCH, false),
+            Place::Caller { container, .. } => (container.as_str(), false),
+        };
+        Ok(Arc::new(Opened { world: self.clone(), container: container.into(), ours }))
+    }
+}
+
+struct Opened {
+    world: World,
+    container: String,
+    /// Whether links are signed.
+    ours: bool,
+}
+
+#[async_trait]
+impl Output for Opened {
+    async fn prepare(&self) -> Result<(), PortError> {
+        self.world.call(Call::write("blobs.prepare", &self.container), |_| Ok(())).await
+    }
+
+    async fn stage(&self, blob: &str, block: BlockId, body: Bytes) -> Result<(), PortError> {
+        let stage = |state: &mut State| {
+            state.blobs.blob(&self.container, blob).staged.insert(block, body);
+            Ok(())
+        };
+        let what = format!("{blob} {}.{}", block.attempt, block.number);
+        self.world.call(Call::write("blobs.stage", what), stage).await
+    }
+
+    async fn commit(&self, blob: &str, blocks: &Blocks) -> Result<(), PortError> {
+        let ids: Vec<BlockId> = blocks.ids().collect();
+        let commit = |state: &mut State| state.blobs.blob(&self.container, blob).commit(&ids);
+        self.world.call(Call::write("blobs.commit", blob), commit).await
+    }
+
+    async fn read(&self, blob: &str, from: u64, to: u64) -> Result<Bytes, PortError> {
+        let read = |state: &mut State| {
+            let content = state.blobs.read(&self.container, blob);
+            let content = content.ok_or_else(|| refused(ErrorKind::NotFound, "blobs.read"))?;
+            let wanted = content.get(from as usize..to as usize);
+            Ok(wanted.ok_or_else(|| refused(ErrorKind::Broken, "blobs.read"))?.to_vec().into())
+        };
+        self.world.call(Call::read("blobs.read", blob), read).await
+    }
+
+    /// Two calls of the service, and a worker can die between them.
+    async fn remove(&self, blob: &str) -> Result<(), PortError> {
+        let clear = |state: &mut State| state.blobs.blob(&self.container, blob).commit(&[]);
+        self.world.call(Call::write("blobs.clear", blob), clear).await?;
+        let delete = |state: &mut State| {
+            state.blobs.blob(&self.container, blob).committed = None;
+            Ok(())
+        };
+        self.world.call(Call::write("blobs.delete", blob), delete).await
+    }
+
+    async fn link(&self, blob: &str, until: Timestamp) -> Result<String, PortError> {
+        let signature = if self.ours { format!("?until={}", until.whole_seconds()) } else { String::new() };
+        Ok(format!("{BASE}{}/{blob}{signature}", self.container))
+    }
+}

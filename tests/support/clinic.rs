@@ -1,0 +1,136 @@
+//! The FHIR server that writes the store, and its own memory of every version: what an export is judged by.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fhir_export::bulk::document::Document;
+use fhir_export::bulk::timestamp::Timestamp;
+use serde_json::json;
+
+use super::store::{Kind, Stored};
+use super::world::{World, mixed};
+
+/// What was written, version by version, by type and id.
+#[derive(Default)]
+pub struct Clinic {
+    pub resources: BTreeMap<(String, String), Vec<Version>>,
+}
+
+pub struct Version {
+    pub last_modified: String,
+    pub content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The line that an export must hold, without its line end.
+    Line(String),
+    /// Nothing that could be exported: an export must say so.
+    Broken,
+    Deleted,
+}
+
+/// In which form the store holds a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As it shall be exported.
+    WithMeta,
+    /// Without `meta`, as servers wrote it at first.
+    WithoutMeta,
+    Broken,
+}
+
+impl Clinic {
+    /// Creates a resource, or a new version of it, also after its deletion.
+    pub fn write(&mut self, world: &World, name: (&str, &str), form: Form, stamp: Timestamp) {
+        let number = self.versions(name) + 1;
+        let (resource_type, id) = name;
+        let stamp = self.after_newest(name, stamp);
+        // Different lengths, up to more than a block.
+        let filler = "x".repeat((mixed(number as u64 ^ id.len() as u64 ^ stamp_bits(stamp)) % 260) as usize);
+        let plain = format!(r#"{{"resourceType":"{resource_type}","id":"{id}","note":"{filler}","n":{number}.10"#);
+        let shown = stamp.instant().trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.').to_owned();
+        let meta = format!(r#""meta":{{"lastUpdated":"{shown}+00:00","versionId":"{number}"}}"#);
+        let line = format!("{plain},{meta}}}");
+        let (text, content) = match form {
+            Form::WithMeta => (line.clone(), Content::Line(line)),
+            Form::WithoutMeta => (format!("{plain}}}"), Content::Line(line)),
+            Form::Broken => (plain, Content::Broken),
+        };
+        let document = Document {
+            is_meta_set: form == Form::WithMeta,
+            data: Some(text.into_bytes()),
+            ..wrapper(name, number, stamp)
+        };
+        self.put(world, name, Stored { document, kind: Kind::Current, superseded: None }, content);
+    }
+
+    /// Deletes a resource, if it is there.
+    pub fn delete(&mut self, world: &World, name: (&str, &str), stamp: Timestamp) {
+        let stamp = self.after_newest(name, stamp);
+        if self.newest(name).is_some_and(|newest| newest.content != Content::Deleted) {
+            let document = wrapper(name, self.versions(name) + 1, stamp);
+            let tombstone = Stored { document, kind: Kind::Tombstone, superseded: None };
+            self.put(world, name, tombstone, Content::Deleted);
+        }
+    }
+
+    /// What the server keeps for itself.
+    pub fn keep_for_itself(&self, world: &World, id: &str) {
+        let document = Document { id: id.into(), ..Document::default() };
+        world.state().store.add(Stored { document, kind: Kind::System, superseded: None });
+    }
+
+    /// The newest version is replaced where it lies, and the one before goes to the end as history, both at once.
+    fn put(&mut self, world: &World, (resource_type, id): (&str, &str), stored: Stored, content: Content) {
+        let versions = self.resources.entry((resource_type.into(), id.into())).or_default();
+        let last_modified = stored.document.last_modified.clone();
+        let mut state = world.state();
+        if versions.is_empty() {
+            state.store.add(stored);
+        } else {
+            let before = state.store.replace(stored);
+            // A tombstone that is superseded is history as well, and still deleted.
+            let kind = if before.kind == Kind::Tombstone { Kind::Tombstone } else { Kind::History };
+            if kind == Kind::History {
+                state.store.add(Stored { kind, superseded: Some(last_modified.clone()), ..before });
+            }
+        }
+        versions.push(Version { last_modified, content });
+    }
+
+    /// The version that was current at a time.
+    pub fn current_at<'a>(versions: &'a [Version], until: &str) -> Option<&'a Version> {
+        versions.iter().rfind(|version| version.last_modified.as_str() <= until)
+    }
+
+    /// The server never stamps a version as older than the one before.
+    fn after_newest(&self, name: (&str, &str), stamp: Timestamp) -> Timestamp {
+        let newest = self.newest(name).and_then(|newest| Timestamp::parse(&newest.last_modified).ok());
+        let earliest = newest.map(|newest| newest.plus(Duration::from_millis(1)));
+        earliest.map_or(stamp, |earliest| stamp.max(earliest)).whole_milliseconds()
+    }
+
+    fn newest(&self, (resource_type, id): (&str, &str)) -> Option<&Version> {
+        self.resources.get(&(resource_type.into(), id.into()))?.last()
+    }
+
+    fn versions(&self, (resource_type, id): (&str, &str)) -> usize {
+        self.resources.get(&(resource_type.into(), id.into())).map_or(0, Vec::len)
+    }
+}
+
+fn wrapper((resource_type, id): (&str, &str), version: usize, stamp: Timestamp) -> Document {
+    Document {
+        resource_type: resource_type.into(),
+        id: id.into(),
+        version: Some(version.to_string()),
+        last_modified: stamp.last_modified(),
+        data: Some(json!({ "resourceType": resource_type, "id": id }).to_string().into_bytes()),
+        ..Document::default()
+    }
+}
+
+fn stamp_bits(stamp: Timestamp) -> u64 {
+    stamp.last_modified().bytes().fold(0, |hash, byte| mixed(hash ^ u64::from(byte)))
+}

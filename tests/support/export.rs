@@ -1,0 +1,78 @@
+//! One export as its client sees it.
+
+use fhir_export::bulk::job::Job;
+use fhir_export::bulk::job_id::JobId;
+use fhir_export::bulk::record::{Key, Record};
+use serde_json::Value;
+
+use super::host::{Answer, Host};
+use super::world::{PUBLIC_URL, World};
+
+/// An export that was accepted.
+#[derive(Clone, Debug)]
+pub struct Export {
+    pub job: JobId,
+    /// Where its status is asked for, as a path.
+    pub status: String,
+}
+
+impl Export {
+    /// Kicks off and expects 202.
+    pub fn start(host: &mut Host, query: &str) -> Self {
+        let answer = host.get(&format!("/$export{query}"));
+        assert_eq!(answer.status(), 202, "{}", text(&answer));
+        let location = answer.headers()["content-location"].to_str().unwrap();
+        let status = location.strip_prefix(PUBLIC_URL).expect("an absolute URL below the public one").to_owned();
+        let job = JobId::parse(status.rsplit('/').next().unwrap()).unwrap();
+        Self { job, status }
+    }
+
+    /// The job document, as long as there is one.
+    pub fn stored(&self, world: &World) -> Option<Job> {
+        match world.state().container.record(&Key::job(&self.job))? {
+            Record::Job(job) => Some(job),
+            other => panic!("{other:?} in place of a job"),
+        }
+    }
+
+    pub fn is_open(&self, world: &World) -> bool {
+        self.stored(world).is_some_and(|job| job.is_open())
+    }
+
+    /// Goes on until the export is closed, then polls.
+    pub fn end(&self, host: &mut Host) -> Answer {
+        let ended = host.go_on_until(|world| !self.is_open(world));
+        ended.unwrap_or_else(|stuck| panic!("{stuck}"));
+        host.get(&self.status)
+    }
+
+    /// Goes on until the export is completed; its manifest.
+    pub fn complete(&self, host: &mut Host) -> Value {
+        let answer = self.end(host);
+        assert_eq!(answer.status(), 200, "{}", text(&answer));
+        json(&answer)
+    }
+
+    /// Goes on until nothing of the export is left.
+    pub fn vanish(&self, host: &mut Host) {
+        let gone = host.go_on_until(|world| self.stored(world).is_none());
+        gone.unwrap_or_else(|stuck| panic!("{stuck}"));
+    }
+}
+
+pub fn text(answer: &Answer) -> String {
+    String::from_utf8_lossy(answer.body()).into_owned()
+}
+
+pub fn json(answer: &Answer) -> Value {
+    serde_json::from_slice(answer.body()).unwrap_or_else(|error| panic!("{error}: {}", text(answer)))
+}
+
+/// The diagnostics of an OperationOutcome with exactly one issue.
+pub fn told(answer: &Answer) -> String {
+    let outcome = json(answer);
+    assert_eq!(answer.headers()["content-type"], "application/fhir+json");
+    assert_eq!(outcome["resourceType"], "OperationOutcome", "{outcome}");
+    assert_eq!(outcome["issue"].as_array().map(Vec::len), Some(1), "{outcome}");
+    outcome["issue"][0]["diagnostics"].as_str().unwrap().to_owned()
+}

@@ -1,0 +1,165 @@
+//! The port `Resources` in memory: the FHIR server's container, in partitions that may split at any time.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fhir_export::bulk::chunk::Pass;
+use fhir_export::bulk::document::Document;
+use fhir_export::bulk::plan::{HIGHEST, KeyRange, LOWEST};
+use fhir_export::ports::{ErrorKind, Page, PortError, Resources, Slice};
+
+use super::gate::{Call, refused};
+use super::world::{World, mixed};
+
+pub struct Store {
+    /// In the order of their creation, which is the order in which a partition is read.
+    documents: Vec<Stored>,
+    /// Where partitions meet.
+    bounds: Vec<String>,
+    /// Documents that one page looks at, whether they match or not.
+    pub page_size: usize,
+    /// How long a page takes.
+    pub page_takes: Duration,
+    /// The answer about ranges leaves one out: a split is under way.
+    pub tears: bool,
+}
+
+/// A document with the fields that queries are about.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub document: Document,
+    pub kind: Kind,
+    /// `activePeriodEndDateTime`: when a newer version took over.
+    pub superseded: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Current,
+    History,
+    /// The newest version of a deleted resource.
+    Tombstone,
+    /// `isSystem`: what the server keeps for itself.
+    System,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { documents: Vec::new(), bounds: Vec::new(), page_size: 3, page_takes: Duration::ZERO, tears: false }
+    }
+}
+
+/// Where in the key space a document lies.
+fn key(document: &Document) -> String {
+    let seed = document.reference().bytes().fold(0, |hash, byte| mixed(hash ^ u64::from(byte)));
+    format!("{:04X}", seed % 0xFF00)
+}
+
+impl Store {
+    pub fn add(&mut self, stored: Stored) {
+        self.documents.push(stored);
+    }
+
+    /// Replaces the newest version of a resource where it lies.
+    pub fn replace(&mut self, stored: Stored) -> Stored {
+        let newest = self.newest_of(&stored.document);
+        std::mem::replace(newest.expect("the resource exists"), stored)
+    }
+
+    fn newest_of(&mut self, document: &Document) -> Option<&mut Stored> {
+        let same = |stored: &&mut Stored| {
+            let newest = matches!(stored.kind, Kind::Current | Kind::Tombstone);
+            newest && (&stored.document.resource_type, &stored.document.id) == (&document.resource_type, &document.id)
+        };
+        self.documents.iter_mut().find(same)
+    }
+
+    /// Splits the partition that holds this key.
+    pub fn split(&mut self, at: u16) {
+        let bound = format!("{:04X}", at.clamp(1, 0xFEFF));
+        if let Err(place) = self.bounds.binary_search(&bound) {
+            self.bounds.insert(place, bound);
+        }
+    }
+
+    fn ranges(&self) -> Vec<KeyRange> {
+        let starts = std::iter::once(LOWEST).chain(self.bounds.iter().map(String::as_str));
+        let ends = self.bounds.iter().map(String::as_str).chain([HIGHEST]);
+        let ranges = starts.zip(ends).map(|(min, max)| KeyRange { min: min.into(), max: max.into() });
+        ranges.skip(usize::from(self.tears)).collect()
+    }
+
+    /// One page: what of the next few documents of the slice matches, and where to go on.
+    fn page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError> {
+        let token = match cursor {
+            Some(token) => serde_json::from_str(token).map_err(|_| refused(ErrorKind::Broken, "resources.page"))?,
+            None => vec![(slice.range.min.clone(), slice.range.max.clone(), 0)],
+        };
+        let mut parts = self.split_up(token);
+        let (min, max, from) = parts.remove(0);
+        let here = |stored: &Stored| {
+            let key = key(&stored.document);
+            min <= key && key < max
+        };
+        let mut rest = self.documents.iter().enumerate().skip(from).filter(|(_, stored)| here(stored));
+        let looked_at: Vec<_> = rest.by_ref().take(self.page_size).collect();
+        if let Some((next, _)) = rest.next() {
+            parts.insert(0, (min.clone(), max.clone(), next));
+        }
+        let matching = looked_at.iter().filter(|(_, stored)| stored.matches(slice));
+        Ok(Page {
+            documents: matching.map(|(_, stored)| stored.document.clone()).collect(),
+            next: (!parts.is_empty()).then(|| serde_json::to_string(&parts).unwrap()),
+            request_charge: 1.0 + looked_at.len() as f64,
+        })
+    }
+
+    /// The parts of a token, each within one partition of now: a split leaves the position in both halves.
+    fn split_up(&self, token: Vec<Part>) -> Vec<Part> {
+        let mut parts = Vec::new();
+        for (mut min, max, from) in token {
+            for bound in &self.bounds {
+                if min < *bound && *bound < max {
+                    parts.push((std::mem::replace(&mut min, bound.clone()), bound.clone(), from));
+                }
+            }
+            parts.push((min, max, from));
+        }
+        parts
+    }
+}
+
+/// From where, up to where, and the number of the document that comes next.
+type Part = (String, String, usize);
+
+impl Stored {
+    fn matches(&self, slice: &Slice) -> bool {
+        let until = slice.until.last_modified();
+        let named = |types: &Vec<_>| {
+            types.iter().any(|name: &fhir_export::bulk::resource_type::ResourceType| {
+                name.as_str() == self.document.resource_type
+            })
+        };
+        let due = match slice.pass {
+            Pass::Current => self.kind == Kind::Current,
+            Pass::History => self.kind == Kind::History && self.superseded.as_ref().is_some_and(|end| *end > until),
+        };
+        due && self.document.last_modified <= until && slice.types.as_ref().is_none_or(named)
+    }
+}
+
+#[async_trait]
+impl Resources for World {
+    async fn ranges(&self) -> Result<Vec<KeyRange>, PortError> {
+        self.call(Call::read("resources.ranges", ""), |state| Ok(state.store.ranges())).await
+    }
+
+    async fn page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError> {
+        let what = format!("{:?} {}…{} {}", slice.pass, slice.range.min, slice.range.max, cursor.unwrap_or_default());
+        let read = |state: &mut super::world::State| {
+            state.now = state.now.plus(state.store.page_takes);
+            state.store.page(slice, cursor)
+        };
+        self.call(Call::read("resources.page", what), read).await
+    }
+}

@@ -1,0 +1,164 @@
+//! The world around the handler, in memory, single-threaded and deterministic: four ports, a clock, random numbers.
+
+use std::future::{pending, poll_fn};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
+use std::time::Duration;
+
+use fhir_export::bulk::destination::CallerPolicy;
+use fhir_export::bulk::limits::Limits;
+use fhir_export::bulk::request::Terms;
+use fhir_export::bulk::secret::SealingKey;
+use fhir_export::bulk::timestamp::Timestamp;
+use fhir_export::functions::{App, LostRange, Settings};
+use fhir_export::ports::{ErrorKind, PortError};
+
+use super::blobs::Blobs;
+use super::container::Container;
+use super::gate::{Call, Fault, Gate, refused};
+use super::queue::Queue;
+use super::store::Store;
+
+/// Everything outside of the handler. Clones are the same world.
+#[derive(Clone)]
+pub struct World(Arc<Mutex<State>>);
+
+pub struct State {
+    pub now: Timestamp,
+    pub gate: Gate,
+    pub store: Store,
+    pub container: Container,
+    pub blobs: Blobs,
+    pub queue: Queue,
+    random: u64,
+}
+
+pub const PUBLIC_URL: &str = "https://export.example";
+
+impl World {
+    pub fn new() -> Self {
+        let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
+        Self(Arc::new(Mutex::new(State {
+            now,
+            gate: Gate::default(),
+            store: Store::default(),
+            container: Container::default(),
+            blobs: Blobs::default(),
+            queue: Queue::default(),
+            random: 0,
+        })))
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.state().now
+    }
+
+    /// One call of a port: what the script has for it, and else `effect`.
+    ///
+    /// Every call first gives the word back to the driver, so that workers interleave at any call.
+    pub async fn call<T>(
+        &self,
+        call: Call,
+        effect: impl FnOnce(&mut State) -> Result<T, PortError> + Send,
+    ) -> Result<T, PortError> {
+        give_way().await;
+        let name = call.name;
+        let kills = {
+            let mut state = self.state();
+            let fault = state.gate.admit(call);
+            state.container.lag = 0;
+            match fault {
+                None => return effect(&mut state),
+                Some(Fault::ReadOld(lag)) => {
+                    state.container.lag = lag;
+                    return effect(&mut state);
+                }
+                Some(Fault::Refuse(kind)) => return Err(refused(kind, name)),
+                Some(Fault::LoseAnswer) => {
+                    let _unheard = effect(&mut state);
+                    return Err(refused(ErrorKind::Unavailable, name));
+                }
+                Some(Fault::KillBefore) => {}
+                Some(Fault::KillAfter) => {
+                    let _unheard = effect(&mut state);
+                }
+            }
+            let worker = state.gate.worker;
+            state.gate.kill(worker);
+            pending()
+        };
+        kills.await
+    }
+
+    pub fn app(&self, settings: Settings) -> App {
+        let (clock, random) = (self.clone(), self.clone());
+        App {
+            resources: Arc::new(self.clone()),
+            jobs: Arc::new(self.clone()),
+            outputs: Arc::new(self.clone()),
+            steps: Arc::new(self.clone()),
+            settings: Arc::new(settings),
+            clock: Arc::new(move || clock.now()),
+            random: Arc::new(move || random.state().random()),
+        }
+    }
+}
+
+impl State {
+    /// As unlike each other as random numbers, and the same in every run.
+    fn random(&mut self) -> u128 {
+        self.random += 1;
+        u128::from(mixed(self.random)) << 64 | u128::from(mixed(!self.random))
+    }
+}
+
+/// A well-known mixing function (splitmix64): neighbours become strangers.
+pub fn mixed(number: u64) -> u64 {
+    let mut z = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// Lets the driver choose who goes on.
+async fn give_way() {
+    let mut given = false;
+    poll_fn(move |context| {
+        if std::mem::replace(&mut given, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Settings under which small data already makes blocks, rolls and checkpoints.
+pub fn small() -> Settings {
+    Settings {
+        terms: Terms {
+            public_url: PUBLIC_URL.parse().unwrap(),
+            callers: CallerPolicy { allowed: true, development_storage: None },
+            default_destination: true,
+        },
+        sealing_key: Some(SealingKey::parse("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap()),
+        limits: Limits {
+            checkpoint_bytes: 1200,
+            file_bytes: 700,
+            block_bytes: 300,
+            buffered_bytes: 500,
+            chunks: 4,
+            ..Limits::default()
+        },
+        safety_lag: Duration::from_secs(120),
+        link_lifetime: Duration::from_secs(60 * 60),
+        retention: Duration::from_secs(7 * 24 * 60 * 60),
+        lost_range: LostRange::Fail,
+        ceiling: None,
+        patience: Duration::from_secs(24 * 60 * 60),
+    }
+}
