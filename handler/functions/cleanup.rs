@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bulk::chunk::{Chunk, ChunkState};
+use crate::bulk::destination::Destination;
 use crate::bulk::file::Files;
 use crate::bulk::job::{Job, State};
 use crate::bulk::job_id::JobId;
@@ -13,9 +14,10 @@ use crate::bulk::limits;
 use crate::bulk::plan::Plan;
 use crate::bulk::record::Key;
 use crate::bulk::step::Outcome;
+use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError};
 
-use super::App;
+use super::{App, start};
 
 /// When the watch repeats a cleanup: it alone does, so that repeats do not multiply.
 pub(super) const REPEAT: Duration = Duration::from_secs(5 * 60);
@@ -25,7 +27,7 @@ const GIVE_UP: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     let Some(job) = app.job(id).await? else { return Ok(Outcome::Stale) };
-    let State::Cancelled { ended, cleaned, .. } = job.state else { return Ok(Outcome::Stale) };
+    let State::Cancelled { ended, cleaned, removes_files } = job.state else { return Ok(Outcome::Stale) };
     if cleaned {
         // A repeated message comes too early; only the watch, which looks when the time has come, means this.
         let over = app.now().since(ended) >= limits::TOMBSTONE;
@@ -43,12 +45,10 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
             app.jobs.write(job.with(again)).await.unless_conflict()?;
             return Ok(Outcome::Done);
         }
-        match empty_chunk(app, &job, number).await {
-            Err(error) if app.now().since(ended) >= GIVE_UP => {
-                tracing::error!(job = %id, chunk = number, %error, "files of a removed export stay where they are");
-            }
-            other => other?,
-        }
+        unless_overdue(app, ended, empty_chunk(app, &job, number).await)?;
+    }
+    if removes_files {
+        unless_overdue(app, ended, remove_probe(app, &job).await)?;
     }
     let cleaned = (*job).clone().cleaned(app.now().plus(limits::TOMBSTONE));
     let Ok(cleaned) = cleaned else { return Ok(Outcome::Stale) };
@@ -57,11 +57,34 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     Ok(Outcome::Done)
 }
 
+/// What cannot be removed for so long stays, and is told to the operator.
+fn unless_overdue(app: &App, ended: Timestamp, removed: Result<(), PortError>) -> Result<(), PortError> {
+    match removed {
+        Err(error) if app.now().since(ended) >= GIVE_UP => {
+            tracing::error!(%error, "files of a removed export stay where they are");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// The kick-off's probe of a caller-named destination; in the default one it is gone already.
+async fn remove_probe(app: &App, job: &Job) -> Result<(), PortError> {
+    match job.destination {
+        Destination::Caller { .. } => remove_blob(&app.output(job).await?, &start::probe_name(&job.id)).await,
+        Destination::Default => Ok(()),
+    }
+}
+
 /// The last act, when nothing can come late any more.
 async fn remove_documents(app: &App, job: &Job) -> Result<Outcome, PortError> {
     let plan = shut_plan(app, &job.id).await?;
     for number in 0..plan.chunks {
-        app.jobs.remove(&Key::chunk(&job.id, number)).await?;
+        let key = Key::chunk(&job.id, number);
+        if let Some(chunk) = app.jobs.read::<Chunk>(&key).await.found()? {
+            remove_parts(app, &chunk).await?;
+        }
+        app.jobs.remove(&key).await?;
     }
     for key in [Key::summary(&job.id), Key::plan(&job.id), Key::job(&job.id)] {
         app.jobs.remove(&key).await?;

@@ -1,5 +1,6 @@
 //! `ExportStart`: checks everything at once, stores the job, and sends its first step.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bulk::block::BlockId;
@@ -12,7 +13,7 @@ use crate::bulk::request::{self, CallerDestination, KickOff};
 use crate::bulk::sas;
 use crate::bulk::secret::Secret;
 use crate::bulk::step::{Step, StepKind};
-use crate::ports::{ErrorKind, Expected, Place, PortError};
+use crate::ports::{ErrorKind, Expected, Output, Place, PortError};
 
 use super::{App, Failure, take_back};
 
@@ -31,7 +32,7 @@ pub async fn run(app: &App, kick_off: &KickOff) -> Result<Accepted, Failure> {
     let id = JobId::new((app.random)());
     let destination = match request.destination {
         Some(named) => prepare_named(app, &id, named).await?,
-        None => prepare_default(app).await?,
+        None => prepare_default(app, &id).await?,
     };
     let job = Job::accepted(id, request.url, request.types, destination, app.now(), app.settings.safety_lag);
     if let Err(error) = store_and_send(app, &job).await {
@@ -54,13 +55,27 @@ pub fn status_url(app: &App, id: impl std::fmt::Display) -> String {
     format!("{base}/_operations/export/{id}")
 }
 
-async fn prepare_default(app: &App) -> Result<Destination, Failure> {
-    app.outputs.open(&Place::Default).await?.prepare().await?;
+/// Proves that the default destination can be written: its settings may be wrong, or its roles not assigned yet.
+async fn prepare_default(app: &App, id: &JobId) -> Result<Destination, Failure> {
+    let output = app.outputs.open(&Place::Default).await?;
+    output.prepare().await?;
+    probe(&output, id).await?;
+    output.remove(&probe_name(id)).await?;
     Ok(Destination::Default)
 }
 
+async fn probe(output: &Arc<dyn Output>, id: &JobId) -> Result<(), PortError> {
+    output.stage(&probe_name(id), BlockId { attempt: 0, number: 0 }, "probe".into()).await
+}
+
+/// The blob on which a kick-off tries its destination.
+pub(super) fn probe_name(id: &JobId) -> String {
+    format!("{id}/probe")
+}
+
 /// Proves that the container can be written, so that a mistake is seen now and not an hour later, and seals the
-/// credential. What the probe stages is never committed, so it is never seen, and the service drops it.
+/// credential. What the probe stages is never committed, so it is never seen, and the service drops it: a credential that
+/// may not delete could only make it visible.
 async fn prepare_named(app: &App, id: &JobId, named: CallerDestination) -> Result<Destination, Failure> {
     let Some(key) = &app.settings.sealing_key else {
         return Err(Rejection::internal().into());
@@ -80,7 +95,7 @@ async fn prepare_named(app: &App, id: &JobId, named: CallerDestination) -> Resul
     let account = StorageAccount { credential: Credential::Sas(signature.clone()), ..account };
     let place = Place::Caller { account: account.clone(), container: container.clone() };
     let output = app.outputs.open(&place).await.map_err(refused)?;
-    output.stage(&format!("{id}/probe"), BlockId { attempt: 0, number: 0 }, "probe".into()).await.map_err(refused)?;
+    probe(&output, id).await.map_err(refused)?;
 
     let nonce = (app.random)().to_be_bytes();
     let mut short = [0; 12];
