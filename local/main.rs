@@ -2,13 +2,17 @@
 
 mod app;
 mod azurite;
+mod checksum;
 mod client;
 mod cosmos;
 mod data;
 mod demo;
+mod faults;
 mod host;
 mod load;
+mod server;
 mod source;
+mod store;
 mod system;
 mod up;
 

@@ -1,7 +1,5 @@
 //! The emulator on a loopback port, over HTTP/1.1 and HTTP/2, for any number of clients at once.
 
-use std::convert::Infallible;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,17 +7,15 @@ use azure_core::http::{Method, Request};
 use azure_data_cosmos_driver::in_memory_emulator::{
     ContainerConfig, InMemoryEmulatorHttpClient, VirtualAccountConfig, VirtualRegion,
 };
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::OnceCell;
 use url::Url;
 
 use super::exchange::{self, Answer, IS_UPSERT, PARTITION_KEY, PREFER};
+use super::operation;
 use super::pages::Pages;
+use crate::faults::Faults;
+use crate::server::{self, Server};
+use crate::store::GeneratedStore;
 
 /// The key that every Cosmos DB emulator is documented to have. The emulator checks no signature, but clients need one.
 const KEY: &str = "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==";
@@ -27,29 +23,37 @@ const KEY: &str = "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGG
 /// A Cosmos DB account in this process, reachable on a port until it is stopped or dropped.
 pub struct CosmosEmulator {
     account: Arc<Account>,
-    serving: JoinHandle<()>,
+    server: Server,
 }
 
-struct Account {
+pub(super) struct Account {
     emulator: Arc<InMemoryEmulatorHttpClient>,
-    base: Url,
+    pub(super) base: Url,
     pages: Pages,
+    generated: OnceCell<Generated>,
+    pub(super) faults: Faults,
+}
+
+/// A container whose documents are computed when they are asked for.
+struct Generated {
+    /// `/dbs/…/colls/…/docs`.
+    path: String,
+    store: GeneratedStore,
 }
 
 impl CosmosEmulator {
     /// Starts an empty account on this port of 127.0.0.1, or on a free one.
     pub async fn start(port: Option<u16>) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port.unwrap_or(0)))
-            .await
-            .with_context(|| format!("listen for the Cosmos emulator on port {}", port.unwrap_or(0)))?;
-        let base = Url::parse(&format!("http://{}/", listener.local_addr()?))?;
+        let (listener, address) = server::listen(port).await.context("start the Cosmos emulator")?;
+        let base = Url::parse(&format!("http://{address}/"))?;
         // Clients are told the region's address and go there: it must be the one they know.
         let region = VirtualRegion::new("East US", base.clone());
         let config = VirtualAccountConfig::new(vec![region])?;
         let emulator = Arc::new(InMemoryEmulatorHttpClient::try_new(config)?);
-        let account = Arc::new(Account { emulator, base, pages: Pages::new() });
-        let serving = tokio::spawn(serve(listener, Arc::clone(&account)));
-        Ok(Self { account, serving })
+        let faults = Faults::new(operation::NAMES);
+        let account = Arc::new(Account { emulator, base, pages: Pages::new(), generated: OnceCell::new(), faults });
+        let server = Server::start(listener, Arc::clone(&account));
+        Ok(Self { account, server })
     }
 
     /// The account's endpoint, with a slash at its end.
@@ -100,17 +104,23 @@ impl CosmosEmulator {
         Ok(())
     }
 
-    /// Closes the port and all connections.
-    pub async fn stop(mut self) {
-        self.serving.abort();
-        // Cancelled is what it is meant to be: the listener and its connections are gone once this returns.
-        let _ = (&mut self.serving).await;
+    /// Creates a container that answers queries with computed documents. There can be one.
+    pub async fn create_generated(&self, database: &str, container: &str, store: GeneratedStore) -> Result<()> {
+        self.create_container(database, container, "/partitionKey", store.ranges()).await?;
+        let path = format!("/dbs/{database}/colls/{container}/docs");
+        let first = self.account.generated.set(Generated { path, store }).is_ok();
+        ensure!(first, "there is a generated container already");
+        Ok(())
     }
-}
 
-impl Drop for CosmosEmulator {
-    fn drop(&mut self) {
-        self.serving.abort();
+    /// What befalls requests; clients reach it under `/_rules`, too.
+    pub fn faults(&self) -> &Faults {
+        &self.account.faults
+    }
+
+    /// Closes the port and all connections.
+    pub async fn stop(self) {
+        self.server.stop().await;
     }
 }
 
@@ -127,70 +137,14 @@ impl Account {
         Answer::to(&self.emulator, &self.request(Method::Get, path)).await.is_success()
     }
 
-    async fn answer(&self, request: &Request) -> Answer {
-        if exchange::is_query(request) {
-            self.pages.page(&self.emulator, request).await
-        } else {
-            Answer::to(&self.emulator, request).await
+    /// The emulator's answer, in pages where it is the answer to a query.
+    pub(super) async fn serve(&self, request: &Request) -> Answer {
+        if !exchange::is_query(request) {
+            return Answer::to(&self.emulator, request).await;
+        }
+        match self.generated.get().filter(|generated| generated.path == request.url().path()) {
+            Some(generated) => generated.store.page(&self.emulator, request).await,
+            None => self.pages.page(&self.emulator, request).await,
         }
     }
-}
-
-/// Accepts connections for ever; dropping the future drops them all.
-async fn serve(listener: TcpListener, account: Arc<Account>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => drop(connections.spawn(connection(stream, Arc::clone(&account)))),
-                Err(error) => eprintln!("the Cosmos emulator could not accept a connection: {error}"),
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-async fn connection(stream: TcpStream, account: Arc<Account>) {
-    // Only latency is lost where this fails.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| {
-        let account = Arc::clone(&account);
-        async move { Ok::<_, Infallible>(to_http(from_client(request, &account).await)) }
-    });
-    // A client that goes away in the middle of an exchange is its own business.
-    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-}
-
-async fn from_client(request: hyper::Request<Incoming>, account: &Account) -> Answer {
-    match to_emulator(request, &account.base).await {
-        Ok(request) => account.answer(&request).await,
-        Err(error) => Answer::refusal(&format!("{error:#}")),
-    }
-}
-
-/// The same request in the SDK's types, under our own address whatever name the client knows us by.
-async fn to_emulator(request: hyper::Request<Incoming>, base: &Url) -> Result<Request> {
-    let (head, body) = request.into_parts();
-    let path = head.uri.path_and_query().map_or("/", |p| p.as_str());
-    let url = base.join(path).with_context(|| format!("read the path {path}"))?;
-    let method: Method = head.method.as_str().parse().with_context(|| format!("method {}", head.method))?;
-    let mut request = Request::new(url, method);
-    for (name, value) in &head.headers {
-        let value = value.to_str().with_context(|| format!("read the header {name}"))?;
-        request.insert_header(name.as_str().to_owned(), value.to_owned());
-    }
-    request.set_body(body.collect().await?.to_bytes());
-    Ok(request)
-}
-
-fn to_http(answer: Answer) -> hyper::Response<Full<Bytes>> {
-    let mut response = hyper::Response::builder().status(answer.status);
-    for (name, value) in answer.headers.iter() {
-        response = response.header(name.as_str(), value.as_str());
-    }
-    response.body(Full::new(answer.body)).unwrap_or_else(|error| {
-        let mut response = hyper::Response::new(Full::new(error.to_string().into()));
-        *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
-        response
-    })
 }

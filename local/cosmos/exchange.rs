@@ -20,8 +20,13 @@ pub const KEY_TYPE: HeaderName = HeaderName::from_static("x-ms-read-key-type");
 pub const MAX_ITEMS: HeaderName = HeaderName::from_static("x-ms-max-item-count");
 pub const PARTITION_KEY: HeaderName = HeaderName::from_static("x-ms-documentdb-partitionkey");
 pub const PREFER: HeaderName = HeaderName::from_static("prefer");
+pub const RETRY_AFTER: HeaderName = HeaderName::from_static("x-ms-retry-after-ms");
 pub const RANGE_ID: HeaderName = HeaderName::from_static("x-ms-documentdb-partitionkeyrangeid");
 pub const START_EPK: HeaderName = HeaderName::from_static("x-ms-start-epk");
+pub const SUB_STATUS: HeaderName = HeaderName::from_static("x-ms-substatus");
+
+/// The request units of a partition are used up.
+const TOO_MANY_UNITS: &str = "3200";
 
 /// What the emulator answered, wholly in memory.
 pub struct Answer {
@@ -50,6 +55,17 @@ impl Answer {
     pub fn refusal(message: &str) -> Self {
         let body = serde_json::json!({ "code": "BadRequest", "message": message }).to_string();
         Self { status: 400, headers: Headers::new(), body: body.into() }
+    }
+
+    /// The service's answer while there are no request units left.
+    pub fn throttled(retry_after_ms: u64) -> Self {
+        let message = "Request rate is large. More Request Units may be needed, so no changes were made.";
+        let body = serde_json::json!({ "code": "429", "message": message }).to_string();
+        let mut headers = Headers::new();
+        headers.insert(RETRY_AFTER, retry_after_ms.to_string());
+        headers.insert(SUB_STATUS, TOO_MANY_UNITS);
+        headers.insert(CHARGE, "0.38");
+        Self { status: 429, headers, body: body.into() }
     }
 
     pub fn is_success(&self) -> bool {

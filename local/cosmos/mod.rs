@@ -1,8 +1,10 @@
 //! Microsoft's in-memory Cosmos emulator, served on a port as the service serves it; and a loader for any account.
 
 pub mod emulator;
-mod exchange;
-mod pages;
+pub mod exchange;
+mod front;
+mod operation;
+pub mod pages;
 
 pub mod load;
 pub mod target;

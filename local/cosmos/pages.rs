@@ -150,9 +150,14 @@ fn widened(width: u128, found: usize, wanted: usize) -> u128 {
 }
 
 fn charged(mut page: Answer) -> Answer {
-    let units = (page.body.len() as f64 / BYTES_PER_UNIT).max(1.0);
+    let units = charge(&page.body);
     page.headers.insert(CHARGE, format!("{units:.2}"));
     page
+}
+
+/// The request units that a page costs.
+pub fn charge(body: &[u8]) -> f64 {
+    (body.len() as f64 / BYTES_PER_UNIT).max(1.0)
 }
 
 /// The part of the key space that a request still has to read, as 16-byte numbers: `start` inclusive, `end` exclusive.

@@ -24,6 +24,7 @@ mod tests;
 pub use expected::Expected;
 pub use generate::{GenerateOptions, generate};
 pub use ndjson::ndjson_folder;
+pub use random::mixed;
 
 /// A document as it lies in the container, and the line that an export of everything must have for it.
 #[derive(Clone, Debug)]

@@ -1,0 +1,162 @@
+//! The container itself: answers queries of it, a page at a time.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use azure_core::http::Request;
+use azure_data_cosmos_driver::in_memory_emulator::InMemoryEmulatorHttpClient;
+use serde::Deserialize;
+
+use super::budget::Budget;
+use super::feed::{Format, Page};
+use super::id::Place;
+use super::query::{Queries, Rows};
+use super::sequence::{Expected, Sequence};
+use super::shapes::Shapes;
+use crate::cosmos::exchange::{
+    Answer, CHARGE, CONTINUATION, END_EPK, FORMATS, ITEM_COUNT, MAX_ITEMS, PARTITION_KEY, RANGE_ID, START_EPK,
+};
+use crate::cosmos::pages::charge;
+
+/// What the store holds, and what it may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    pub seed: u64,
+    /// Of the lines of an export of everything; met to a document.
+    pub bytes: u64,
+    /// Feed ranges.
+    pub ranges: u32,
+    /// The part of the bytes that is in documents of nearly 2 MB, from 0 to 1.
+    pub big_share: f64,
+    /// Request units that each range has; without them reading is free.
+    pub units_per_second: Option<f64>,
+}
+
+pub struct GeneratedStore {
+    sequence: Arc<Sequence>,
+    queries: Queries,
+    budget: Option<Budget>,
+}
+
+/// What a request still has to read.
+struct Slice {
+    from: Place,
+    most_items: usize,
+    format: Format,
+}
+
+impl GeneratedStore {
+    pub async fn new(options: &StoreOptions) -> Result<Self> {
+        ensure!((1..=1000).contains(&options.ranges), "a generated store has 1 to 1000 ranges");
+        ensure!((0.0..=1.0).contains(&options.big_share), "the share of big documents is a part of 1");
+        let StoreOptions { seed, bytes, ranges, big_share, units_per_second } = *options;
+        let shapes = Shapes::new(seed)?;
+        let queries = Queries::new(&shapes.all).await.context("prepare the model documents")?;
+        let sequence = Arc::new(Sequence::new(shapes, seed, bytes, ranges, big_share));
+        let budget = units_per_second.map(|units| Budget::new(units, ranges, Instant::now()));
+        Ok(Self { sequence, queries, budget })
+    }
+
+    pub fn ranges(&self) -> u32 {
+        self.sequence.ranges()
+    }
+
+    /// What an export of everything must be: computed, which takes about a second for a gigabyte.
+    pub async fn expected(&self) -> Result<Expected> {
+        let sequence = Arc::clone(&self.sequence);
+        Ok(tokio::task::spawn_blocking(move || sequence.expected()).await?)
+    }
+
+    /// Answers a query of the container, which is there in the account, but empty.
+    pub async fn page(&self, account: &Arc<InMemoryEmulatorHttpClient>, request: &Request) -> Answer {
+        // The emulator's own answer about no documents has everything that is the same in any: whether there is such
+        // a container and range at all, and the headers of the service.
+        let empty = Answer::to(account, &without_paging(request)).await;
+        if !empty.is_success() {
+            return empty;
+        }
+        match self.filled(empty, request).await {
+            Ok(answer) => answer,
+            Err(error) => Answer::refusal(&format!("{error:#}")),
+        }
+    }
+
+    async fn filled(&self, empty: Answer, request: &Request) -> Result<Answer> {
+        let slice = Slice::of(request)?;
+        if let Some(Err(wait)) = self.budget.as_ref().map(|budget| budget.admit(slice.from.range, Instant::now())) {
+            return Ok(Answer::throttled(wait.as_millis() as u64 + 1));
+        }
+        let rows = self.queries.rows(request, slice.format).await?;
+        let (page, next) = self.fill(&slice, &rows, &rid(&empty)?);
+        let mut answer = empty;
+        answer.headers.insert(ITEM_COUNT, page.count.to_string());
+        answer.body = page.finish().into();
+        let units = charge(&answer.body);
+        answer.headers.insert(CHARGE, format!("{units:.2}"));
+        if let Some(index) = next {
+            answer.headers.insert(CONTINUATION, index.to_string());
+        }
+        if let Some(budget) = &self.budget {
+            budget.charge(slice.from.range, units, Instant::now());
+        }
+        Ok(answer)
+    }
+
+    /// The page, and the place of the first document that does not belong to it any more.
+    fn fill(&self, slice: &Slice, rows: &Rows, rid: &str) -> (Page, Option<u64>) {
+        let mut page = Page::new(slice.format, rid);
+        let count = self.sequence.count(slice.from.range);
+        // Most queries for history find nothing of any model: no need to look at every document.
+        let start = if rows.iter().any(Option::is_some) { slice.from.index } else { count };
+        for index in start..count {
+            let place = Place { index, ..slice.from };
+            let Some(row) = &rows[self.sequence.shape(place)] else {
+                continue;
+            };
+            if page.count == slice.most_items || !page.has_room(row.len()) {
+                return (page, Some(index));
+            }
+            let (own, patient) = self.sequence.ids(place);
+            page.add(|out| row.append(&own, &patient, out));
+        }
+        (page, None)
+    }
+}
+
+impl Slice {
+    fn of(request: &Request) -> Result<Self> {
+        let header = |name| request.headers().get_optional_str(&name);
+        let whole = header(START_EPK).is_none() && header(END_EPK).is_none() && header(PARTITION_KEY).is_none();
+        ensure!(whole, "the generated store is read by whole feed ranges only");
+        let range = header(RANGE_ID).context("the generated store is read by feed ranges only")?;
+        let range = range.parse().with_context(|| format!("there is no range {range}"))?;
+        let index = match header(CONTINUATION) {
+            Some(token) => token.parse().ok().context("the continuation token is not of this store")?,
+            None => 0,
+        };
+        let most_items = header(MAX_ITEMS).and_then(|most| most.parse().ok()).filter(|most| *most > 0);
+        let format = Format::wanted(request);
+        Ok(Self { from: Place { range, index }, most_items: most_items.unwrap_or(usize::MAX), format })
+    }
+}
+
+/// The request as it goes to the empty container: tokens of this store mean nothing there, and its answer is read.
+fn without_paging(request: &Request) -> Request {
+    let mut plain = Request::new(request.url().clone(), request.method());
+    for (name, value) in request.headers().iter().filter(|(name, _)| ![CONTINUATION, FORMATS].contains(name)) {
+        plain.insert_header(name.clone(), value.clone());
+    }
+    plain.set_body(request.body().clone());
+    plain
+}
+
+fn rid(feed: &Answer) -> Result<String> {
+    #[derive(Deserialize)]
+    struct Feed {
+        #[serde(rename = "_rid")]
+        rid: String,
+    }
+    let feed: Feed = serde_json::from_slice(&feed.body).context("read the emulator's answer")?;
+    Ok(feed.rid)
+}

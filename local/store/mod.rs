@@ -1,0 +1,19 @@
+//! A container of any size whose documents are computed when they are asked for: a pure function of a seed.
+//!
+//! It stands behind the same wire protocol as the emulator. A real query engine, the emulator's own, is asked once for
+//! each query what it makes of a few hundred model documents; a page is copies of those rows, each with ids of its own.
+
+mod budget;
+mod feed;
+mod generated;
+mod id;
+mod query;
+mod sequence;
+mod shapes;
+mod template;
+
+#[cfg(test)]
+mod tests;
+
+pub use generated::{GeneratedStore, StoreOptions};
+pub use sequence::Expected;
