@@ -2,6 +2,7 @@
 
 mod app;
 mod azurite;
+mod blobs;
 mod checksum;
 mod client;
 mod cosmos;
@@ -37,6 +38,8 @@ enum Command {
     Load(load::LoadArgs),
     /// Exports from any FHIR Bulk Data server
     Export(client::ExportArgs),
+    /// Proves that the files of a manifest are what it promises
+    Verify(client::VerifyArgs),
 }
 
 #[tokio::main]
@@ -46,6 +49,7 @@ async fn main() -> ExitCode {
         Command::Up(args) => up::up(args).await,
         Command::Load(args) => load::load(args).await,
         Command::Export(args) => client::export(args).await,
+        Command::Verify(args) => client::verify(args).await,
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

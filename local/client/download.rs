@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
+use crc_fast::{CrcAlgorithm, Digest};
 use futures::{StreamExt, stream};
 use indicatif::{HumanBytes, HumanCount};
 use reqwest::header::ACCEPT;
@@ -101,9 +102,10 @@ impl Download<'_, '_> {
             Some(part) => Some(create(part).await?),
             None => None,
         };
-        let (mut lines, mut bytes) = (Lines::default(), 0);
+        let (mut lines, mut bytes, mut crc) = (Lines::default(), 0, Digest::new(CrcAlgorithm::Crc64Nvme));
         while let Some(chunk) = response.chunk().await.map_err(reqwest::Error::without_url)? {
             bytes += chunk.len() as u64;
+            crc.update(&chunk);
             bar.add(chunk.len());
             if let Some(disk) = &mut disk {
                 disk.write_all(&chunk).await.context("write to disk")?;
@@ -114,6 +116,7 @@ impl Download<'_, '_> {
             disk.flush().await.context("write to disk")?;
         }
         lines.finish(self.file.count)?;
+        self.file.extension.check(bytes, crc.finalize())?;
         if let (Some(part), Some(out)) = (&part, self.out) {
             tokio::fs::rename(part, out.join(&self.name)).await.context("name the file")?;
         }

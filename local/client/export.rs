@@ -56,7 +56,7 @@ fn parameter(text: &str) -> Result<(String, String)> {
     pair(text, '=')
 }
 
-fn header(text: &str) -> Result<(String, String)> {
+pub(super) fn header(text: &str) -> Result<(String, String)> {
     let (name, value) = pair(text, ':')?;
     Ok((name, value.trim_start().to_owned()))
 }

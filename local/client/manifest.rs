@@ -1,6 +1,6 @@
 //! The manifest of a complete export.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use url::Url;
 
@@ -30,6 +30,32 @@ pub struct Listed {
     pub resource_type: Option<String>,
     pub url: String,
     pub count: Option<u64>,
+    #[serde(default)]
+    pub extension: Proofs,
+}
+
+/// What this project's server promises of a file beyond the guide.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Proofs {
+    #[serde(rename = "urn:fhir-export:bytes")]
+    pub bytes: Option<u64>,
+    /// CRC-64/NVME as 16 hex digits.
+    #[serde(rename = "urn:fhir-export:crc64")]
+    pub crc64: Option<String>,
+}
+
+impl Proofs {
+    /// Whether a file of these bytes and this checksum is the one that was promised.
+    pub fn check(&self, bytes: u64, crc64: u64) -> Result<()> {
+        if let Some(promised) = self.bytes {
+            ensure!(bytes == promised, "the manifest promises {promised} bytes, the file has {bytes}");
+        }
+        if let Some(promised) = &self.crc64 {
+            let found = format!("{crc64:016x}");
+            ensure!(found == *promised, "the manifest promises the CRC-64 {promised}, the file has {found}");
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Deserialize)]

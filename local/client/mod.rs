@@ -1,18 +1,13 @@
 //! A small Bulk Data client: kick-off, poll, download, verify.
 
-mod export;
-
-mod protocol;
-
-mod manifest;
-
-mod outcome;
-
 mod download;
-
+mod export;
 mod lines;
-
+mod manifest;
+mod outcome;
 mod progress;
+mod protocol;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -20,3 +15,4 @@ mod tests;
 pub use export::{ExportArgs, export};
 pub use progress::Progress;
 pub use protocol::{BulkClient, kick_off_url};
+pub use verify::{VerifyArgs, verify};

@@ -50,12 +50,13 @@ pub enum End {
 }
 
 impl Launch {
-    /// One incarnation, from spawn to its end.
+    /// One incarnation, from spawn to its end. `was_ready` is set once it answers.
     pub async fn run(
         &self,
         number: u64,
         state: &watch::Sender<State>,
         orders: &mut mpsc::UnboundedReceiver<Order>,
+        was_ready: &mut bool,
     ) -> End {
         let tail = Tail::default();
         let (mut child, port, mut readers) = match self.spawn(&tail).await {
@@ -66,6 +67,7 @@ impl Launch {
         let end = tokio::select! {
             ready = timeout(self.host.initialization_timeout, self.until_answering(port)) => match ready {
                 Ok(()) => {
+                    *was_ready = true;
                     state.send_replace(State::Ready(Instance { number, pid, port }));
                     self.watch(&mut child, number, port, orders).await
                 }

@@ -112,9 +112,7 @@ async fn supervise(launch: Launch, state: watch::Sender<State>, mut orders: mpsc
     let mut was_ready = false;
     for number in 0.. {
         state.send_replace(State::Starting);
-        let end = launch.run(number, &state, &mut orders).await;
-        was_ready |= matches!(*state.borrow(), State::Ready(_));
-        match end {
+        match launch.run(number, &state, &mut orders, &mut was_ready).await {
             End::Clean => launch.logs.host(&format!("{} restarts", launch.name)),
             End::Stop => break,
             End::Strike(reason) => {

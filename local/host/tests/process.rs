@@ -1,5 +1,7 @@
 //! The life of the handler process: what it gets, how it dies, when it comes back.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::super::Host;
@@ -52,6 +54,22 @@ async fn the_third_crash_stops_the_host() {
     assert_eq!(host.failure(), Some(reason));
     assert_eq!(reqwest::get(host.base() + "/echo/1").await.unwrap().status(), 503);
     host.stop().await;
+}
+
+#[tokio::test]
+async fn the_platform_starts_a_stopped_host_anew_but_not_one_that_never_came_up() {
+    let mut app = App::new().await;
+    app.options.revive = Some(Duration::from_millis(1));
+    let host = app.start().await;
+    let mut pid = host.handler_pid().await.unwrap();
+    for _ in 0..7 {
+        kill_9(pid);
+        pid = next_pid(&host, pid).await.unwrap();
+    }
+    assert_eq!(host.failure(), None);
+    host.stop().await;
+    app.set("TEST_DIES", "no such database");
+    assert!(Host::start(app.options.clone()).await.is_err());
 }
 
 /// Waits for the process after the one of `pid`, whose death may not have been noticed yet.
