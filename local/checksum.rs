@@ -70,8 +70,9 @@ impl fmt::Display for Lines {
     }
 }
 
-fn hex<S: Serializer>(sum: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&format_args!("{sum:016x}"))
+/// Serializes a number as 16 hex digits: as a JSON number many readers would round it.
+pub fn hex<S: Serializer>(number: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{number:016x}"))
 }
 
 /// What is known of a run of bytes that may begin and end in the midst of a line.
