@@ -189,6 +189,11 @@ impl Chunk {
         Self { watch_at: now.plus(limits::UNCLAIMED * 8u32.pow(resent)), ..freed }
     }
 
+    /// The same chunk, to be looked at by the watch at another time.
+    pub fn watched(self, again: Timestamp) -> Self {
+        Self { watch_at: again, writes: self.writes + 1, ..self }
+    }
+
     /// The caller wants a failed export to go on: earlier claims do not count any more.
     pub fn resumed(self, now: Timestamp) -> Self {
         Self { claims: 0, ..self }.released(now)

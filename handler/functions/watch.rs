@@ -50,11 +50,18 @@ async fn look_at_chunk(app: &App, id: &JobId, number: u32) -> Result<(), PortErr
         // Nobody works on a closed job any more; its cleanup removes the chunk.
         false => (*chunk).clone().released(app.now().plus(app.settings.retention)),
     };
-    if app.jobs.write(chunk.with(freed)).await.unless_conflict()?.is_some() && job_is_open {
-        tracing::warn!(job = %id, chunk = number, attempt = chunk.attempt, "a chunk had stopped: sent again");
-        app.steps.push(&Step::new(id, StepKind::Chunk(number)), Duration::ZERO).await?;
+    let Some(freed) = app.jobs.write(chunk.with(freed)).await.unless_conflict()? else { return Ok(()) };
+    if !job_is_open {
+        return Ok(());
     }
-    Ok(())
+    tracing::warn!(job = %id, chunk = number, attempt = chunk.attempt, "a chunk had stopped: sent again");
+    let sent = app.steps.push(&Step::new(id, StepKind::Chunk(number)), Duration::ZERO).await;
+    if sent.is_err() {
+        // The queue is away. As soon as it is back, the chunk shall not wait for its long pause.
+        let soon = (*freed).clone().watched(app.now().plus(limits::JOB_WATCH));
+        app.jobs.write(freed.with(soon)).await.unless_conflict()?;
+    }
+    sent
 }
 
 async fn look_at_job(app: &App, id: &JobId) -> Result<(), PortError> {
