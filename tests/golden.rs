@@ -51,7 +51,9 @@ fn job_to_a_named_destination() -> Job {
 
 /// A chunk in the middle of its work: claimed, moved, with an open, a sealed and a committed file.
 fn chunk() -> Chunk {
-    let Claim::Claimed(chunk) = Chunk::new(id(), 3, now()).claim(now(), &Limits::default()) else { panic!("not free") };
+    let Claim::Claimed(chunk) = Chunk::new(id(), 3, now()).claim(7, now(), &Limits::default()) else {
+        panic!("not free")
+    };
     let mut chunk = *chunk;
     let patient = ResourceType::parse("Patient").unwrap();
     for (kind, resource_type) in [(Kind::Output, patient.clone()), (Kind::Error, ResourceType::operation_outcome())] {

@@ -24,6 +24,10 @@ pub struct Chunk {
     pub position: Position,
     /// Counts the claims ever made: part of every block id and file name.
     pub attempt: u32,
+    /// Who made the last claim: random, so that a document that is the same in everything is proof of who wrote it, even
+    /// if two workers claim within one tick of their clocks.
+    #[serde(default)]
+    pub claimant: String,
     /// Claims since the position last moved.
     pub claims: u32,
     /// Counts the writes of this document: with `attempt` it tells one's own write from another's after a lost answer.
@@ -128,6 +132,7 @@ impl Chunk {
             state: ChunkState::Open,
             position: Position::default(),
             attempt: 0,
+            claimant: String::new(),
             claims: 0,
             writes: 0,
             generation: 0,
@@ -156,15 +161,16 @@ impl Chunk {
         Self { ceiling, ..self }
     }
 
-    /// Takes the chunk for one step.
-    pub fn claim(self, now: Timestamp, limits: &Limits) -> Claim {
+    /// Takes the chunk for one step. `claimant` is random.
+    pub fn claim(self, claimant: u128, now: Timestamp, limits: &Limits) -> Claim {
         let taken = self.lease.is_some_and(|until| until > now);
         match self.state {
             ChunkState::Done | ChunkState::Closed => Claim::Stale,
             ChunkState::Open if taken => Claim::Stale,
             ChunkState::Open if self.claims >= limits.claims => Claim::Exhausted,
             ChunkState::Open => {
-                let claimed = Self { attempt: self.attempt + 1, claims: self.claims + 1, resent: 0, ..self };
+                let (attempt, claims) = (self.attempt + 1, self.claims + 1);
+                let claimed = Self { attempt, claims, claimant: format!("{claimant:032x}"), resent: 0, ..self };
                 Claim::Claimed(Box::new(claimed.leased(now, limits)))
             }
         }
@@ -384,7 +390,7 @@ mod tests {
     }
 
     fn claimed(chunk: Chunk, at: Timestamp) -> Chunk {
-        match chunk.claim(at, &Limits::default()) {
+        match chunk.claim(7, at, &Limits::default()) {
             Claim::Claimed(chunk) => *chunk,
             other => panic!("{other:?}"),
         }
@@ -399,7 +405,7 @@ mod tests {
         let limits = Limits::default();
         let first = claimed(chunk(), now());
         assert_eq!((first.attempt, first.claims, first.writes), (1, 1, 1));
-        assert_eq!(first.clone().claim(now().plus(Duration::from_secs(74)), &limits), Claim::Stale);
+        assert_eq!(first.clone().claim(7, now().plus(Duration::from_secs(74)), &limits), Claim::Stale);
         let second = claimed(first, now().plus(Duration::from_secs(75)));
         assert_eq!((second.attempt, second.claims), (2, 2));
     }
@@ -411,9 +417,9 @@ mod tests {
         for _ in 0..limits.claims {
             stuck = claimed(stuck, now()).released(now());
         }
-        assert_eq!(stuck.clone().claim(now(), &limits), Claim::Exhausted);
+        assert_eq!(stuck.clone().claim(7, now(), &limits), Claim::Exhausted);
         stuck.moved(Position { cursor: Some("next".into()), ..Position::default() });
-        assert!(matches!(stuck.claim(now(), &limits), Claim::Claimed(_)));
+        assert!(matches!(stuck.claim(7, now(), &limits), Claim::Claimed(_)));
         let mut throttled = chunk();
         for _ in 0..10 * limits.claims {
             throttled = claimed(throttled, now()).postponed(now());

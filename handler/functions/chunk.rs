@@ -20,11 +20,11 @@ pub async fn run(app: &App, id: &JobId, number: u32) -> Result<Outcome, PortErro
     let plan = app.jobs.read::<Plan>(&Key::plan(id)).await?;
     let found = app.jobs.read::<Chunk>(&Key::chunk(id, number)).await?;
     let limits = &app.settings.limits;
-    let (claimed, lost) = match (*found).clone().claim(app.now(), limits) {
+    let (claimed, lost) = match (*found).clone().claim((app.random)(), app.now(), limits) {
         Claim::Claimed(chunk) => (*chunk, false),
         Claim::Stale => return Ok(Outcome::Stale),
         Claim::Exhausted if app.settings.lost_range == LostRange::Report => {
-            match (*found).clone().resumed(app.now()).claim(app.now(), limits) {
+            match (*found).clone().resumed(app.now()).claim((app.random)(), app.now(), limits) {
                 Claim::Claimed(chunk) => (*chunk, true),
                 Claim::Stale | Claim::Exhausted => return Ok(Outcome::Stale),
             }

@@ -31,7 +31,7 @@ async fn chunk(app: &App, step: &Step, number: u32) -> Result<(), PortError> {
     let Some(chunk) = app.jobs.read::<Chunk>(&Key::chunk(&step.job, number)).await.found()? else {
         return Ok(());
     };
-    match chunk.into_value().claim(app.now(), &app.settings.limits) {
+    match chunk.into_value().claim((app.random)(), app.now(), &app.settings.limits) {
         // Someone works on it, or it is done.
         Claim::Stale => Ok(()),
         // The step itself decides what it means that a chunk was claimed too often.
