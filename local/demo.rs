@@ -8,7 +8,8 @@ use clap::Args;
 use crate::client::{BulkClient, Progress, kick_off_url};
 use crate::data::Expected;
 use crate::host::{HttpMode, Logs, QueueBody};
-use crate::source::Source;
+use crate::source::{Content, Source};
+use crate::storage::BlobService;
 use crate::system::{Options, System};
 
 /// Runs one export of generated data.
@@ -29,14 +30,14 @@ pub async fn demo(args: DemoArgs) -> Result<()> {
     let progress = Progress::on_stderr();
     let mut expected = Expected::default();
     let options = Options {
-        source: Source::Generated { patients: args.patients, seed: args.seed },
-        partitions: 4,
+        content: Content::Loaded { source: Source::Generated { patients: args.patients, seed: args.seed }, ranges: 4 },
         port: None,
         workers: 0,
         mode: HttpMode::Proxy,
         queue_body: QueueBody::Chunked,
         logs: if args.logs { Logs::Print } else { Logs::Quiet },
         storage: None,
+        blobs: BlobService::Azurite,
         settings: Default::default(),
     };
     let system = System::start(options, &progress, |line| expected.add(line)).await?;

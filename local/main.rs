@@ -2,6 +2,7 @@
 
 mod app;
 mod azurite;
+mod bench;
 mod blobs;
 mod checksum;
 mod client;
@@ -12,7 +13,9 @@ mod faults;
 mod host;
 mod load;
 mod server;
+mod size;
 mod source;
+mod storage;
 mod store;
 mod system;
 mod up;
@@ -34,6 +37,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Everything up until Ctrl-C; prints one line of JSON when it is ready
     Up(up::UpArgs),
+    /// Exports a store of any size and measures time, CPU and memory of the handler
+    Bench(bench::BenchArgs),
     /// Loads a folder of NDJSON files into a Cosmos DB container, as the FHIR server would have stored them
     Load(load::LoadArgs),
     /// Exports from any FHIR Bulk Data server
@@ -47,6 +52,7 @@ async fn main() -> ExitCode {
     let ended = match Local::parse().command {
         Command::Demo(args) => demo::demo(args).await,
         Command::Up(args) => up::up(args).await,
+        Command::Bench(args) => bench::bench(args).await,
         Command::Load(args) => load::load(args).await,
         Command::Export(args) => client::export(args).await,
         Command::Verify(args) => client::verify(args).await,

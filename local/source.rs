@@ -6,8 +6,18 @@ use anyhow::Result;
 use time::OffsetDateTime;
 
 use crate::data::{GenerateOptions, Stored, generate, ndjson_folder};
+use crate::store::StoreOptions;
 
-/// The content of a store.
+/// The content of the FHIR container, and its feed ranges.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// In memory.
+    Loaded { source: Source, ranges: u32 },
+    /// Of any size: computed when it is asked for.
+    Computed(StoreOptions),
+}
+
+/// The documents to load.
 #[derive(Clone, Debug)]
 pub enum Source {
     Generated {

@@ -11,13 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
 use crate::app;
-use crate::azurite::Azurite;
 use crate::client::Progress;
 use crate::cosmos::CosmosEmulator;
 use crate::data::Line;
-use crate::host::queue_access::{self, EMULATOR_ACCOUNT, EMULATOR_KEY};
 use crate::host::{Host, HostOptions, HttpMode, Logs, QueueBody};
-use crate::source::Source;
+use crate::source::{Content, Source};
+use crate::storage::{BlobService, Storage};
+use crate::store::{Expected, GeneratedStore};
 
 /// As the FHIR server names them by default, and as we name ours.
 pub const DATABASE: &str = "health";
@@ -27,9 +27,7 @@ const STATE_CONTAINER: &str = "jobs";
 
 /// What is brought up.
 pub struct Options {
-    pub source: Source,
-    /// Feed ranges of the FHIR container.
-    pub partitions: u32,
+    pub content: Content,
     pub port: Option<u16>,
     pub workers: usize,
     pub mode: HttpMode,
@@ -37,6 +35,7 @@ pub struct Options {
     pub logs: Logs,
     /// A storage emulator that runs already, by its connection string; `None` starts Azurite.
     pub storage: Option<String>,
+    pub blobs: BlobService,
     /// Further settings of the handler; they win over those made here.
     pub settings: BTreeMap<String, String>,
 }
@@ -44,8 +43,9 @@ pub struct Options {
 /// The emulators, with data and settings that go with them.
 pub struct Surroundings {
     cosmos: CosmosEmulator,
-    azurite: Option<Azurite>,
-    storage: String,
+    storage: Storage,
+    /// What an export of everything must be, if the documents are computed.
+    pub expected: Option<Expected>,
     /// Everything that a handler needs to run against them, except its own URL.
     pub settings: BTreeMap<String, String>,
     /// Azurite's files and the app; removed at the end.
@@ -59,12 +59,22 @@ pub struct System {
 }
 
 impl System {
-    /// Builds the handler and starts everything. `seen` gets every line that an export must have.
+    /// Builds the handler and starts everything. `seen` gets every line that an export of loaded content must have.
     pub async fn start(options: Options, progress: &Progress, seen: impl FnMut(&Line)) -> Result<Self> {
         let handler = app::build().await?;
+        Self::start_with(&handler, options, progress, seen).await
+    }
+
+    /// The same with an executable that is built already.
+    pub async fn start_with(
+        handler: &Path,
+        options: Options,
+        progress: &Progress,
+        seen: impl FnMut(&Line),
+    ) -> Result<Self> {
         let surroundings = Surroundings::start(&options, progress, seen).await?;
         let app_root = surroundings.scratch.0.join("app");
-        app::lay_out(&app_root, &handler)?;
+        app::lay_out(&app_root, handler)?;
         let port = match options.port {
             Some(port) => port,
             None => free_port()?,
@@ -96,51 +106,39 @@ impl Surroundings {
     /// Starts the emulators and fills the store.
     pub async fn start(options: &Options, progress: &Progress, seen: impl FnMut(&Line)) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let azurite = match options.storage {
-            Some(_) => None,
-            None => Some(Azurite::start(&scratch.0.join("azurite")).await?),
-        };
-        let storage = match (&options.storage, &azurite) {
-            (Some(given), _) => given.clone(),
-            (None, Some(azurite)) => azurite.connection_string(),
-            (None, None) => anyhow::bail!("no storage"),
-        };
-        for queue in ["export-steps", "export-steps-poison"] {
-            make_queue(&storage, queue).await?;
-        }
+        let folder = scratch.0.join("azurite");
+        let storage = Storage::start(options.storage.as_deref(), options.blobs, &folder).await?;
         let cosmos = CosmosEmulator::start(None).await?;
-        cosmos.create_container(DATABASE, CONTAINER, "/partitionKey", options.partitions).await?;
         cosmos.create_container(STATE_DATABASE, STATE_CONTAINER, "/jobId", 1).await?;
-        fill(&cosmos, &options.source, progress, seen).await?;
-        let settings = settings(&cosmos, &storage);
-        Ok(Self { cosmos, azurite, storage, settings, scratch })
+        let expected = match &options.content {
+            Content::Loaded { source, ranges } => {
+                cosmos.create_container(DATABASE, CONTAINER, "/partitionKey", *ranges).await?;
+                fill(&cosmos, source, progress, seen).await?;
+                None
+            }
+            Content::Computed(content) => {
+                let store = GeneratedStore::new(content).await?;
+                let expected = store.expected().await?;
+                progress.say(&format!("{} documents will be computed", expected.lines.count));
+                cosmos.create_generated(DATABASE, CONTAINER, store).await?;
+                Some(expected)
+            }
+        };
+        let settings = settings(&cosmos, storage.connection());
+        Ok(Self { cosmos, storage, expected, settings, scratch })
     }
 
     pub fn cosmos(&self) -> &CosmosEmulator {
         &self.cosmos
     }
 
-    /// Connection string of the storage account, with its key.
-    pub fn storage(&self) -> &str {
+    pub fn storage(&self) -> &Storage {
         &self.storage
-    }
-
-    /// The same account for blobs, with a shared access signature instead of the key: a caller-named destination.
-    pub fn destination(&self) -> Result<String> {
-        let field = |name: &str| self.storage.split(';').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
-        let blob = field("BlobEndpoint").context("the storage has no BlobEndpoint")?;
-        let (account, key) = (field("AccountName"), field("AccountKey"));
-        let until = OffsetDateTime::now_utc() + Duration::from_secs(7 * 24 * 3600);
-        let (account, key) = (account.unwrap_or(EMULATOR_ACCOUNT), key.unwrap_or(EMULATOR_KEY));
-        let signature = queue_access::account_sas(account, key, "b", until)?;
-        Ok(format!("BlobEndpoint={blob};SharedAccessSignature={signature}"))
     }
 
     pub async fn stop(self) {
         self.cosmos.stop().await;
-        if let Some(azurite) = self.azurite {
-            azurite.stop();
-        }
+        self.storage.stop();
     }
 }
 
@@ -196,12 +194,6 @@ async fn fill(
 }
 
 const SHOW_EVERY: u64 = 10_000;
-
-async fn make_queue(storage: &str, name: &str) -> Result<()> {
-    let queue = queue_access::open(storage, name)?;
-    queue.create(None).await.with_context(|| format!("create the queue {name}"))?;
-    Ok(())
-}
 
 /// A port that is free now. The handler must know its URL before the host listens on it.
 fn free_port() -> Result<u16> {

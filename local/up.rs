@@ -11,7 +11,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app;
 use crate::client::Progress;
 use crate::host::{HttpMode, Logs, QueueBody};
-use crate::source::Source;
+use crate::size;
+use crate::source::{Content, Source};
+use crate::storage::BlobService;
+use crate::store::StoreOptions;
 use crate::system::{CONTAINER, DATABASE, Options, Surroundings, System};
 
 /// Brings everything up.
@@ -20,6 +23,15 @@ pub struct UpArgs {
     /// Fill the store from this folder of *.ndjson files
     #[arg(long, value_name = "DIR", conflicts_with = "patients")]
     data: Option<PathBuf>,
+    /// Compute the store's documents when they are asked for: so many bytes of lines, such as 2GB
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, conflicts_with_all = ["patients", "data"])]
+    computed: Option<u64>,
+    /// Of the computed store: how much of it is in documents of nearly 2 MB
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, requires = "computed", value_parser = clap::value_parser!(u8).range(..=100))]
+    big: u8,
+    /// Of the computed store: request units that each feed range has per second; without a limit unless given
+    #[arg(long, value_name = "UNITS", requires = "computed")]
+    units: Option<f64>,
     /// Fill the store with the generated data of so many patients, about 40 resources each
     #[arg(long, default_value_t = 100)]
     patients: usize,
@@ -35,6 +47,9 @@ pub struct UpArgs {
     /// Feed ranges of the store
     #[arg(long, default_value_t = 4)]
     partitions: u32,
+    /// What serves the blobs
+    #[arg(long, value_enum, default_value_t)]
+    blobs: BlobService,
     /// The emulators only: for `func start` with the real Core Tools; writes local.settings.json
     #[arg(long)]
     no_host: bool,
@@ -67,19 +82,33 @@ pub async fn up(args: UpArgs) -> Result<()> {
 }
 
 impl UpArgs {
+    fn content(&self) -> Content {
+        let source = match (self.computed, &self.data) {
+            (Some(bytes), _) => {
+                return Content::Computed(StoreOptions {
+                    seed: self.seed,
+                    bytes,
+                    ranges: self.partitions,
+                    big_share: f64::from(self.big) / 100.0,
+                    units_per_second: self.units,
+                });
+            }
+            (None, Some(folder)) => Source::Folder(folder.clone()),
+            (None, None) => Source::Generated { patients: self.patients, seed: self.seed },
+        };
+        Content::Loaded { source, ranges: self.partitions }
+    }
+
     fn options(self) -> Options {
         Options {
-            source: match self.data {
-                Some(folder) => Source::Folder(folder),
-                None => Source::Generated { patients: self.patients, seed: self.seed },
-            },
-            partitions: self.partitions,
+            content: self.content(),
             port: self.port,
             workers: self.workers,
             mode: if self.forward { HttpMode::Forward } else { HttpMode::Proxy },
             queue_body: if self.content_length { QueueBody::ContentLength } else { QueueBody::Chunked },
             logs: if self.logs { Logs::Print } else { Logs::Quiet },
             storage: self.storage,
+            blobs: self.blobs,
             settings: self.settings.into_iter().collect(),
         }
     }
@@ -121,7 +150,7 @@ fn executable() -> BTreeMap<String, String> {
 
 /// The line of JSON: how to reach everything.
 fn described(surroundings: &Surroundings) -> Result<Value> {
-    let cosmos = surroundings.cosmos();
+    let (cosmos, storage) = (surroundings.cosmos(), surroundings.storage());
     Ok(json!({
         "cosmos": {
             "endpoint": cosmos.endpoint(),
@@ -129,8 +158,10 @@ fn described(surroundings: &Surroundings) -> Result<Value> {
             "database": DATABASE,
             "container": CONTAINER,
         },
-        "storage": surroundings.storage(),
-        "destination": surroundings.destination()?,
+        "storage": storage.connection(),
+        "destination": storage.destination()?,
+        "rules": { "cosmos": format!("{}_rules", cosmos.endpoint()), "blobs": storage.rules() },
+        "expected": surroundings.expected,
     }))
 }
 
@@ -143,7 +174,8 @@ async fn stop_signal() -> Result<()> {
     }
 }
 
-fn setting(text: &str) -> Result<(String, String)> {
+/// Reads `NAME=VALUE`.
+pub fn setting(text: &str) -> Result<(String, String)> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => bail!("it is not NAME=VALUE"),

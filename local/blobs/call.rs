@@ -79,9 +79,9 @@ pub fn check_crc(headers: &HeaderMap, body: Crc) -> Result<(), Refusal> {
     }
 }
 
-/// The path of a URL, for those who compare names of blobs with links to them.
-pub fn blob_of(url: &str) -> Option<(String, String)> {
-    Url::parse(url).ok().map(|url| target(url.path()))
+/// The container and the blob that a link leads to.
+pub fn blob_of(link: &Url) -> (String, String) {
+    target(link.path())
 }
 
 #[cfg(test)]

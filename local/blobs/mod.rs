@@ -10,6 +10,7 @@ mod sink;
 #[cfg(test)]
 mod tests;
 
+pub use call::blob_of;
 pub use ledger::BlobSummary;
 pub use proxy::Proxy;
 pub use sink::Sink;

@@ -3,6 +3,7 @@
 //! Any signature is accepted. `GET /_blobs` lists the committed blobs with their digests.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use base64::Engine;
@@ -34,13 +35,16 @@ pub struct Sink {
 
 struct Inner {
     ledger: Mutex<Ledger>,
+    /// When the first block was staged, and when the last list was committed.
+    written: Mutex<(Option<Instant>, Option<Instant>)>,
     faults: Faults,
 }
 
 impl Sink {
     pub async fn start() -> Result<Self> {
         let (listener, address) = server::listen(None).await.context("start the blob sink")?;
-        let inner = Arc::new(Inner { ledger: Mutex::default(), faults: Faults::new(OPERATIONS) });
+        let inner =
+            Arc::new(Inner { ledger: Mutex::default(), written: Mutex::default(), faults: Faults::new(OPERATIONS) });
         let server = Server::start(listener, Arc::clone(&inner));
         Ok(Self { inner, endpoint: format!("http://{address}/{EMULATOR_ACCOUNT}"), _server: server })
     }
@@ -53,6 +57,12 @@ impl Sink {
     /// Every blob that was committed and not deleted.
     pub fn blobs(&self) -> Vec<BlobSummary> {
         self.inner.ledger().summaries()
+    }
+
+    /// The time from the first block to the last commit.
+    pub fn writing(&self) -> Option<Duration> {
+        let (first, last) = *self.inner.written();
+        Some(last? - first?)
     }
 }
 
@@ -100,6 +110,7 @@ impl Inner {
                 Ok(response(StatusCode::CREATED, ""))
             }
             "PutBlock" => {
+                self.written().0.get_or_insert_with(Instant::now);
                 let id = call.block_id.as_deref().and_then(|id| STANDARD.decode(id).ok());
                 self.ledger().stage(container, blob, id.ok_or(Refusal::BAD_BLOCK_ID)?, block)?;
                 Ok(with_crc(response(StatusCode::CREATED, ""), whole))
@@ -107,6 +118,7 @@ impl Inner {
             "PutBlockList" => {
                 let list = block_list::parse(&block.content.unwrap_or_default())?;
                 let etag = self.ledger().commit(container, blob, list)?;
+                self.written().1 = Some(Instant::now());
                 Ok(with_crc(versioned(response(StatusCode::CREATED, ""), etag), whole))
             }
             "DeleteBlob" => {
@@ -120,6 +132,10 @@ impl Inner {
             }
             _ => Err(Refusal::UNKNOWN),
         }
+    }
+
+    fn written(&self) -> MutexGuard<'_, (Option<Instant>, Option<Instant>)> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {

@@ -13,6 +13,7 @@ mod verify;
 mod tests;
 
 pub use export::{ExportArgs, export};
+pub use manifest::Manifest;
 pub use progress::Progress;
 pub use protocol::{BulkClient, kick_off_url};
 pub use verify::{VerifyArgs, verify};

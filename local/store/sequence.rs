@@ -1,9 +1,11 @@
 //! Which document stands at which place, how many there are, and what an export of them must be.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::id::{Id, Place};
-use super::shapes::{Shape, Shapes};
+use super::shapes::Shapes;
 use crate::checksum::{Crc, Lines};
 use crate::data::mixed;
 
@@ -26,6 +28,12 @@ pub struct Expected {
     /// Of the lines, with their line ends.
     pub bytes: u64,
     pub lines: Lines,
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes in {}", self.bytes, self.lines)
+    }
 }
 
 impl Sequence {
@@ -59,10 +67,6 @@ impl Sequence {
     /// How many documents a range has; none of a range that there is not.
     pub fn count(&self, range: u32) -> u64 {
         self.counts.get(range as usize).copied().unwrap_or(0)
-    }
-
-    pub fn shapes(&self) -> &[Shape] {
-        &self.shapes.all
     }
 
     /// The model of the document at a place, by its number.
