@@ -6,7 +6,7 @@ use crate::support::clinic::{Clinic, Form};
 use crate::support::export::Export;
 use crate::support::gate::{Fault, When};
 use crate::support::host::Host;
-use crate::support::judge::{Exported, Promise, download, every_blob_is_recorded, judge};
+use crate::support::judge::{Exported, download, every_blob_is_recorded, judge};
 use crate::support::world::{World, small};
 
 const FAULTS: [Fault; 2] = [Fault::KillBefore, Fault::KillAfter];
@@ -26,8 +26,7 @@ fn export(deaths: &[(u32, Fault)]) -> (Exported, u32) {
     let effects = world.state().gate.effects() - first;
     let until = export.stored(&world).unwrap().transaction_time;
     let exported = download(&world, &export.job, &manifest).unwrap_or_else(|why| panic!("{deaths:?}: {why}"));
-    let verdict =
-        judge(&exported, &clinic, until, None, Promise::Snapshot).and_then(|()| every_blob_is_recorded(&world));
+    let verdict = judge(&exported, &clinic, until, None).and_then(|()| every_blob_is_recorded(&world));
     verdict.unwrap_or_else(|why| panic!("{deaths:?}: {why}"));
     (exported, effects)
 }

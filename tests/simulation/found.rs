@@ -1,1 +1,111 @@
-//! Histories that failed once.
+//! Histories that failed once, each told step by step.
+
+use std::time::Duration;
+
+use crate::support::clinic::{Clinic, Form};
+use crate::support::export::Export;
+use crate::support::gate::Fault;
+use crate::support::host::Host;
+use crate::support::judge::{download, is_gone, judge};
+use crate::support::world::{World, small};
+
+/// A store of one partition with a few patients, all older than any transaction time.
+fn patients(world: &World, count: usize) -> Clinic {
+    let mut clinic = Clinic::default();
+    let stamp = world.now().minus(Duration::from_secs(86400));
+    (0..count).for_each(|number| clinic.write(world, ("Patient", &format!("p{number}")), Form::WithMeta, stamp));
+    clinic
+}
+
+/// Plans an export: its only chunk is the next message.
+fn planned(host: &mut Host) -> Export {
+    let export = Export::start(host, "");
+    host.deliver();
+    export
+}
+
+fn assert_exact(host: &mut Host, export: &Export, clinic: &Clinic) {
+    let manifest = export.complete(host);
+    let until = export.stored(&host.world).unwrap().transaction_time;
+    let exported = download(&host.world, &export.job, &manifest).unwrap();
+    judge(&exported, clinic, until, None).unwrap();
+}
+
+#[test]
+fn blocks_that_vanish_before_the_last_commit_are_written_again() {
+    let world = World::new();
+    let clinic = patients(&world, 3);
+    let mut host = Host::new(&world, small());
+    let export = planned(&mut host);
+    let worker = host.deliver_up_to("blobs.commit", "Patient-0-0-1");
+    world.state().blobs.lose_staged(0);
+    host.let_go(worker);
+    assert!(export.is_open(&world), "a chunk that must be read again is not done");
+    assert_exact(&mut host, &export, &clinic);
+}
+
+#[test]
+fn a_planner_that_comes_after_the_cleanup_leaves_nothing() {
+    let world = World::new();
+    let _clinic = patients(&world, 3);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    let planner = host.deliver_up_to("resources.ranges", "");
+    host.delete(&export.status);
+    host.deliver();
+    host.wait(Duration::from_secs(500));
+    host.let_go(planner);
+    export.vanish(&mut host);
+    is_gone(&world, &export.job).unwrap();
+}
+
+#[test]
+fn a_worker_that_was_overtaken_in_the_second_pass_removes_nothing() {
+    let world = World::new();
+    let mut clinic = patients(&world, 6);
+    world.state().store.page_takes = Duration::from_secs(40);
+    world.state().store.page_size = 4;
+    let mut host = Host::new(&world, small());
+    let export = planned(&mut host);
+    clinic.write(&world, ("Patient", "p1"), Form::WithMeta, world.now());
+    host.deliver();
+    let overtaken = host.deliver_up_to("blobs.commit", "keys-");
+    assert_exact(&mut host, &export, &clinic);
+    host.let_go(overtaken);
+    assert_exact(&mut host, &export, &clinic);
+}
+
+#[test]
+fn a_write_of_the_watch_is_not_taken_for_ones_own() {
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = planned(&mut host);
+    let slow = host.deliver_up_to("blobs.stage", "Patient");
+    host.wait(Duration::from_secs(120));
+    host.tick();
+    host.let_go(slow);
+    assert_exact(&mut host, &export, &clinic);
+}
+
+#[test]
+fn two_workers_that_claim_at_the_same_moment_do_not_both_have_the_chunk() {
+    let world = World::new();
+    let mut clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = planned(&mut host);
+    let message = world.state().queue.messages()[0].id;
+    let first = host.deliver_up_to("jobs.replace", "chunk-0");
+    let now = world.now();
+    world.state().queue.show_again(message, now);
+    let second = host.deliver_up_to("jobs.replace", "chunk-0");
+    // The first has claimed; the second has found out that it was too late, or believes that it has claimed as well.
+    host.let_make(first, 1);
+    host.let_make(second, 2);
+    host.break_next("blobs.commit", "Patient", Fault::Hold);
+    host.run(first);
+    clinic.delete(&world, ("Patient", "p0"), now);
+    host.run(second);
+    host.let_go(first);
+    assert_exact(&mut host, &export, &clinic);
+}

@@ -23,6 +23,8 @@ pub struct Setup {
     pub page_seconds: u64,
     /// Only this type is asked for.
     pub only_patients: bool,
+    /// Request units a second.
+    pub ceiling: Option<u32>,
 }
 
 /// Numbers pick among what there is, modulo its count; where there is nothing, nothing happens.
@@ -37,6 +39,11 @@ pub enum Op {
     Begin {
         pick: u8,
         calls: u8,
+    },
+    /// A message is delivered to two workers at once, who go on by turns.
+    Twice {
+        pick: u8,
+        turns: Vec<bool>,
     },
     /// The watch ticks, to its end.
     Tick {
@@ -81,6 +88,9 @@ pub enum Op {
     Cancel {
         faults: Vec<(u8, Fault)>,
     },
+    Resume {
+        faults: Vec<(u8, Fault)>,
+    },
     Poll,
 }
 
@@ -98,14 +108,16 @@ pub fn histories() -> impl Strategy<Value = History> {
 
 fn setups() -> impl Strategy<Value = Setup> {
     let seconds = prop_oneof![3 => Just(0), 1 => Just(10), 1 => Just(25), 1 => Just(70)];
-    (0u8..40, vec(any::<u16>(), 0..5), 1u32..5, 1usize..8, seconds, prop::bool::weighted(0.2)).prop_map(
-        |(resources, splits, chunks, page_size, page_seconds, only_patients)| Setup {
+    let ceiling = prop_oneof![3 => Just(None), 1 => (1u32..8).prop_map(Some)];
+    (0u8..40, vec(any::<u16>(), 0..5), 1u32..5, 1usize..8, seconds, prop::bool::weighted(0.2), ceiling).prop_map(
+        |(resources, splits, chunks, page_size, page_seconds, only_patients, ceiling)| Setup {
             resources,
             splits,
             chunks,
             page_size,
             page_seconds,
             only_patients,
+            ceiling,
         },
     )
 }
@@ -116,6 +128,7 @@ fn ops() -> impl Strategy<Value = Op> {
     prop_oneof![
         10 => (pick(), faults()).prop_map(|(pick, faults)| Op::Deliver { pick, faults }),
         4 => (pick(), calls()).prop_map(|(pick, calls)| Op::Begin { pick, calls }),
+        2 => (pick(), vec(any::<bool>(), 0..60)).prop_map(|(pick, turns)| Op::Twice { pick, turns }),
         2 => faults().prop_map(|faults| Op::Tick { faults }),
         1 => calls().prop_map(|calls| Op::BeginTick { calls }),
         5 => (pick(), calls()).prop_map(|(pick, calls)| Op::GoOn { pick, calls }),
@@ -127,8 +140,16 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => any::<u16>().prop_map(|at| Op::Split { at }),
         1 => pick().prop_map(|pick| Op::Vanish { pick }),
         4 => (pick(), writings(), 0u8..90).prop_map(|(pick, what, late)| Op::Write { pick, what, late }),
-        1 => prop_oneof![3 => Just(None), 1 => faults().prop_map(Some)]
-            .prop_map(|faults| faults.map_or(Op::Poll, |faults| Op::Cancel { faults })),
+        1 => asked(),
+    ]
+}
+
+/// What the client does.
+fn asked() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        4 => Just(Op::Poll),
+        2 => faults().prop_map(|faults| Op::Cancel { faults }),
+        1 => faults().prop_map(|faults| Op::Resume { faults }),
     ]
 }
 
@@ -147,6 +168,7 @@ fn faults() -> impl Strategy<Value = Vec<(u8, Fault)>> {
         2 => Just(Fault::Refuse(ErrorKind::Unavailable)),
         2 => Just(Fault::THROTTLE),
         3 => Just(Fault::LoseAnswer),
+        2 => Just(Fault::Repeat),
         2 => Just(Fault::KillBefore),
         3 => Just(Fault::KillAfter),
         2 => (1u8..6).prop_map(Fault::ReadOld),

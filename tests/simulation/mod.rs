@@ -20,8 +20,4 @@ mod found;
 mod history;
 mod play;
 mod random;
-
-use crate::support::judge::Promise;
-
-/// What is demanded of resources that change while an export runs.
-const PROMISE: Promise = Promise::Snapshot;
+mod store;

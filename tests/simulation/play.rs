@@ -4,17 +4,16 @@ use std::time::Duration;
 
 use fhir_export::bulk::job::State;
 use fhir_export::bulk::limits::Limits;
-use fhir_export::functions::Settings;
 
-use crate::support::clinic::{Clinic, Form};
+use crate::support::clinic::Clinic;
 use crate::support::export::{Export, json, text};
 use crate::support::gate::{Fault, When, WorkerId};
 use crate::support::host::{Host, Progress};
-use crate::support::judge::{Exported, Promise, download, every_blob_is_recorded, is_gone, judge};
-use crate::support::world::{World, mixed, small};
+use crate::support::judge::{Exported, download, every_blob_is_recorded, is_gone, judge};
+use crate::support::world::World;
 
-use super::PROMISE;
-use super::history::{History, Op, Setup, Writing};
+use super::history::{History, Op, Setup};
+use super::store::{TYPES, populate, settings, write};
 
 /// Why the history is a failure, and the calls that led there.
 pub fn play(history: &History) -> Result<(), String> {
@@ -46,13 +45,6 @@ struct Excuses {
     interruptions: u32,
     vanished: u32,
     poisoned: bool,
-}
-
-const TYPES: [&str; 3] = ["Patient", "Observation", "Encounter"];
-
-fn settings(setup: &Setup) -> Settings {
-    let small = small();
-    Settings { limits: Limits { chunks: setup.chunks, ..small.limits }, ..small }
 }
 
 impl Played {
@@ -101,7 +93,9 @@ impl Played {
                 }
                 Ok(())
             }
+            Op::Twice { pick, turns } => self.twice(*pick, turns),
             Op::Poll => self.poll(),
+            Op::Resume { faults } => self.resume(faults),
             Op::Cancel { faults } => self.cancel(faults),
             _ => {
                 self.change(op);
@@ -147,6 +141,8 @@ impl Played {
             | Op::BeginTick { .. }
             | Op::GoOn { .. }
             | Op::Kill { .. }
+            | Op::Twice { .. }
+            | Op::Resume { .. }
             | Op::Cancel { .. }
             | Op::Poll => {}
         }
@@ -160,6 +156,21 @@ impl Played {
             }
             None => Ok(()),
         }
+    }
+
+    /// Two workers get the same message at the same moment.
+    fn twice(&mut self, pick: u8, turns: &[bool]) -> Result<(), String> {
+        let now = self.world.now();
+        let Some(first) = self.begin(pick) else { return Ok(()) };
+        let message = self.host.running.last().and_then(|invocation| invocation.message());
+        let Some(message) = message else { return Ok(()) };
+        self.world.state().queue.show_again(message, now);
+        let Some(second) = self.host.start_delivery(message) else { return Ok(()) };
+        for turn in turns {
+            self.advance(if *turn { first } else { second }, 1)?;
+        }
+        self.excuses.interruptions += 2;
+        Ok(())
     }
 
     fn begin(&mut self, pick: u8) -> Option<WorkerId> {
@@ -183,7 +194,7 @@ impl Played {
         for _ in 0..5_000 {
             match self.host.advance(worker) {
                 Progress::Running => {}
-                Progress::Answered(_) => return Ok(()),
+                Progress::Answered(_) | Progress::Held => return Ok(()),
                 Progress::Killed => {
                     self.excuses.interruptions += 1;
                     return Ok(());
@@ -212,7 +223,27 @@ impl Played {
             Progress::Answered(answer) if answer.status() == 404 || answer.status() == 503 => Ok(()),
             Progress::Answered(answer) if !was_there => Err(format!("DELETE of nothing: {}", answer.status())),
             Progress::Answered(answer) => Err(format!("DELETE: {} {}", answer.status(), text(&answer))),
-            Progress::Running | Progress::Killed => Ok(()),
+            Progress::Running | Progress::Held | Progress::Killed => Ok(()),
+        }
+    }
+
+    /// A failed export may be taken up again; one that runs, was completed or removed may not.
+    fn resume(&mut self, faults: &[(u8, Fault)]) -> Result<(), String> {
+        let stored = self.export.stored(&self.world).map(|job| job.state);
+        let worker = self.host.start_request("POST", &self.export.status, &[]);
+        self.script(worker, faults);
+        let Progress::Answered(answer) = self.host.run(worker) else { return Ok(()) };
+        let allowed: &[u16] = match stored {
+            Some(State::Failed { .. }) => &[202, 503],
+            Some(State::Accepted | State::Planned { .. } | State::Completed { .. }) => &[409, 503],
+            Some(State::Cancelled { .. }) | None => &[404, 503],
+        };
+        // Another client may see the job as it was, or not yet.
+        let old = faults.iter().any(|(_, fault)| matches!(fault, Fault::ReadOld(_)));
+        let allowed = if old { &[202, 404, 409, 503] } else { allowed };
+        match allowed.contains(&answer.status().as_u16()) {
+            true => Ok(()),
+            false => Err(format!("POST: {} {}", answer.status(), text(&answer))),
         }
     }
 
@@ -234,7 +265,7 @@ impl Played {
         }
         let exported = download(&self.world, &self.export.job, &json(&answer))?;
         let until = stored.map(|job| job.transaction_time).ok_or("no job")?;
-        judge(&exported, &self.clinic, until, self.types, PROMISE)?;
+        judge(&exported, &self.clinic, until, self.types)?;
         match &self.handed_out {
             Some(before) if *before != exported => Err("the manifest has changed".into()),
             _ => {
@@ -291,39 +322,4 @@ impl Excuses {
 
 fn picked<T>(pick: u8, among: &[T]) -> Option<&T> {
     among.get(usize::from(pick) % among.len().max(1))
-}
-
-/// Resources of three types and all forms, from long ago to this moment, some of them changed or deleted since.
-fn populate(world: &World, clinic: &mut Clinic, count: u8) {
-    for number in 0..count {
-        let (resource_type, id) = name(number);
-        let draw = mixed(number.into());
-        let age = [3_000_000, 86_400, 300, 119, 60, 1][(draw % 6) as usize];
-        let form =
-            [Form::WithMeta, Form::WithMeta, Form::WithoutMeta, Form::WithMeta, Form::Broken][(draw / 7 % 5) as usize];
-        clinic.write(world, (resource_type, &id), form, world.now().minus(Duration::from_secs(age + 50)));
-        match draw / 64 % 6 {
-            0 => clinic.write(world, (resource_type, &id), Form::WithMeta, world.now().minus(Duration::from_secs(age))),
-            1 => clinic.delete(world, (resource_type, &id), world.now().minus(Duration::from_secs(age))),
-            _ => {}
-        }
-        if draw / 512 % 8 == 0 {
-            clinic.keep_for_itself(world, &id);
-        }
-    }
-}
-
-fn name(number: u8) -> (&'static str, String) {
-    (TYPES[usize::from(number) % 3], format!("r{number}"))
-}
-
-fn write(world: &World, clinic: &mut Clinic, pick: u8, what: Writing, stamp: fhir_export::bulk::timestamp::Timestamp) {
-    let (resource_type, id) = name(pick % 48);
-    let name = (resource_type, id.as_str());
-    match what {
-        Writing::Update => clinic.write(world, name, Form::WithMeta, stamp),
-        Writing::Create => clinic.write(world, (resource_type, &format!("new{pick}")), Form::WithoutMeta, stamp),
-        Writing::Break => clinic.write(world, name, Form::Broken, stamp),
-        Writing::Delete => clinic.delete(world, name, stamp),
-    }
 }

@@ -2,45 +2,64 @@
 
 use std::time::Duration;
 
-use crate::support::clinic::{Clinic, Form};
-use crate::support::export::{Export, json, told};
+use crate::support::export::{Export, json, text, told};
 use crate::support::host::Host;
-use crate::support::judge::{Promise, download, is_gone, judge};
+use crate::support::judge::is_gone;
 use crate::support::world::{World, small};
 
-/// A store with a few resources of three types in two partitions.
-pub fn clinic(world: &World) -> Clinic {
-    let mut clinic = Clinic::default();
-    world.state().store.split(0x7000);
-    let stamp = world.now().minus(Duration::from_secs(86400));
-    for number in 0..12 {
-        let id = format!("r{number}");
-        for resource_type in ["Patient", "Observation", "Encounter"] {
-            let form = if number % 2 == 0 { Form::WithMeta } else { Form::WithoutMeta };
-            clinic.write(world, (resource_type, &id), form, stamp);
-        }
-    }
-    clinic
-}
+use super::clinics::{clinic, completed_exactly, patients};
 
 #[test]
 fn an_export_hands_out_every_resource_once_and_byte_for_byte() {
     let world = World::new();
     let clinic = clinic(&world);
     let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    let running = host.get(&export.status);
-    assert_eq!(running.status(), 202);
-    assert_eq!(running.headers()["x-progress"], "0% complete, not started yet");
-    assert!(running.headers().contains_key("retry-after") && running.body().is_empty());
+    let accepted = host.get("/$export");
+    assert_eq!(accepted.status(), 202);
+    assert!(told(&accepted).contains("accepted"));
 
-    let manifest = export.complete(&mut host);
-    let until = export.stored(&world).unwrap().transaction_time;
-    assert_eq!(manifest["transactionTime"], until.instant());
-    assert_eq!(manifest["request"], "https://export.example/$export");
-    let exported = download(&world, &export.job, &manifest).unwrap();
+    let export = Export::start(&mut host, "");
+    let (manifest, exported) = completed_exactly(&mut host, &export, &clinic, None);
     assert_eq!(exported.lines.len(), 36);
-    judge(&exported, &clinic, until, None, Promise::Snapshot).unwrap();
+    assert_eq!(manifest["transactionTime"], export.stored(&world).unwrap().transaction_time.instant());
+    assert_eq!(manifest["request"], "https://export.example/$export");
+    assert_eq!(manifest["requiresAccessToken"], false);
+    assert_eq!(manifest["error"], serde_json::json!([]));
+}
+
+#[test]
+fn a_poll_tells_how_far_the_export_is() {
+    let world = World::new();
+    clinic(&world);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    let first = host.get(&export.status);
+    assert_eq!((first.status().as_u16(), text(&first).as_str()), (202, ""));
+    assert_eq!(first.headers()["x-progress"], "0% complete, not started yet");
+    assert_eq!(first.headers()["retry-after"], "1");
+
+    host.deliver();
+    host.deliver();
+    host.wait(Duration::from_secs(100));
+    let second = host.get(&export.status);
+    let progress = second.headers()["x-progress"].to_str().unwrap();
+    assert!(progress.starts_with("50% complete, 1 of 2 ranges") && progress.len() < 100, "{progress}");
+    assert_eq!(second.headers()["retry-after"], "10");
+
+    export.complete(&mut host);
+    let last = host.get(&export.status);
+    assert_eq!((last.status().as_u16(), &last.headers()["content-type"]), (200, &"application/json".parse().unwrap()));
+    assert!(last.headers().contains_key("expires"));
+}
+
+#[test]
+fn an_export_of_an_empty_store_has_an_empty_manifest() {
+    let world = World::new();
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    let manifest = export.complete(&mut host);
+    assert_eq!((&manifest["output"], &manifest["error"]), (&serde_json::json!([]), &serde_json::json!([])));
+    assert_eq!(world.state().blobs.committed(), [""; 0]);
 }
 
 #[test]
@@ -49,9 +68,8 @@ fn a_cancelled_export_is_404_at_once_and_leaves_nothing() {
     clinic(&world);
     let mut host = Host::new(&world, small());
     let export = Export::start(&mut host, "");
-    for _ in 0..3 {
-        host.deliver();
-    }
+    host.deliver();
+    host.deliver();
     assert!(!world.state().blobs.committed().is_empty());
     assert_eq!(host.delete(&export.status).status(), 202);
     let gone = host.get(&export.status);
@@ -64,4 +82,67 @@ fn a_cancelled_export_is_404_at_once_and_leaves_nothing() {
     is_gone(&world, &export.job).unwrap();
     assert_eq!(world.state().blobs.staged(), [""; 0]);
     assert_eq!(host.get(&export.status).status(), 404);
+}
+
+#[test]
+fn a_running_chunk_stops_at_the_next_page_after_a_cancel() {
+    let world = World::new();
+    patients(&world, 30);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let reader = host.deliver_up_to("resources.page", "");
+    host.delete(&export.status);
+    let pages = world.state().gate.calls_named("resources.page");
+    host.let_go(reader);
+    assert_eq!(world.state().gate.calls_named("resources.page"), pages);
+    export.vanish(&mut host);
+    is_gone(&world, &export.job).unwrap();
+}
+
+#[test]
+fn a_commit_that_comes_after_the_cleanup_brings_nothing_back() {
+    let world = World::new();
+    patients(&world, 3);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let late = host.deliver_up_to("blobs.commit", "Patient");
+    host.delete(&export.status);
+    host.deliver();
+    host.let_go(late);
+    assert_eq!(world.state().blobs.committed(), [""; 0]);
+    export.vanish(&mut host);
+    is_gone(&world, &export.job).unwrap();
+}
+
+#[test]
+fn a_completed_export_is_removed_with_its_files() {
+    let world = World::new();
+    clinic(&world);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    export.complete(&mut host);
+    assert!(!world.state().blobs.committed().is_empty());
+    assert_eq!(host.delete(&export.status).status(), 202);
+    assert_eq!(host.get(&export.status).status(), 404);
+    export.vanish(&mut host);
+    is_gone(&world, &export.job).unwrap();
+}
+
+#[test]
+fn an_export_expires_with_its_files() {
+    let world = World::new();
+    clinic(&world);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    export.complete(&mut host);
+    host.wait(small().retention - Duration::from_secs(60));
+    host.tick();
+    assert_eq!(host.get(&export.status).status(), 200);
+    host.wait(Duration::from_secs(60));
+    host.tick();
+    assert_eq!(host.get(&export.status).status(), 404);
+    export.vanish(&mut host);
+    is_gone(&world, &export.job).unwrap();
 }

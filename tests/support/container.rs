@@ -57,6 +57,11 @@ impl Container {
         of_job.map(|(key, _)| key.id.as_str()).collect()
     }
 
+    /// Whether there is no document of any job.
+    pub fn is_empty(&self) -> bool {
+        self.documents.values().all(|revisions| revisions.last().is_none_or(|newest| newest.text.is_none()))
+    }
+
     fn version(&self, key: &Key) -> Option<u64> {
         self.documents.get(key)?.last().filter(|newest| newest.text.is_some()).map(|newest| newest.write)
     }

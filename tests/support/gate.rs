@@ -37,6 +37,10 @@ pub enum Fault {
     Refuse(ErrorKind),
     /// It takes effect, but its answer does not arrive.
     LoseAnswer,
+    /// It takes effect, its answer is lost, and the SDK repeats it by itself: a guarded write then meets its own effect.
+    Repeat,
+    /// The worker stands still before the call until it is let go.
+    Hold,
     /// The worker dies before the call.
     KillBefore,
     /// The worker dies after the effect.
@@ -57,8 +61,8 @@ pub enum When {
     Call(WorkerId, u32),
     /// The nth effectful call of all, from 0.
     Effect(u32),
-    /// The next call of this name.
-    Next(&'static str),
+    /// The next call of this name about something whose name holds this.
+    Next(&'static str, &'static str),
 }
 
 #[derive(Default)]
@@ -72,6 +76,7 @@ pub struct Gate {
     calls: Vec<u32>,
     effects: u32,
     killed: BTreeSet<WorkerId>,
+    held: BTreeSet<WorkerId>,
 }
 
 pub struct Traced {
@@ -110,7 +115,7 @@ impl Gate {
         let strikes = |when: &When| match *when {
             When::Call(worker, nth) => worker == self.worker && nth == made,
             When::Effect(nth) => call.effectful && nth == self.effects,
-            When::Next(name) => name == call.name,
+            When::Next(name, what) => name == call.name && call.what.contains(what),
         };
         let index = self.script.iter().position(|(when, _)| strikes(when))?;
         Some(self.script.remove(index).1)
@@ -127,6 +132,18 @@ impl Gate {
 
     pub fn kill(&mut self, worker: WorkerId) {
         self.killed.insert(worker);
+    }
+
+    pub fn hold(&mut self, worker: WorkerId) {
+        self.held.insert(worker);
+    }
+
+    pub fn let_go(&mut self, worker: WorkerId) {
+        self.held.remove(&worker);
+    }
+
+    pub fn is_held(&self, worker: WorkerId) -> bool {
+        self.held.contains(&worker)
     }
 
     pub fn is_killed(&self, worker: WorkerId) -> bool {

@@ -38,21 +38,21 @@ pub struct Invocation {
     future: Pin<Box<dyn Future<Output = Answer> + Send>>,
     /// The delivery that it is about.
     receipt: Option<Receipt>,
-    pub about: About,
 }
 
-/// What an invocation is for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum About {
-    Request(&'static str),
-    Step(String),
-    Watch,
+impl Invocation {
+    /// The message that it is about.
+    pub fn message(&self) -> Option<u32> {
+        self.receipt.map(|receipt| receipt.message)
+    }
 }
 
 /// How an invocation went on.
 #[derive(Debug)]
 pub enum Progress {
     Running,
+    /// It stands still until it is let go.
+    Held,
     Answered(Answer),
     /// The worker died; there is no answer.
     Killed,
@@ -98,7 +98,7 @@ impl Host {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.start(request, About::Request(method), None)
+        self.start(request, None)
     }
 
     /// Delivers a message to its function, unless it was delivered too often already.
@@ -110,22 +110,22 @@ impl Host {
             Place::Poison => "/ExportPoison",
         };
         let request = warp::test::request().method("POST").path(function).body(envelope(&message).to_string());
-        Some(self.start(request, About::Step(message.text), Some(receipt)))
+        Some(self.start(request, Some(receipt)))
     }
 
     pub fn start_tick(&mut self) -> WorkerId {
         let data = json!({ "timer": { "Schedule": { "AdjustForDST": true }, "IsPastDue": false } });
         let body = json!({ "Data": data, "Metadata": { "sys": { "MethodName": "ExportWatch" } } });
         self.last_tick = self.world.now();
-        self.start(warp::test::request().method("POST").path("/ExportWatch").body(body.to_string()), About::Watch, None)
+        self.start(warp::test::request().method("POST").path("/ExportWatch").body(body.to_string()), None)
     }
 
-    fn start(&mut self, request: warp::test::RequestBuilder, about: About, receipt: Option<Receipt>) -> WorkerId {
+    fn start(&mut self, request: warp::test::RequestBuilder, receipt: Option<Receipt>) -> WorkerId {
         let filter = self.filter.clone();
         let worker = self.started;
         self.started += 1;
         let future = Box::pin(async move { request.reply(&filter).await });
-        self.running.push(Invocation { worker, started: self.world.now(), future, receipt, about });
+        self.running.push(Invocation { worker, started: self.world.now(), future, receipt });
         worker
     }
 
@@ -138,6 +138,7 @@ impl Host {
         self.world.state().gate.worker = worker;
         let polled = self.running[index].future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let answer = match polled {
+            Poll::Pending if self.world.state().gate.is_held(worker) => return Progress::Held,
             Poll::Pending if !self.world.state().gate.is_killed(worker) => return Progress::Running,
             Poll::Pending => None,
             Poll::Ready(answer) => Some(answer),
@@ -156,6 +157,18 @@ impl Host {
                 ended => return ended,
             }
         }
+    }
+
+    /// A worker that was held goes on to its end.
+    pub fn let_go(&mut self, worker: WorkerId) -> Progress {
+        self.world.state().gate.let_go(worker);
+        self.run(worker)
+    }
+
+    /// A worker that was held makes so many calls, and waits for its next turn.
+    pub fn let_make(&mut self, worker: WorkerId, calls: u32) {
+        self.world.state().gate.let_go(worker);
+        (0..calls).for_each(|_| drop(self.advance(worker)));
     }
 
     /// The worker dies where it is. Its message stays hidden until its time is up.
@@ -237,15 +250,19 @@ impl Host {
 }
 
 impl Host {
-    /// The nth call of the worker that starts next goes wrong.
-    pub fn break_call(&mut self, nth: u32, fault: Fault) {
-        let when = When::Call(self.started, nth);
-        self.world.state().gate.script.push((when, fault));
+    /// The next call of this name, about something whose name holds `what`, goes wrong.
+    pub fn break_next(&mut self, name: &'static str, what: &'static str, fault: Fault) {
+        self.world.state().gate.script.push((When::Next(name, what), fault));
     }
 
-    /// The next call of this name goes wrong.
-    pub fn break_next(&mut self, name: &'static str, fault: Fault) {
-        self.world.state().gate.script.push((When::Next(name), fault));
+    /// The next message is delivered, up to the first call of this name: its worker stands still there.
+    pub fn deliver_up_to(&mut self, name: &'static str, what: &'static str) -> WorkerId {
+        self.break_next(name, what, Fault::Hold);
+        let worker = self.started;
+        match self.deliver() {
+            Some(Progress::Held) => worker,
+            other => panic!("the step did not come to {name} {what}: {other:?}"),
+        }
     }
 }
 

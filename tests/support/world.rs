@@ -67,31 +67,54 @@ impl World {
     ) -> Result<T, PortError> {
         give_way().await;
         let name = call.name;
-        let kills = {
-            let mut state = self.state();
-            let fault = state.gate.admit(call);
-            state.container.lag = 0;
-            match fault {
-                None => return effect(&mut state),
-                Some(Fault::ReadOld(lag)) => {
-                    state.container.lag = lag;
-                    return effect(&mut state);
-                }
-                Some(Fault::Refuse(kind)) => return Err(refused(kind, name)),
-                Some(Fault::LoseAnswer) => {
-                    let _unheard = effect(&mut state);
-                    return Err(refused(ErrorKind::Unavailable, name));
-                }
-                Some(Fault::KillBefore) => {}
-                Some(Fault::KillAfter) => {
-                    let _unheard = effect(&mut state);
-                }
+        let fault = self.admit(call);
+        while self.holds() {
+            give_way().await;
+        }
+        let answer = match fault {
+            Some(Fault::Refuse(kind)) => Err(refused(kind, name)),
+            Some(Fault::KillBefore) => return self.die().await,
+            Some(Fault::KillAfter) => {
+                let _unheard = effect(&mut self.state());
+                return self.die().await;
             }
+            None | Some(Fault::LoseAnswer | Fault::Repeat | Fault::Hold | Fault::ReadOld(_)) => {
+                effect(&mut self.state())
+            }
+        };
+        match fault {
+            Some(Fault::LoseAnswer) => Err(refused(ErrorKind::Unavailable, name)),
+            Some(Fault::Repeat) if answer.is_ok() && ["jobs.create", "jobs.replace"].contains(&name) => {
+                Err(refused(ErrorKind::Conflict, name))
+            }
+            _ => answer,
+        }
+    }
+
+    fn admit(&self, call: Call) -> Option<Fault> {
+        let mut state = self.state();
+        let fault = state.gate.admit(call);
+        state.container.lag = if let Some(Fault::ReadOld(lag)) = fault { lag } else { 0 };
+        let worker = state.gate.worker;
+        if fault == Some(Fault::Hold) {
+            state.gate.hold(worker);
+        }
+        fault
+    }
+
+    fn holds(&self) -> bool {
+        let state = self.state();
+        state.gate.is_held(state.gate.worker)
+    }
+
+    /// The worker that makes this call does nothing any more.
+    async fn die<T>(&self) -> T {
+        {
+            let mut state = self.state();
             let worker = state.gate.worker;
             state.gate.kill(worker);
-            pending()
-        };
-        kills.await
+        }
+        pending().await
     }
 
     pub fn app(&self, settings: Settings) -> App {

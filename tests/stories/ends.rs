@@ -1,0 +1,143 @@
+//! Exports that end Failed: why, what the client is told, and how they go on.
+
+use std::time::Duration;
+
+use fhir_export::functions::{LostRange, Settings};
+use fhir_export::ports::ErrorKind;
+
+use crate::support::export::{Export, json, told};
+use crate::support::gate::Fault;
+use crate::support::host::Host;
+use crate::support::judge::is_gone;
+use crate::support::world::{World, small};
+
+use super::clinics::{completed_exactly, patients};
+
+/// Every read of the store fails for good until the export is closed.
+fn fail_every_page(host: &mut Host, export: &Export) {
+    while export.is_open(&host.world) {
+        if host.world.state().gate.script.is_empty() {
+            host.break_next("resources.page", "", Fault::Refuse(ErrorKind::Broken));
+        }
+        host.go_on();
+    }
+    host.world.state().gate.script.clear();
+}
+
+#[test]
+fn a_range_that_cannot_be_read_makes_the_export_failed_and_it_can_be_taken_up_again() {
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    fail_every_page(&mut host, &export);
+    let failed = host.get(&export.status);
+    assert_eq!((failed.status().as_u16(), json(&failed)["issue"][0]["code"].as_str()), (500, Some("processing")));
+    assert!(told(&failed).contains("could not be read in 10 attempts"), "{}", told(&failed));
+
+    assert_eq!(host.request("POST", &export.status, &[]).status(), 202);
+    assert_eq!(host.get(&export.status).status(), 202);
+    completed_exactly(&mut host, &export, &clinic, None);
+    assert_eq!(host.request("POST", &export.status, &[]).status(), 409, "only what has failed can be taken up");
+}
+
+#[test]
+fn a_range_that_cannot_be_read_is_told_in_an_error_file_where_the_settings_want_that() {
+    let world = World::new();
+    patients(&world, 6);
+    let mut host = Host::new(&world, Settings { lost_range: LostRange::Report, ..small() });
+    let export = Export::start(&mut host, "");
+    fail_every_page(&mut host, &export);
+    let manifest = json(&host.get(&export.status));
+    assert_eq!(manifest["output"], serde_json::json!([]));
+    assert_eq!(manifest["error"].as_array().map(Vec::len), Some(1), "{manifest}");
+}
+
+#[test]
+fn a_failed_export_is_removed_by_the_client_or_by_time() {
+    for by_client in [true, false] {
+        let world = World::new();
+        patients(&world, 6);
+        let mut host = Host::new(&world, small());
+        let export = Export::start(&mut host, "");
+        host.deliver();
+        host.break_next("resources.page", "3]", Fault::OUTAGE);
+        host.deliver();
+        fail_every_page(&mut host, &export);
+        match by_client {
+            true => assert_eq!(host.delete(&export.status).status(), 202),
+            false => host.wait(small().retention),
+        }
+        export.vanish(&mut host);
+        assert_eq!(host.get(&export.status).status(), 404);
+        is_gone(&world, &export.job).unwrap();
+    }
+}
+
+#[test]
+fn a_plan_that_becomes_poison_fails_the_export_and_says_so() {
+    let world = World::new();
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    while export.is_open(&world) {
+        if world.state().gate.script.is_empty() {
+            host.break_next("resources.ranges", "", Fault::Refuse(ErrorKind::Broken));
+        }
+        host.go_on();
+    }
+    assert!(told(&host.get(&export.status)).contains("ranges could not be read"));
+}
+
+#[test]
+fn a_chunk_that_became_poison_goes_on_after_a_pause() {
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let now = world.now();
+    let message = world.state().queue.messages()[0].id;
+    world.state().queue.poison(message, now);
+    host.deliver();
+    let (waiting, next) = {
+        let state = world.state();
+        (state.queue.messages().len(), state.queue.next_visible())
+    };
+    assert_eq!((waiting, next), (1, Some(now.plus(Duration::from_secs(60)))));
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+#[test]
+fn poison_under_a_live_lease_changes_nothing() {
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let worker = host.deliver_up_to("resources.page", "");
+    let (now, message) = (world.now(), host.running[0].message().unwrap());
+    world.state().queue.poison(message, now);
+    host.deliver();
+    assert_eq!(world.state().queue.messages().len(), 0);
+    host.let_go(worker);
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+#[test]
+fn an_export_that_never_gets_further_is_given_up_after_a_day() {
+    let world = World::new();
+    patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let started = world.now();
+    while export.is_open(&world) && world.now().since(started) < Duration::from_secs(2 * 86400) {
+        if world.state().gate.script.is_empty() {
+            host.break_next("resources.page", "", Fault::THROTTLE);
+        }
+        host.go_on();
+    }
+    let hours = world.now().since(started).as_secs() / 3600;
+    assert!((23..=25).contains(&hours), "after {hours} hours");
+    assert!(told(&host.get(&export.status)).contains("has not got any further for 24 hours"));
+}

@@ -1,0 +1,122 @@
+//! What is in the files of an export, and how they are cut.
+
+use std::time::Duration;
+
+use fhir_export::bulk::limits::Limits;
+use fhir_export::functions::Settings;
+use serde_json::Value;
+
+use crate::support::clinic::Form;
+use crate::support::export::Export;
+use crate::support::host::Host;
+use crate::support::world::{World, small};
+
+use super::clinics::{clinic, completed_exactly, long_ago, patients};
+
+#[test]
+fn only_the_types_that_were_asked_for_are_exported() {
+    let world = World::new();
+    let clinic = clinic(&world);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "?_type=Patient,Encounter&_type=Patient");
+    let types = ["Patient", "Encounter"];
+    let (manifest, exported) = completed_exactly(&mut host, &export, &clinic, Some(&types));
+    assert_eq!(exported.lines.len(), 24);
+    assert_eq!(manifest["request"], "https://export.example/$export?_type=Patient%2CEncounter&_type=Patient");
+}
+
+#[test]
+fn a_file_that_has_its_size_is_followed_by_another() {
+    let world = World::new();
+    let clinic = patients(&world, 30);
+    let settings = small();
+    let limits = Limits { file_bytes: 600, ..settings.limits.clone() };
+    let mut host = Host::new(&world, Settings { limits, ..settings });
+    let export = Export::start(&mut host, "");
+    let (manifest, exported) = completed_exactly(&mut host, &export, &clinic, None);
+    assert!(exported.files.len() > 5, "{:?}", exported.files);
+    let sizes = manifest["output"].as_array().unwrap().iter().map(|file| content(&world, file).len());
+    // The last line may stand over.
+    assert!(sizes.clone().rev().skip(1).all(|size| (600..1000).contains(&size)), "{:?}", sizes.collect::<Vec<_>>());
+}
+
+fn content(world: &World, entry: &Value) -> Vec<u8> {
+    world.state().blobs.fetch(entry["url"].as_str().unwrap()).unwrap()
+}
+
+#[test]
+fn a_broken_document_is_told_in_an_error_file_and_stops_nothing() {
+    let world = World::new();
+    let mut clinic = patients(&world, 5);
+    clinic.write(&world, ("Patient", "broken"), Form::Broken, long_ago(&world));
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    let (manifest, exported) = completed_exactly(&mut host, &export, &clinic, None);
+    assert_eq!(exported.lines.len(), 5);
+    assert_eq!(manifest["error"][0]["type"], "OperationOutcome");
+    let told: Value = serde_json::from_slice(&content(&world, &manifest["error"][0])).unwrap();
+    assert_eq!(told["issue"][0]["severity"], "error");
+    assert_eq!(told["issue"][0]["expression"][0], "Patient/broken");
+}
+
+#[test]
+fn a_resource_is_exported_as_it_stood_at_the_transaction_time() {
+    let world = World::new();
+    let mut clinic = patients(&world, 8);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    for (id, deleted) in [("p0", false), ("p3", true), ("p5", false), ("p5", true), ("new", false)] {
+        match deleted {
+            true => clinic.delete(&world, ("Patient", id), world.now()),
+            false => clinic.write(&world, ("Patient", id), Form::WithMeta, world.now()),
+        }
+    }
+    let (_, exported) = completed_exactly(&mut host, &export, &clinic, None);
+    assert_eq!(exported.lines.len(), 8);
+    assert!(exported.lines[&("Patient".into(), "p5".into())][0].contains(r#""versionId":"1""#));
+}
+
+#[test]
+fn what_was_written_within_the_safety_lag_waits_for_the_next_export() {
+    let world = World::new();
+    let mut clinic = patients(&world, 2);
+    let before = world.now().minus(Duration::from_secs(121));
+    clinic.write(&world, ("Patient", "just-in-time"), Form::WithMeta, before);
+    clinic.write(&world, ("Patient", "too-late"), Form::WithMeta, before.plus(Duration::from_millis(1001)));
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    let (_, exported) = completed_exactly(&mut host, &export, &clinic, None);
+    let ids: Vec<&str> = exported.lines.keys().map(|(_, id)| id.as_str()).collect();
+    assert_eq!(ids, ["just-in-time", "p0", "p1"]);
+}
+
+#[test]
+fn a_partition_that_splits_while_it_is_read_loses_and_doubles_nothing() {
+    let world = World::new();
+    let clinic = patients(&world, 30);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    for (page, at) in [0x8000, 0x4000, 0x4001, 0xC000, 0x2000].into_iter().enumerate() {
+        let reader = if page == 0 { host.deliver_up_to("resources.page", "") } else { host.running[0].worker };
+        world.state().store.split(at);
+        host.break_next("resources.page", "", crate::support::gate::Fault::Hold);
+        host.let_go(reader);
+    }
+    let reader = host.running[0].worker;
+    host.let_go(reader);
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+#[test]
+fn a_store_of_two_hundred_ranges_is_exported_in_a_few_chunks() {
+    let world = World::new();
+    let clinic = patients(&world, 60);
+    (1..200).for_each(|bound| world.state().store.split(bound * 0x140));
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    completed_exactly(&mut host, &export, &clinic, None);
+    let chunks = world.state().container.ids(&export.job).iter().filter(|id| id.starts_with("chunk-")).count();
+    assert_eq!(chunks, 4);
+}

@@ -1,0 +1,148 @@
+//! What goes wrong on the way, and what becomes of it.
+
+use std::time::Duration;
+
+use fhir_export::ports::ErrorKind;
+
+use crate::support::export::Export;
+use crate::support::gate::Fault;
+use crate::support::host::{Host, Progress};
+use crate::support::world::{World, small};
+
+use super::clinics::{clinic, completed_exactly, patients};
+
+#[test]
+fn a_chunk_delivered_twice_writes_its_files_once() {
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let message = world.state().queue.messages()[0].text.clone();
+    let now = world.now();
+    world.state().queue.send(message, now, Duration::ZERO);
+    host.deliver();
+    let (staged, written) = writes(&world);
+    host.deliver();
+    assert_eq!(writes(&world), (staged, written), "the second delivery writes nothing");
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+fn writes(world: &World) -> (usize, usize) {
+    let state = world.state();
+    (state.gate.calls_named("blobs.stage"), state.gate.calls_named("jobs.replace"))
+}
+
+#[test]
+fn a_second_worker_leaves_a_chunk_alone_while_the_first_has_it() {
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let first = host.deliver_up_to("resources.page", "");
+    let message = host.running[0].message().unwrap();
+    let now = world.now();
+    world.state().queue.show_again(message, now);
+    let before = world.state().gate.trace.len();
+    assert!(matches!(host.deliver(), Some(Progress::Answered(answer)) if answer.status() == 200));
+    let calls: Vec<String> = world.state().gate.trace[before..].iter().map(|traced| traced.call.name.into()).collect();
+    assert!(calls.iter().all(|name| name == "jobs.load"), "{calls:?}");
+    host.let_go(first);
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+#[test]
+fn a_step_whose_worker_died_is_running_again_within_two_minutes() {
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let dead = host.deliver_up_to("resources.page", "");
+    host.kill(dead);
+    let pages = world.state().gate.calls_named("resources.page");
+    let died = world.now();
+    let running = |world: &World| world.state().gate.calls_named("resources.page") > pages;
+    assert_eq!(host.go_on_until(running), Ok(()));
+    assert!(world.now().since(died) <= Duration::from_secs(120), "{:?}", world.now().since(died));
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+#[test]
+fn throttling_never_counts_as_a_failure() {
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    for _ in 0..3 * small().limits.claims {
+        host.break_next("resources.page", "", Fault::THROTTLE);
+        assert!(matches!(host.deliver(), Some(Progress::Answered(answer)) if answer.status() == 200));
+        host.wait(Duration::from_secs(30));
+    }
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+#[test]
+fn an_outage_of_an_hour_ends_in_a_completed_export() {
+    for begun in [1, 2] {
+        let world = World::new();
+        let clinic = clinic(&world);
+        let mut host = Host::new(&world, small());
+        let export = Export::start(&mut host, "");
+        for _ in 0..begun {
+            host.deliver();
+        }
+        world.state().gate.outage = Some(ErrorKind::Unavailable);
+        let end = world.now().plus(Duration::from_secs(3600));
+        assert_eq!(host.go_on_until(|world| world.now() >= end), Ok(()));
+        world.state().gate.outage = None;
+        completed_exactly(&mut host, &export, &clinic, None);
+    }
+}
+
+#[test]
+fn a_lost_queue_is_made_up_for_by_the_watch() {
+    for steps in 0..5 {
+        let world = World::new();
+        let clinic = clinic(&world);
+        let mut host = Host::new(&world, small());
+        let export = Export::start(&mut host, "");
+        for _ in 0..steps {
+            host.deliver();
+        }
+        world.state().queue.clear();
+        completed_exactly(&mut host, &export, &clinic, None);
+    }
+}
+
+#[test]
+fn blocks_that_vanish_are_written_again_as_a_new_generation() {
+    let world = World::new();
+    let clinic = patients(&world, 20);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    for _ in 0..small().limits.generations {
+        let committer = host.deliver_up_to("blobs.commit", "Patient");
+        world.state().blobs.lose_staged(0);
+        host.let_go(committer);
+        assert!(export.is_open(&world));
+    }
+    completed_exactly(&mut host, &export, &clinic, None);
+    assert_eq!(world.state().container.ids(&export.job).iter().filter(|id| id.starts_with("files-0-3-")).count(), 1);
+}
+
+#[test]
+fn ranges_that_do_not_tile_are_asked_for_again() {
+    let world = World::new();
+    let clinic = clinic(&world);
+    world.state().store.tears = true;
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    assert_eq!(host.get(&export.status).headers()["x-progress"], "0% complete, not started yet");
+    world.state().store.tears = false;
+    completed_exactly(&mut host, &export, &clinic, None);
+}
