@@ -58,6 +58,12 @@ pub struct Chunk {
     /// Up to when the request units that were used are those that the ceiling allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pace: Option<Timestamp>,
+    /// Counts the messages that were sent for the chunk: those with an older ticket are stale.
+    #[serde(default)]
+    pub ticket: u32,
+    /// Its files are removed; the names stay until the documents go.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cleaned: bool,
     /// How often the watch has sent the chunk again while nobody took it up.
     #[serde(default)]
     pub resent: u32,
@@ -146,6 +152,8 @@ impl Chunk {
             discarding: false,
             ceiling: None,
             pace: None,
+            ticket: 0,
+            cleaned: false,
             resent: 0,
             totals: Totals::default(),
         }
@@ -182,8 +190,14 @@ impl Chunk {
         Self { lease: Some(until), watch_at: until, writes: self.writes + 1, ..self }
     }
 
-    /// The last write of a step: free for the next claim, whose message is expected at `due`.
+    /// The last write of a step: free for the next claim, whose message is due at `due` and carries the new ticket.
     pub fn released(self, due: Timestamp) -> Self {
+        Self { ticket: self.ticket + 1, ..self.given_back(due) }
+    }
+
+    /// The last write of a step that went wrong: free for the next claim, by the same message, which the host delivers
+    /// again.
+    pub fn given_back(self, due: Timestamp) -> Self {
         Self { lease: None, watch_at: due.plus(limits::UNCLAIMED), writes: self.writes + 1, ..self }
     }
 
@@ -242,6 +256,11 @@ impl Chunk {
     /// Whether the document, or a `files` document of it, names a file.
     pub fn names_files(&self) -> bool {
         !self.files.is_empty() || !self.committed.is_empty() || self.parts > 0
+    }
+
+    /// The files that the closed chunk names are removed.
+    pub fn cleaned(self) -> Self {
+        Self { cleaned: true, writes: self.writes + 1, ..self }
     }
 
     /// The document names nothing any more: what it named is removed.

@@ -77,7 +77,7 @@ impl Default for Limits {
             checkpoint_bytes: 64 << 20,
             file_bytes: 1 << 30,
             block_bytes: 8 << 20,
-            buffered_bytes: 16 << 20,
+            buffered_bytes: 8 << 20,
             chunks: 64,
             claims: 10,
             generations: 3,

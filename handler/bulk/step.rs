@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::chunk::Chunk;
 use super::job_id::JobId;
 
 /// One step of one job: a pointer, never a truth (design §4).
@@ -12,6 +13,9 @@ use super::job_id::JobId;
 pub struct Step {
     pub job: JobId,
     pub kind: StepKind,
+    /// Of a chunk's step: only the message with the newest ticket counts, so that at most one of a chunk is alive, whoever
+    /// sent it. Without one it always counts.
+    pub ticket: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,13 +57,22 @@ const VERSION: u64 = 1;
 
 impl Step {
     pub fn new(job: &JobId, kind: StepKind) -> Self {
-        Self { job: job.clone(), kind }
+        Self { job: job.clone(), kind, ticket: None }
     }
 
-    /// `{"v":1,"job":…,"step":"plan" | {"chunk":n} | "finish" | "cleanup"}`. None of the names that the host's trigger
+    /// The step of a chunk, with the ticket that its document holds.
+    pub fn chunk(chunk: &Chunk) -> Self {
+        Self { ticket: Some(chunk.ticket), ..Self::new(&chunk.job, StepKind::Chunk(chunk.number)) }
+    }
+
+    /// `{"v":1,"job":…,"step":"plan" | {"chunk":n} | "finish" | "cleanup"}`, and a chunk's `ticket`. None of the names that the host's trigger
     /// takes out of a message into its metadata (`facts`: functions host, §1.5).
     pub fn to_message(&self) -> String {
-        json!({ "v": VERSION, "job": self.job, "step": self.kind }).to_string()
+        let mut message = json!({ "v": VERSION, "job": self.job, "step": self.kind });
+        if let Some(ticket) = self.ticket {
+            message["ticket"] = ticket.into();
+        }
+        message.to_string()
     }
 
     pub fn from_message(message: &Value) -> Result<Self, Unreadable> {
@@ -71,7 +84,8 @@ impl Step {
         let field = |name: &str| message.get(name).cloned().ok_or(Unreadable::Broken);
         let job = serde_json::from_value(field("job")?).map_err(|_| Unreadable::Broken)?;
         let kind = serde_json::from_value(field("step")?).map_err(|_| Unreadable::Broken)?;
-        Ok(Self { job, kind })
+        let ticket = message.get("ticket").and_then(Value::as_u64).and_then(|ticket| ticket.try_into().ok());
+        Ok(Self { job, kind, ticket })
     }
 }
 
@@ -83,8 +97,10 @@ mod tests {
     fn a_message_is_read_as_it_was_written() {
         for kind in [StepKind::Plan, StepKind::Chunk(7), StepKind::Finish, StepKind::Cleanup] {
             let step = Step::new(&JobId::new(9), kind);
-            let message = serde_json::from_str(&step.to_message()).unwrap();
-            assert_eq!(Step::from_message(&message), Ok(step));
+            for step in [step.clone(), Step { ticket: Some(5), ..step }] {
+                let message = serde_json::from_str(&step.to_message()).unwrap();
+                assert_eq!(Step::from_message(&message), Ok(step));
+            }
         }
     }
 

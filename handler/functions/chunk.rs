@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use crate::bulk::chunk::{Chunk, Claim, Pass, Position};
 use crate::bulk::job::Job;
-use crate::bulk::job_id::JobId;
 use crate::bulk::line;
 use crate::bulk::plan::{KeyRange, Plan};
 use crate::bulk::record::Key;
@@ -15,10 +14,15 @@ use crate::ports::{Expected, PortError, Slice, Versioned};
 use super::commit::{Interrupted, Work};
 use super::{App, LostRange};
 
-pub async fn run(app: &App, id: &JobId, number: u32) -> Result<Outcome, PortError> {
+/// `step` gets the ticket with which it is to be sent again.
+pub async fn run(app: &App, step: &mut Step, number: u32) -> Result<Outcome, PortError> {
+    let id = &step.job.clone();
     let Some(job) = app.open_job(id).await? else { return Ok(Outcome::Stale) };
     let plan = app.jobs.read::<Plan>(&Key::plan(id)).await?;
     let found = app.jobs.read::<Chunk>(&Key::chunk(id, number)).await?;
+    if step.ticket.is_some_and(|ticket| ticket != found.ticket) {
+        return Ok(Outcome::Stale);
+    }
     let limits = &app.settings.limits;
     let (claimed, lost) = match (*found).clone().claim((app.random)(), app.now(), limits) {
         Claim::Claimed(chunk) => (*chunk, false),
@@ -41,11 +45,15 @@ pub async fn run(app: &App, id: &JobId, number: u32) -> Result<Outcome, PortErro
         true => report_lost(&mut work, &plan).await,
         false => read_on(&mut work, &plan).await,
     };
+    step.ticket = Some(work.chunk().ticket);
     match worked {
         Ok(outcome) => Ok(outcome),
         Err(Interrupted::Lost) => Ok(Outcome::Stale),
         Err(Interrupted::Anew) => Ok(Outcome::Again),
-        Err(Interrupted::Trouble(error)) => put_down(app, work, error).await,
+        Err(Interrupted::Trouble(error)) => {
+            step.ticket = Some(put_down(app, work, &error).await);
+            Err(error)
+        }
         Err(Interrupted::Refused(error)) => {
             tracing::error!(job = %id, %error, "a destination refuses its credential");
             app.fail(id, "the destination refuses the credential (has its signature run out?)".into()).await?;
@@ -148,20 +156,21 @@ async fn report_lost(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interr
     Ok(Outcome::Again)
 }
 
-/// After trouble: frees the chunk for the next claim, as far as it can be written, and hands the trouble on.
+/// After trouble: frees the chunk for the next claim, as far as it can be written. Gives the ticket of its message.
 ///
 /// Passing troubles do not count against the chunk.
-async fn put_down(app: &App, work: Work<'_>, error: PortError) -> Result<Outcome, PortError> {
+async fn put_down(app: &App, work: Work<'_>, error: &PortError) -> u32 {
     let saved = work.into_saved();
-    let released = match error.worth_retrying() {
+    let freed = match error.worth_retrying() {
         Some(after) => (*saved).clone().postponed(app.now().plus(after)),
-        None => (*saved).clone().released(app.now()),
+        None => (*saved).clone().given_back(app.now()),
     };
+    let ticket = freed.ticket;
     // Best effort: if this write does not succeed, the watch takes up the chunk at the end of its lease.
-    if let Err(second) = app.jobs.write(saved.with(released)).await {
+    if let Err(second) = app.jobs.write(saved.with(freed)).await {
         tracing::warn!(job = %saved.job, error = %second, "a chunk stays claimed until its lease ends");
     }
-    Err(error)
+    ticket
 }
 
 /// Tells the summary how far the chunk is, and sends *finish* when it was the last.

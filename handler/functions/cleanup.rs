@@ -15,7 +15,7 @@ use crate::bulk::plan::Plan;
 use crate::bulk::record::Key;
 use crate::bulk::step::Outcome;
 use crate::bulk::timestamp::Timestamp;
-use crate::ports::{ErrorKind, Expected, Output, Place, PortError};
+use crate::ports::{ErrorKind, Expected, Output, Place, PortError, Versioned};
 
 use super::{App, start};
 
@@ -40,12 +40,9 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     }
     for number in 0..plan.chunks {
         if app.now().since(started) >= app.settings.limits.step {
-            // The rest comes with the watch's next tick.
-            let again = (*job).clone().watched(app.now());
-            app.jobs.write(job.with(again)).await.unless_conflict()?;
-            return Ok(Outcome::Done);
+            return leave_to_the_watch(app, &job).await;
         }
-        unless_overdue(app, ended, empty_chunk(app, &job, number).await)?;
+        unless_overdue(app, ended, clean_chunk(app, &job, number).await)?;
     }
     if removes_files {
         unless_overdue(app, ended, remove_probe(app, &job).await)?;
@@ -76,14 +73,27 @@ async fn remove_probe(app: &App, job: &Job) -> Result<(), PortError> {
     }
 }
 
-/// The last act, when nothing can come late any more.
-async fn remove_documents(app: &App, job: &Job) -> Result<Outcome, PortError> {
+/// The time of the step is up; the rest comes with the watch's next tick.
+async fn leave_to_the_watch(app: &App, job: &Versioned<Job>) -> Result<Outcome, PortError> {
+    let again = (**job).clone().watched(app.now());
+    app.jobs.write(job.with(again)).await.unless_conflict()?;
+    Ok(Outcome::Done)
+}
+
+/// The last act, when nothing can come late any more: the files once more, since two cleanups at once may have left an
+/// empty one behind, and then the documents.
+async fn remove_documents(app: &App, job: &Versioned<Job>) -> Result<Outcome, PortError> {
+    let State::Cancelled { ended, .. } = job.state else { return Ok(Outcome::Stale) };
+    let started = app.now();
     let plan = shut_plan(app, &job.id).await?;
     for number in 0..plan.chunks {
-        let key = Key::chunk(&job.id, number);
-        if let Some(chunk) = app.jobs.read::<Chunk>(&key).await.found()? {
-            remove_parts(app, &chunk).await?;
+        if app.now().since(started) >= app.settings.limits.step {
+            return leave_to_the_watch(app, job).await;
         }
+        let key = Key::chunk(&job.id, number);
+        let Some(chunk) = app.jobs.read::<Chunk>(&key).await.found()? else { continue };
+        unless_overdue(app, ended, remove_all(app, job, &chunk).await)?;
+        remove_parts(app, &chunk).await?;
         app.jobs.remove(&key).await?;
     }
     for key in [Key::summary(&job.id), Key::plan(&job.id), Key::job(&job.id)] {
@@ -123,24 +133,30 @@ async fn shut_chunk(app: &App, id: &JobId, number: u32) -> Result<(), PortError>
     }
 }
 
-/// Removes what the chunk wrote, where that is ours to remove, and its `files` documents; then its document names
-/// nothing any more, so that a repeat does not do it again.
-async fn empty_chunk(app: &App, job: &Job, number: u32) -> Result<(), PortError> {
+/// Removes what the chunk wrote, and records that it did, so that a repeat does not do it again.
+async fn clean_chunk(app: &App, job: &Job, number: u32) -> Result<(), PortError> {
     let Some(chunk) = app.jobs.read::<Chunk>(&Key::chunk(&job.id, number)).await.found()? else { return Ok(()) };
-    remove_keys(app, &chunk).await?;
-    match job.state {
-        State::Cancelled { removes_files: true, .. } if chunk.names_files() => {
-            let output = app.output(job).await?;
-            remove_files(app, &output, &chunk).await?;
-        }
-        _ => remove_parts(app, &chunk).await?,
+    if chunk.cleaned {
+        return Ok(());
     }
-    let emptied = (*chunk).clone().emptied();
-    app.jobs.write(chunk.with(emptied)).await.unless_conflict()?;
+    remove_all(app, job, &chunk).await?;
+    let cleaned = (*chunk).clone().cleaned();
+    app.jobs.write(chunk.with(cleaned)).await.unless_conflict()?;
     Ok(())
 }
 
-/// Removes every blob that the chunk's documents name, and those of its documents that name nothing else.
+/// Removes the chunk's key logs, and its files where these are ours to remove.
+async fn remove_all(app: &App, job: &Job, chunk: &Chunk) -> Result<(), PortError> {
+    remove_keys(app, chunk).await?;
+    match job.state {
+        State::Cancelled { removes_files: true, .. } if chunk.names_files() => {
+            remove_files(app, &app.output(job).await?, chunk).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes every blob that the chunk's documents name.
 pub(super) async fn remove_files(app: &App, output: &Arc<dyn Output>, chunk: &Chunk) -> Result<(), PortError> {
     let open = chunk.files.iter().map(|file| file.name(&chunk.job, chunk.number));
     let committed = chunk.committed.iter().map(|file| file.name.clone());
@@ -153,7 +169,6 @@ pub(super) async fn remove_files(app: &App, output: &Arc<dyn Output>, chunk: &Ch
         for file in &files.files {
             remove_blob(output, &file.name).await?;
         }
-        app.jobs.remove(&key).await?;
     }
     Ok(())
 }
@@ -170,7 +185,7 @@ pub(super) async fn remove_keys(app: &App, chunk: &Chunk) -> Result<(), PortErro
     Ok(())
 }
 
-async fn remove_parts(app: &App, chunk: &Chunk) -> Result<(), PortError> {
+pub(super) async fn remove_parts(app: &App, chunk: &Chunk) -> Result<(), PortError> {
     for part in 0..chunk.parts {
         app.jobs.remove(&Key::files(&chunk.job, chunk.number, chunk.generation, part)).await?;
     }

@@ -374,6 +374,7 @@ impl<'a> Work<'a> {
     pub async fn discard(&mut self) -> Result<(), Interrupted> {
         let output = self.output().await?;
         cleanup::remove_files(self.app, &output, &self.saved).await?;
+        cleanup::remove_parts(self.app, &self.saved).await?;
         cleanup::remove_keys(self.app, &self.saved).await?;
         self.buffers.clear();
         self.buffered = 0;

@@ -86,9 +86,13 @@ async fn mark_planned(app: &App, job: Versioned<Job>, plan: &Plan) -> Result<boo
 async fn send_unclaimed(app: &App, plan: &Plan) -> Result<(), PortError> {
     for number in 0..plan.chunks {
         let chunk = app.jobs.read::<Chunk>(&Key::chunk(&plan.job, number)).await.found()?;
-        if chunk.is_none_or(|chunk| chunk.attempt == 0) {
-            app.steps.push(&Step::new(&plan.job, StepKind::Chunk(number)), Duration::ZERO).await?;
-        }
+        let step = match chunk {
+            Some(chunk) if chunk.attempt > 0 => continue,
+            Some(chunk) => Step::chunk(&chunk),
+            // Made a moment ago, and not to be seen yet.
+            None => Step::new(&plan.job, StepKind::Chunk(number)),
+        };
+        app.steps.push(&step, Duration::ZERO).await?;
     }
     Ok(())
 }

@@ -31,10 +31,11 @@ async fn chunk(app: &App, step: &Step, number: u32) -> Result<(), PortError> {
     let Some(chunk) = app.jobs.read::<Chunk>(&Key::chunk(&step.job, number)).await.found()? else {
         return Ok(());
     };
+    let step = Step::chunk(&chunk);
     match chunk.into_value().claim((app.random)(), app.now(), &app.settings.limits) {
         // Someone works on it, or it is done.
         Claim::Stale => Ok(()),
         // The step itself decides what it means that a chunk was claimed too often.
-        Claim::Claimed(_) | Claim::Exhausted => app.steps.push(step, PAUSE).await,
+        Claim::Claimed(_) | Claim::Exhausted => app.steps.push(&step, PAUSE).await,
     }
 }

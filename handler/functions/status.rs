@@ -80,24 +80,24 @@ pub async fn resume(app: &App, id: &str) -> Result<(), Failure> {
         State::Planned { chunks, .. } => chunks,
         _ => 0,
     };
+    let mut steps = Vec::new();
     for number in 0..chunks {
         let key = Key::chunk(&job.id, number);
         let chunk = app.jobs.read::<Chunk>(&key).await?;
         if chunk.state == ChunkState::Open {
             let free = (*chunk).clone().resumed(app.now());
-            app.jobs.write(chunk.with(free)).await?;
+            let free = app.jobs.write(chunk.with(free)).await?;
+            steps.push(Step::chunk(&free));
         }
     }
     let job = app.jobs.write(job.with(resumed)).await?;
     tracing::info!(job = %job.id, "export taken up again");
     // What of these messages is lost, the watch sends again.
-    match job.state {
-        State::Planned { chunks, .. } => {
-            for number in 0..chunks {
-                app.steps.push(&Step::new(&job.id, StepKind::Chunk(number)), Duration::ZERO).await?;
-            }
-        }
-        _ => app.steps.push(&Step::new(&job.id, StepKind::Plan), Duration::ZERO).await?,
+    if job.state == State::Accepted {
+        steps.push(Step::new(&job.id, StepKind::Plan));
+    }
+    for step in &steps {
+        app.steps.push(step, Duration::ZERO).await?;
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ async fn look_at_chunk(app: &App, id: &JobId, number: u32) -> Result<(), PortErr
         return Ok(());
     }
     tracing::warn!(job = %id, chunk = number, attempt = chunk.attempt, "a chunk had stopped: sent again");
-    let sent = app.steps.push(&Step::new(id, StepKind::Chunk(number)), Duration::ZERO).await;
+    let sent = app.steps.push(&Step::chunk(&freed), Duration::ZERO).await;
     if sent.is_err() {
         // The queue is away. As soon as it is back, the chunk shall not wait for its long pause.
         let soon = (*freed).clone().watched(app.now().plus(limits::JOB_WATCH));
@@ -78,7 +78,7 @@ async fn look_at_job(app: &App, id: &JobId) -> Result<(), PortError> {
             app.fail(id, format!("the export has not got any further for {hours} hours")).await
         }
         State::Accepted => send(app, &job, StepKind::Plan, limits::JOB_WATCH).await,
-        State::Planned { .. } => send(app, &job, StepKind::Finish, limits::JOB_WATCH).await,
+        State::Planned { chunks, .. } => look_for_the_end(app, &job, *chunks).await,
         State::Failed { expires, .. } if *expires > now => {
             let erased = (*job).clone().without_secret(*expires);
             app.jobs.write(job.with(erased)).await.unless_conflict().map(drop)
@@ -97,6 +97,21 @@ async fn has_stalled(app: &App, job: &Job) -> Result<bool, PortError> {
     let last = summary.and_then(|summary| summary.moved).unwrap_or(job.created);
     Ok(app.now().since(last) >= app.settings.patience)
 }
+
+/// Sends *finish* when every chunk has told its end, or, now and then, when none has told anything for a while: a report
+/// may have been lost.
+async fn look_for_the_end(app: &App, job: &Versioned<Job>, chunks: u32) -> Result<(), PortError> {
+    let summary = app.jobs.read::<Summary>(&Key::summary(&job.id)).await.found()?;
+    let quiet = summary.as_ref().and_then(|summary| summary.moved).unwrap_or(job.created);
+    if summary.is_some_and(|summary| summary.all_done(chunks)) || app.now().since(quiet) >= QUIET {
+        return send(app, job, StepKind::Finish, QUIET).await;
+    }
+    let watched = (**job).clone().watched(app.now().plus(limits::JOB_WATCH));
+    app.jobs.write(job.with(watched)).await.unless_conflict().map(drop)
+}
+
+/// A planned job of which nothing is heard for so long gets a *finish*, in case a report was lost.
+const QUIET: Duration = Duration::from_secs(5 * 60);
 
 async fn send(app: &App, job: &Versioned<Job>, kind: StepKind, again: Duration) -> Result<(), PortError> {
     let watched = (**job).clone().watched(app.now().plus(again));

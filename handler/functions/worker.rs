@@ -9,9 +9,10 @@ use super::{App, chunk, cleanup, finish, plan};
 
 /// Runs a step. An error means that the host shall deliver the message again, or at last put it aside as poison.
 pub async fn run(app: &App, step: &Step) -> Result<Outcome, PortError> {
+    let mut step = step.clone();
     let outcome = match step.kind {
         StepKind::Plan => plan::run(app, &step.job).await,
-        StepKind::Chunk(number) => chunk::run(app, &step.job, number).await,
+        StepKind::Chunk(number) => chunk::run(app, &mut step, number).await,
         StepKind::Finish => finish::run(app, &step.job).await,
         StepKind::Cleanup => cleanup::run(app, &step.job).await,
     };
@@ -33,8 +34,8 @@ pub async fn run(app: &App, step: &Step) -> Result<Outcome, PortError> {
     };
     match outcome {
         Outcome::Done | Outcome::Stale => {}
-        Outcome::Again => app.steps.push(step, Duration::ZERO).await?,
-        Outcome::Later(delay) => app.steps.push(step, delay).await?,
+        Outcome::Again => app.steps.push(&step, Duration::ZERO).await?,
+        Outcome::Later(delay) => app.steps.push(&step, delay).await?,
     }
     Ok(outcome)
 }
