@@ -61,7 +61,7 @@ pub struct BenchArgs {
 const POLL_EVERY: Duration = Duration::from_millis(200);
 
 pub async fn bench(args: BenchArgs) -> Result<()> {
-    let progress = Progress::on_stderr();
+    let progress = if args.json { Progress::nowhere() } else { Progress::on_stderr() };
     let handler = match &args.handler {
         Some(handler) => handler.clone(),
         None => {
@@ -116,7 +116,7 @@ async fn measure(system: &System, args: &BenchArgs, progress: &Progress) -> Resu
     let processes = system.host.handler_pids();
     let before = Usage::of(&processes)?;
     let started = Instant::now();
-    let manifest = export(&system.host.base(), progress).await?;
+    let manifest = export(system, progress).await?;
     let time = started.elapsed();
     let usage = Usage::of(&processes)?.since(before);
     ensure!(system.host.handler_pids() == processes, "the handler ended and was started again");
@@ -127,8 +127,9 @@ async fn measure(system: &System, args: &BenchArgs, progress: &Progress) -> Resu
     Ok(Report { exported, ranges: args.ranges, big: args.big, files, time, writing, usage })
 }
 
-async fn export(base: &str, progress: &Progress) -> Result<Manifest> {
-    let status = BulkClient::new(&[])?.kick_off(&kick_off_url(base, &[], &[])?).await?;
+async fn export(system: &System, progress: &Progress) -> Result<Manifest> {
+    let url = kick_off_url(&system.host.base(), &[], &[])?;
+    let status = BulkClient::new(&[])?.kick_off(&url).await?;
     let waiting = progress.waiting();
     let http = reqwest::Client::new();
     loop {
@@ -138,7 +139,10 @@ async fn export(base: &str, progress: &Progress) -> Result<Manifest> {
         match answer.status() {
             StatusCode::OK => return Manifest::read(&answer.bytes().await?),
             StatusCode::ACCEPTED => tokio::time::sleep(POLL_EVERY).await,
-            other => bail!("the export failed: {other} {}", answer.text().await?),
+            other => {
+                let why = system.host.failure().unwrap_or(answer.text().await?);
+                bail!("the export failed: {other} {why}");
+            }
         }
     }
 }
@@ -160,4 +164,51 @@ fn prove(manifest: &Manifest, blobs: Vec<BlobSummary>) -> Result<Expected> {
         sum.lines += blob.lines;
     }
     Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::checksum::{Crc, Lines};
+
+    /// A blob of two lines, and its entry in a manifest.
+    fn file(name: &str) -> (BlobSummary, Value) {
+        let text = format!("{{\"a\":\"{name}\"}}\n{{}}\n");
+        let crc64 = Crc::of(text.as_bytes()).value;
+        let mut lines = Lines::default();
+        text.lines().for_each(|line| lines.add(Crc::of(line.as_bytes())));
+        let bytes = text.len() as u64;
+        let entry = json!({
+            "type": "Basic", "url": format!("http://127.0.0.1:1/acct/out/job/{name}?sig=x"), "count": 2,
+            "extension": { "urn:fhir-export:bytes": bytes, "urn:fhir-export:crc64": format!("{crc64:016x}") },
+        });
+        (BlobSummary { container: "out".into(), name: format!("job/{name}"), blocks: 1, bytes, lines, crc64 }, entry)
+    }
+
+    fn manifest(output: &[Value]) -> Manifest {
+        let manifest = json!({ "transactionTime": "", "requiresAccessToken": false, "output": output });
+        Manifest::read(manifest.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn the_files_of_a_manifest_are_those_written_and_add_up() {
+        let ((a, first), (b, second)) = (file("a"), file("b"));
+        let blobs = || vec![a.clone(), b.clone()];
+        let sum = prove(&manifest(&[first.clone(), second]), blobs()).unwrap();
+        assert_eq!((sum.bytes, sum.lines.count), (a.bytes + b.bytes, 4));
+        let refused = |entries: &[Value]| format!("{:#}", prove(&manifest(entries), blobs()).unwrap_err());
+        assert!(refused(&[first.clone(), first.clone()]).contains("job/a of the manifest was not written"));
+        assert!(refused(&[file("c").1]).contains("job/c"));
+        let changed = |name: &str, value: Value| {
+            let mut entry = first.clone();
+            *entry.pointer_mut(name).unwrap() = value;
+            entry
+        };
+        assert!(refused(&[changed("/count", json!(3))]).contains("has 2 lines"));
+        assert!(refused(&[changed("/extension/urn:fhir-export:bytes", json!(1))]).contains("promises 1 bytes"));
+        let wrong = changed("/extension/urn:fhir-export:crc64", json!("0000000000000000"));
+        assert!(refused(&[wrong]).contains("promises the CRC-64"));
+    }
 }

@@ -89,7 +89,7 @@ async fn page(
     let scope = FeedScope::range(range.clone());
     let rows = container.query_items::<Row>(query(text), scope, Some(options)).await.unwrap();
     let mut pages = rows.into_pages();
-    let Some(page) = pages.try_next().await.map_err(|error| error.status().clone())? else {
+    let Some(page) = pages.try_next().await.map_err(|error| error.status())? else {
         return Ok(None);
     };
     let charge = page.headers().request_charge().map_or(0.0, |charge| charge.value());
