@@ -26,7 +26,7 @@ pub async fn build() -> Result<PathBuf> {
     ensure!(built.status.success(), "the handler does not build");
     let lines = String::from_utf8_lossy(&built.stdout);
     let artifacts = lines.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
-    artifacts.filter_map(|artifact| artifact.executable).last().context("cargo names no executable")
+    artifacts.filter_map(|artifact| artifact.executable).next_back().context("cargo names no executable")
 }
 
 /// What cargo tells of something that it built.

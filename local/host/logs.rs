@@ -14,15 +14,21 @@ pub enum Logs {
     Quiet,
     /// To stderr, behind the name of the process.
     Print,
-    /// Name of the process and line, one call at a time per stream.
-    To(Arc<dyn Fn(&str, &str) + Send + Sync>),
+    /// For tests.
+    #[cfg(test)]
+    To(Sink),
 }
+
+/// Hears the name of the process and the line, one call at a time for each stream.
+#[cfg(test)]
+pub type Sink = Arc<dyn Fn(&str, &str) + Send + Sync>;
 
 impl Debug for Logs {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Quiet => "Quiet",
             Self::Print => "Print",
+            #[cfg(test)]
             Self::To(_) => "To",
         })
     }
@@ -38,6 +44,7 @@ impl Logs {
         match self {
             Self::Quiet => {}
             Self::Print => eprintln!("[{from}] {line}"),
+            #[cfg(test)]
             Self::To(sink) => sink(from, line),
         }
     }

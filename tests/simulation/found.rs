@@ -109,3 +109,24 @@ fn two_workers_that_claim_at_the_same_moment_do_not_both_have_the_chunk() {
     host.let_go(first);
     assert_exact(&mut host, &export, &clinic);
 }
+#[test]
+fn two_cleanups_at_once_leave_no_empty_file() {
+    let world = World::new();
+    let _clinic = patients(&world, 3);
+    let mut host = Host::new(&world, small());
+    let export = planned(&mut host);
+    host.deliver();
+    host.delete(&export.status);
+    let message = world.state().queue.messages().iter().find(|message| message.text.contains("cleanup")).unwrap().id;
+    host.break_next("blobs.clear", "Patient", Fault::Hold);
+    let first = host.start_delivery(message).unwrap();
+    host.run(first);
+    let now = world.now();
+    world.state().queue.show_again(message, now);
+    let second = host.start_delivery(message).unwrap();
+    host.run(second);
+    host.let_make(first, 1);
+    host.kill(first);
+    export.vanish(&mut host);
+    is_gone(&world, &export.job).unwrap();
+}

@@ -32,7 +32,7 @@ pub fn populate(world: &World, clinic: &mut Clinic, count: u8) {
             1 => clinic.delete(world, (resource_type, &id), world.now().minus(Duration::from_secs(age))),
             _ => {}
         }
-        if draw / 512 % 8 == 0 {
+        if (draw / 512).is_multiple_of(8) {
             clinic.keep_for_itself(world, &id);
         }
     }

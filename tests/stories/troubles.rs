@@ -135,6 +135,44 @@ fn blocks_that_vanish_are_written_again_as_a_new_generation() {
 }
 
 #[test]
+fn the_queue_does_not_fill_while_two_hundred_chunks_wait_for_eight_slots() {
+    let world = World::new();
+    let mut settings = small();
+    settings.limits.chunks = 200;
+    (1..200).for_each(|bound| world.state().store.split(bound * 0x140));
+    world.state().store.page_size = 1;
+    let clinic = patients(&world, 600);
+    let mut host = Host::new(&world, settings);
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    for _ in 0..90 {
+        fill_slots(&mut host);
+        host.wait(Duration::from_secs(30));
+        host.tick();
+        host.wait(Duration::from_secs(31));
+        let waiting = world.state().queue.messages().len();
+        assert!(waiting <= 400, "{waiting} messages for 200 open chunks");
+        while let Some(worker) = host.running.first().map(|invocation| invocation.worker) {
+            host.let_go(worker);
+        }
+    }
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+/// Eight steps run, each for the whole of its minute.
+fn fill_slots(host: &mut Host) {
+    while host.running.len() < 8 {
+        if host.world.state().gate.script.is_empty() {
+            host.break_next("resources.page", "", Fault::Hold);
+        }
+        if host.deliver().is_none() {
+            break;
+        }
+    }
+    host.world.state().gate.script.clear();
+}
+
+#[test]
 fn ranges_that_do_not_tile_are_asked_for_again() {
     let world = World::new();
     let clinic = clinic(&world);

@@ -1,1 +1,11 @@
-//! The whole system.
+//! The built executable behind the host stand-in, with both emulators: what only shows when all of it runs.
+
+mod commands;
+mod destination;
+mod ends;
+mod exact;
+mod killed;
+mod modes;
+mod refusals;
+mod removal;
+mod starts;

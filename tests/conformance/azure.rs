@@ -1,0 +1,141 @@
+//! The adapters on Azure, against the emulators of a running `local up`: each test in a container or queue of its own.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use azure_identity::DeveloperToolsCredential;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fhir_export::azure::{self, QueueSteps};
+use fhir_export::bulk::connection::Connection;
+use fhir_export::config::Config;
+use fhir_export::ports::{Jobs, Output, Place};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use super::keeps_all;
+use super::resources::{Views, shelf};
+use super::steps::{Deliveries, Ends};
+use crate::support::store::{Kind, Stored};
+use crate::support::system::http::Http;
+use crate::support::system::shared;
+use crate::support::system::storage::{Storage, unique};
+
+pub mod only;
+
+keeps_all!(views(), jobs(), output(), ends());
+
+/// The settings of a handler that runs against the shared system, with some of them changed.
+fn config(changed: &[(&str, &str)]) -> Config {
+    let ready = &shared().ready;
+    let given = [
+        ("FhirServer__Operations__Export__Enabled", "true"),
+        ("FhirServer__Operations__Export__StorageAccountConnection", &ready.storage),
+        ("AzureWebJobsStorage", &ready.storage),
+        ("CosmosDb__Host", &ready.cosmos.endpoint),
+        ("CosmosDb__Key", &ready.cosmos.key),
+        ("EXPORT_STORAGE_API_VERSION", "2025-11-05"),
+        ("EXPORT_PUBLIC_URL", "https://example.org"),
+        ("EXPORT_WATCH_SCHEDULE", "*/30 * * * * *"),
+    ];
+    let given = given.iter().chain(changed).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    Config::read(&given.collect::<BTreeMap<_, _>>()).unwrap().unwrap()
+}
+
+/// The FHIR server's container, filled once for all tests; each has clients of its own.
+async fn views() -> Views {
+    static FILLED: OnceCell<String> = OnceCell::const_new();
+    let container = FILLED.get_or_init(async || filled(shelf().iter().map(document)).await).await;
+    let open = || azure::connect(&config(&[("FhirServer__CosmosDb__CollectionId", container)])).unwrap().resources;
+    [open(), open()]
+}
+
+/// A new container with these documents of the FHIR server.
+async fn filled(documents: impl Iterator<Item = Value>) -> String {
+    let (account, container) = (&shared().ready.cosmos, unique());
+    account.create_container(&Http::new(), &account.database, &container, "/partitionKey").await;
+    let client = account.open(&account.database, &container).await;
+    for document in documents {
+        let text = |name: &str| document[name].as_str().unwrap().to_owned();
+        client.create_item(text("partitionKey"), &text("id"), &document, None).await.unwrap();
+    }
+    container
+}
+
+/// The document as the FHIR server writes it.
+fn document(stored: &Stored) -> Value {
+    let Stored { document, kind, superseded } = stored;
+    let key = format!("{}_{}", document.resource_type, document.id);
+    let id = if *kind == Kind::History { format!("{}_1", document.id) } else { document.id.clone() };
+    let mut raw = json!({ "data": String::from_utf8(document.data.clone().unwrap()).unwrap() });
+    if let Some(format) = &document.format {
+        raw["format"] = format.as_str().into();
+    }
+    // The first servers had no such field.
+    if document.is_meta_set {
+        raw["isMetaSet"] = true.into();
+    }
+    let mut json = json!({
+        "id": id, "partitionKey": key, "isSystem": *kind == Kind::System,
+        "resourceTypeName": document.resource_type, "resourceId": document.id, "version": document.version,
+        "lastModified": document.last_modified,
+        "isHistory": *kind == Kind::History, "isDeleted": *kind == Kind::Tombstone, "rawResource": raw,
+    });
+    if let Some(end) = superseded {
+        json["activePeriodEndDateTime"] = end.as_str().into();
+    }
+    json
+}
+
+async fn jobs() -> Arc<dyn Jobs> {
+    jobs_in(&new_state_container().await)
+}
+
+async fn new_state_container() -> String {
+    let container = unique();
+    shared().ready.cosmos.create_container(&Http::new(), "fhir-export", &container, "/jobId").await;
+    container
+}
+
+fn jobs_in(container: &str) -> Arc<dyn Jobs> {
+    azure::connect(&config(&[("EXPORT_STATE_CONTAINER", container)])).unwrap().jobs
+}
+
+async fn output() -> Arc<dyn Output> {
+    let outputs = azure::connect(&config(&[("EXPORT_CONTAINER", &unique())])).unwrap().outputs;
+    let output = outputs.open(&Place::Default).await.unwrap();
+    output.prepare().await.unwrap();
+    output
+}
+
+async fn ends() -> Ends {
+    // The queue does not exist: the first message makes it.
+    let queue = unique();
+    let Ok(Connection::Account(account)) = Connection::parse(&shared().ready.storage) else { panic!("no account") };
+    let identity = DeveloperToolsCredential::new(None).unwrap();
+    let storage = azure::Storage::new(Some("2025-11-05".into()), identity);
+    let steps = QueueSteps::new(&storage, &account, &queue).unwrap();
+    (Arc::new(steps), Box::new(Queue { queue, storage: Storage::of(&shared().ready), http: Http::new() }))
+}
+
+/// The end of a queue where the host takes messages out, which it decodes from base64.
+struct Queue {
+    queue: String,
+    storage: Storage,
+    http: Http,
+}
+
+#[async_trait]
+impl Deliveries for Queue {
+    async fn take(&self) -> Vec<String> {
+        let received = self.storage.receive(&self.http, &self.queue).await;
+        received.iter().map(|text| String::from_utf8(STANDARD.decode(text).unwrap()).unwrap()).collect()
+    }
+
+    async fn pass(&self, time: Duration) {
+        // The emulator counts in whole seconds.
+        tokio::time::sleep(time + Duration::from_secs(1)).await;
+    }
+}

@@ -1,0 +1,155 @@
+//! What [`Resources`] promises.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fhir_export::bulk::chunk::Pass;
+use fhir_export::bulk::document::Document;
+use fhir_export::bulk::job_id::JobId;
+use fhir_export::bulk::plan::{KeyRange, LOWEST, Plan};
+use fhir_export::bulk::resource_type::ResourceType;
+use fhir_export::bulk::timestamp::Timestamp;
+use fhir_export::ports::{Resources, Slice};
+
+use crate::support::store::{Kind, Stored};
+
+/// A store that holds [`shelf`], as two processes see it: a cursor of one must be good for the other.
+pub type Views = [Arc<dyn Resources>; 2];
+
+pub fn now() -> Timestamp {
+    Timestamp::parse("2026-01-02T00:00:00Z").unwrap()
+}
+
+fn hours(count: u64) -> Duration {
+    Duration::from_secs(count * 3600)
+}
+
+/// Enough for several pages in each range: 4 MB are one.
+const CURRENT: usize = 360;
+const TYPES: [&str; 3] = ["Patient", "Observation", "CarePlan"];
+
+/// Versions of resources: current ones, one an hour; superseded ones; deleted ones; documents of the server itself.
+pub fn shelf() -> Vec<Stored> {
+    let mut shelf: Vec<Stored> = (0..CURRENT).map(|n| stored(n, Kind::Current)).collect();
+    // Superseded when the hour of their number had come.
+    shelf.extend((0..CURRENT / 4).map(|n| {
+        let end = now().minus(hours(n as u64)).last_modified();
+        let mut old = stored(n, Kind::History);
+        old.document.last_modified = now().minus(hours(n as u64 + 10)).last_modified();
+        Stored { superseded: Some(end), ..old }
+    }));
+    // Servers of the first years did not note the end.
+    shelf.extend((CURRENT / 4..CURRENT / 3).map(|n| stored(n, Kind::History)));
+    shelf.extend((CURRENT..CURRENT + 20).map(|n| stored(n, Kind::Tombstone)));
+    shelf.extend((CURRENT + 20..CURRENT + 30).map(|n| stored(n, Kind::System)));
+    shelf
+}
+
+fn stored(n: usize, kind: Kind) -> Stored {
+    let (resource_type, id) = (TYPES[n % TYPES.len()], format!("r{n}"));
+    let padding = "x".repeat(60_000);
+    let data = format!(r#"{{"resourceType":"{resource_type}","id":"{id}","n":{n}.0,"text":"\"ä😀\n{padding}"}}"#);
+    let document = Document {
+        resource_type: resource_type.into(),
+        id,
+        version: Some(if kind == Kind::History { "1" } else { "2" }.into()),
+        etag: None,
+        last_modified: now().minus(hours(n as u64)).last_modified(),
+        is_meta_set: n.is_multiple_of(2),
+        format: (!n.is_multiple_of(5)).then(|| "Json".into()),
+        data: Some(data.into_bytes()),
+    };
+    Stored { document, kind, superseded: None }
+}
+
+/// Every document of the slices over all ranges, page by page, each page asked of the other process. Also says how many
+/// pages the longest range had.
+async fn read(views: &Views, pass: Pass, until: Timestamp, types: Option<&[&str]>) -> (Vec<Document>, usize) {
+    let types = types.map(|types| types.iter().map(|name| ResourceType::parse(name).unwrap()).collect::<Vec<_>>());
+    let (mut found, mut most) = (Vec::new(), 0);
+    for range in views[0].ranges().await.unwrap() {
+        let slice = Slice { range, pass, until, types: types.clone() };
+        let (mut cursor, mut pages): (Option<String>, usize) = (None, 0);
+        loop {
+            let page = views[pages % 2].page(&slice, cursor.as_deref()).await.unwrap();
+            found.extend(page.documents);
+            pages += 1;
+            let Some(next) = page.next else { break };
+            cursor = Some(next);
+        }
+        most = most.max(pages);
+    }
+    (found, most)
+}
+
+/// Compares the documents, whose etags the store gives.
+#[track_caller]
+fn assert_same(found: Vec<Document>, expected: impl Fn(&Stored) -> bool) {
+    let expected = shelf().into_iter().filter(expected).map(|stored| stored.document);
+    let keyed = |document: Document| {
+        let text = document.data.clone().map(|data| String::from_utf8(data).unwrap());
+        let document = Document { etag: None, data: None, ..document };
+        (format!("{document:?}"), text)
+    };
+    let (mut found, mut expected): (Vec<_>, Vec<_>) =
+        (found.into_iter().map(keyed).collect(), expected.map(keyed).collect());
+    found.sort();
+    expected.sort();
+    let names = |list: &[(String, Option<String>)]| list.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&found), names(&expected));
+    assert!(found == expected, "the texts differ");
+}
+
+pub async fn the_ranges_tile_the_key_space(views: &Views) {
+    let ranges = views[0].ranges().await.unwrap();
+    assert!(ranges.len() > 1);
+    let plan = Plan::new(JobId::new(1), ranges.clone(), 64).unwrap();
+    assert_eq!(plan.ranges.iter().collect::<BTreeSet<_>>(), ranges.iter().collect());
+}
+
+pub async fn every_current_document_comes_once(views: &Views) {
+    let (found, pages) = read(views, Pass::Current, now(), None).await;
+    assert!(pages > 1, "no cursor was ever used");
+    assert_same(found, |stored| stored.kind == Kind::Current);
+}
+
+pub async fn nothing_comes_that_was_modified_later(views: &Views) {
+    // At this very moment one was.
+    let until = now().minus(hours(100));
+    let (found, _) = read(views, Pass::Current, until, None).await;
+    assert!(found.iter().any(|document| document.last_modified == until.last_modified()));
+    assert_same(found, |stored| stored.kind == Kind::Current && stored.document.last_modified <= until.last_modified());
+}
+
+pub async fn only_the_types_that_were_asked_for_come(views: &Views) {
+    let asked = ["CarePlan", "Device", "Patient"];
+    let (found, _) = read(views, Pass::Current, now(), Some(&asked)).await;
+    assert_same(found, |stored| {
+        stored.kind == Kind::Current && asked.contains(&stored.document.resource_type.as_str())
+    });
+}
+
+pub async fn a_range_without_documents_ends_at_once(views: &Views) {
+    let range = KeyRange { min: LOWEST.into(), max: "00000000000000000000000000000001".into() };
+    let slice = Slice { range, pass: Pass::Current, until: now(), types: None };
+    let mut page = views[0].page(&slice, None).await.unwrap();
+    assert!(page.documents.is_empty());
+    // One more page may be needed to learn that there is nothing.
+    if let Some(cursor) = page.next.take() {
+        page = views[1].page(&slice, Some(&cursor)).await.unwrap();
+    }
+    assert!(page.documents.is_empty() && page.next.is_none());
+}
+
+pub async fn the_second_pass_reads_what_was_superseded_since(views: &Views) {
+    let until = now().minus(hours(20));
+    let (found, _) = read(views, Pass::History, until, None).await;
+    let text = until.last_modified();
+    let was_current = |stored: &Stored| {
+        let superseded_later = stored.superseded.as_ref().is_some_and(|end| *end > text);
+        stored.kind == Kind::History && superseded_later && stored.document.last_modified <= text
+    };
+    assert_eq!(shelf().iter().filter(|stored| was_current(stored)).count(), 10);
+    assert_same(found, was_current);
+}
