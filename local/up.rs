@@ -74,10 +74,14 @@ pub async fn up(args: UpArgs) -> Result<()> {
     let progress = Progress::on_stderr();
     let no_host = args.no_host;
     let options = args.options();
+    if no_host { emulators(options, &progress).await } else { everything(options, &progress).await }
+}
+
+/// `None` if we are told to stop before it is up: what was started ends with its owner, which is dropped here.
+async fn unless_stopped<T>(starting: impl Future<Output = Result<T>>) -> Result<Option<T>> {
     tokio::select! {
-        served = async { if no_host { emulators(options, &progress).await } else { everything(options, &progress).await } } => served,
-        // Before everything is up: what was started ends with its owner, which is dropped here.
-        stopped = stop_signal() => stopped,
+        started = starting => started.map(Some),
+        stopped = stop_signal() => stopped.map(|()| None),
     }
 }
 
@@ -115,7 +119,7 @@ impl UpArgs {
 }
 
 async fn everything(options: Options, progress: &Progress) -> Result<()> {
-    let system = System::start(options, progress, |_| ()).await?;
+    let Some(system) = unless_stopped(System::start(options, progress, |_| ())).await? else { return Ok(()) };
     let mut ready = described(&system.surroundings)?;
     ready["base"] = system.host.base().into();
     ready["handlerPid"] = system.host.handler_pid().await?.into();
@@ -127,7 +131,8 @@ async fn everything(options: Options, progress: &Progress) -> Result<()> {
 }
 
 async fn emulators(options: Options, progress: &Progress) -> Result<()> {
-    let surroundings = Surroundings::start(&options, progress, |_| ()).await?;
+    let started = unless_stopped(Surroundings::start(&options, progress, |_| ())).await?;
+    let Some(surroundings) = started else { return Ok(()) };
     let mut values = surroundings.settings.clone();
     values.insert("EXPORT_PUBLIC_URL".into(), format!("http://localhost:{}", options.port.unwrap_or(7071)));
     values.extend(executable());
