@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::block::BlockId;
 use fhir_export::bulk::chunk::{Chunk, Claim, Pass, Position};
 use fhir_export::bulk::crc::Crc64;
@@ -34,7 +35,8 @@ fn id() -> JobId {
 fn job() -> Job {
     let request = "https://fhir.example/$export?_type=Patient%2CObservation".to_owned();
     let types = ["Patient", "Observation"].map(|name| ResourceType::parse(name).unwrap());
-    Job::accepted(id(), request, Some(types.into()), Destination::Default, now(), Duration::from_secs(120))
+    let asked = Asked { request, types: Some(types.into()), ..Asked::default() };
+    Job::accepted(id(), asked, Destination::Default, now(), Duration::from_secs(120))
 }
 
 fn job_to_a_named_destination() -> Job {
@@ -46,7 +48,8 @@ fn job_to_a_named_destination() -> Job {
         container: ContainerName::parse("their-container").unwrap(),
         secret: Some(key.seal(&Secret::new("sig=x"), id().as_str(), [7; 12])),
     };
-    Job { types: None, destination, ..job() }
+    let asked = Asked { types: None, ..job().asked };
+    Job { asked, destination, ..job() }
 }
 
 /// A chunk in the middle of its work: claimed, moved, with an open, a sealed and a committed file.

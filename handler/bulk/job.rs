@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::asked::Asked;
 use super::destination::Destination;
 use super::job_id::JobId;
 use super::limits;
-use super::resource_type::ResourceType;
 use super::timestamp::Timestamp;
 
 /// The job document (design §4). Only its owner's etag lets it change.
@@ -18,14 +18,14 @@ pub struct Job {
     pub id: JobId,
     #[serde(flatten)]
     pub state: State,
-    /// The kick-off's public URL, with nothing secret in it.
-    pub request: String,
+    #[serde(flatten)]
+    pub asked: Asked,
+    /// Who started it: a name that is no secret, or empty where callers are not told apart.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub caller: String,
     pub created: Timestamp,
     /// Nothing modified later is exported (TT-01): kick-off minus the safety lag.
     pub transaction_time: Timestamp,
-    /// The types asked for; absent is every type.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub types: Option<Vec<ResourceType>>,
     pub destination: Destination,
     /// When the watch looks at this job next; recorded before any message about it is sent.
     pub watch_at: Timestamp,
@@ -80,21 +80,14 @@ pub struct NotAllowed;
 
 impl Job {
     /// A new job. Its message is expected to be taken up at once; if not, the watch sends it again.
-    pub fn accepted(
-        id: JobId,
-        request: String,
-        types: Option<Vec<ResourceType>>,
-        destination: Destination,
-        now: Timestamp,
-        safety_lag: Duration,
-    ) -> Self {
+    pub fn accepted(id: JobId, asked: Asked, destination: Destination, now: Timestamp, safety_lag: Duration) -> Self {
         Self {
             id,
             state: State::Accepted,
-            request,
+            asked,
+            caller: String::new(),
             created: now,
             transaction_time: now.minus(safety_lag).whole_milliseconds(),
-            types,
             destination,
             watch_at: now.plus(limits::JOB_WATCH),
         }
@@ -211,7 +204,7 @@ mod tests {
 
     fn accepted() -> Job {
         let lag = Duration::from_secs(120);
-        Job::accepted(JobId::new(1), "https://x/$export".into(), None, Destination::Default, now(), lag)
+        Job::accepted(JobId::new(1), Asked::default(), Destination::Default, now(), lag)
     }
 
     const WEEK: Duration = Duration::from_secs(7 * 86400);

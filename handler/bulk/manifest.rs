@@ -17,7 +17,7 @@ pub fn manifest(job: &Job, mut files: Vec<FileRecord>, link: impl Fn(&str) -> St
     };
     json!({
         "transactionTime": job.transaction_time.instant(),
-        "request": job.request,
+        "request": job.asked.request,
         // The links work without a token: signed in the default destination, the caller's own otherwise.
         "requiresAccessToken": false,
         "output": entries(Kind::Output),
@@ -43,6 +43,7 @@ const CRC64: &str = "urn:fhir-export:crc64";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulk::asked::Asked;
     use crate::bulk::crc::Crc64;
     use crate::bulk::destination::Destination;
     use crate::bulk::job_id::JobId;
@@ -52,8 +53,8 @@ mod tests {
     #[test]
     fn a_manifest_lists_its_files_by_type_whatever_their_order() {
         let now = Timestamp::parse("2026-01-02T03:04:05.678Z").unwrap();
-        let request = "https://x/$export".to_owned();
-        let job = Job::accepted(JobId::new(1), request, None, Destination::Default, now, std::time::Duration::ZERO);
+        let asked = Asked { request: "https://x/$export".into(), ..Asked::default() };
+        let job = Job::accepted(JobId::new(1), asked, Destination::Default, now, std::time::Duration::ZERO);
         let file = |kind, name: &str, count| FileRecord {
             kind,
             resource_type: ResourceType::parse(name.split('-').next().unwrap()).unwrap(),

@@ -32,6 +32,7 @@ pub fn age(job: &Job, now: Timestamp) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulk::asked::Asked;
     use crate::bulk::chunk::Chunk;
     use crate::bulk::destination::Destination;
     use crate::bulk::job_id::JobId;
@@ -40,8 +41,7 @@ mod tests {
     fn progress_begins_with_a_percentage_and_stays_short() {
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
         let id = JobId::new(1);
-        let job =
-            Job::accepted(id.clone(), "https://x/$export".into(), None, Destination::Default, now, Duration::ZERO);
+        let job = Job::accepted(id.clone(), Asked::default(), Destination::Default, now, Duration::ZERO);
         assert_eq!(progress(&job, &Summary::new(id.clone())), "0% complete, not started yet");
         let job = job.planned(2, 3, now).unwrap();
         let mut chunk = Chunk::new(id.clone(), 0, now);

@@ -3,6 +3,7 @@
 use url::Url;
 use url::form_urlencoded::{self, Serializer};
 
+use super::asked::Asked;
 use super::connection::StorageAccount;
 use super::destination::{self, CallerPolicy, ContainerName};
 use super::rejection::Rejection;
@@ -20,12 +21,9 @@ pub struct KickOff {
 /// An export that can be done.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// The types asked for; `None` is every type.
-    pub types: Option<Vec<ResourceType>>,
+    pub asked: Asked,
     /// The account and container that the caller named; `None` is the default destination.
     pub destination: Option<CallerDestination>,
-    /// The public URL of the kick-off, for the manifest, without anything secret (MF-02).
-    pub url: String,
 }
 
 /// A destination named with the request.
@@ -59,11 +57,12 @@ pub fn parse(kick_off: &KickOff, terms: &Terms) -> Result<Request, Rejection> {
     if let Some(format) = &given.output_format {
         check_output_format(format)?;
     }
-    Ok(Request {
+    let asked = Asked {
+        request: public_url(&terms.public_url, &kick_off.query),
         types: given.types.as_deref().map(types).transpose()?,
-        destination: caller_destination(&given, terms)?,
-        url: public_url(&terms.public_url, &kick_off.query),
-    })
+        ..Asked::default()
+    };
+    Ok(Request { asked, destination: caller_destination(&given, terms)? })
 }
 
 /// The parameters with their values, each checked to be known and not repeated where it must not be.
@@ -223,15 +222,15 @@ mod tests {
     #[test]
     fn a_plain_kick_off_asks_for_everything() {
         let request = read("").unwrap();
-        assert_eq!(request.types, None);
+        assert_eq!(request.asked.types, None);
         assert!(request.destination.is_none());
-        assert_eq!(request.url, "https://fhir.example/$export");
+        assert_eq!(request.asked.request, "https://fhir.example/$export");
     }
 
     #[test]
     fn types_repeat_or_stand_in_a_list() {
         let names = |query| {
-            let types = read(query).unwrap().types.unwrap();
+            let types = read(query).unwrap().asked.types.unwrap();
             types.iter().map(|name| name.as_str().to_owned()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(names("_type=Patient,Observation"), "Patient Observation");
@@ -246,7 +245,7 @@ mod tests {
         let destination = request.destination.unwrap();
         assert_eq!(destination.account.name, "example");
         assert_eq!(destination.container, None);
-        assert_eq!(request.url, "https://fhir.example/$export?_type=Patient");
+        assert_eq!(request.asked.request, "https://fhir.example/$export?_type=Patient");
     }
 
     #[test]
@@ -254,7 +253,7 @@ mod tests {
         let url = read(&format!(
             "code=key&_destinationType=azure-block-blob&%5FdestinationConnectionSettings={SETTINGS}&_outputFormat=ndjson"
         ));
-        assert_eq!(url.unwrap().url, "https://fhir.example/$export?_outputFormat=ndjson");
+        assert_eq!(url.unwrap().asked.request, "https://fhir.example/$export?_outputFormat=ndjson");
     }
 
     #[test]

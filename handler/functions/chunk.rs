@@ -122,7 +122,7 @@ async fn read_page(work: &mut Work<'_>, range: &KeyRange) -> Result<(), Interrup
         range: range.clone(),
         pass: position.pass,
         until: work.job.transaction_time,
-        types: work.job.types.clone(),
+        types: work.job.asked.types.clone(),
     };
     let page = work.app.resources.page(&slice, position.cursor.as_deref()).await?;
     match position.pass {

@@ -138,7 +138,7 @@ impl<'a> Work<'a> {
 
     /// SQL narrows, our code decides.
     fn is_asked_for(&self, document: &Document) -> bool {
-        let types = self.job.types.as_ref();
+        let types = self.job.asked.types.as_ref();
         let named = types.is_none_or(|types| types.iter().any(|name| name.as_str() == document.resource_type));
         // Times have one width, so their order as text is their order in time. One of another form cannot be compared:
         // the document is kept, and its line or its flaw tells.

@@ -34,7 +34,7 @@ pub async fn run(app: &App, kick_off: &KickOff) -> Result<Accepted, Failure> {
         Some(named) => prepare_named(app, &id, named).await?,
         None => prepare_default(app, &id).await?,
     };
-    let job = Job::accepted(id, request.url, request.types, destination, app.now(), app.settings.safety_lag);
+    let job = Job::accepted(id, request.asked, destination, app.now(), app.settings.safety_lag);
     if let Err(error) = store_and_send(app, &job).await {
         take_back(app, &job.id).await;
         return Err(error.into());

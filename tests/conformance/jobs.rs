@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::chunk::{Chunk, ChunkState};
 use fhir_export::bulk::destination::Destination;
 use fhir_export::bulk::file::{Files, Kind};
@@ -24,10 +25,10 @@ fn id(number: u128) -> JobId {
 }
 
 fn job(number: u128) -> Job {
+    let types = Some(vec![ResourceType::parse("Patient").unwrap()]);
     Job::accepted(
         id(number),
-        "https://example.org/$export?_type=Patient".into(),
-        Some(vec![ResourceType::parse("Patient").unwrap()]),
+        Asked { request: "https://example.org/$export?_type=Patient".into(), types, ..Asked::default() },
         Destination::Default,
         now(),
         Duration::from_secs(120),

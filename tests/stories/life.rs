@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::export::{Export, json, text, told};
+use crate::support::gate::Fault;
 use crate::support::host::Host;
 use crate::support::judge::is_gone;
 use crate::support::world::{World, small};
@@ -101,19 +102,23 @@ fn a_running_chunk_stops_at_the_next_page_after_a_cancel() {
 }
 
 #[test]
-fn a_commit_that_comes_after_the_cleanup_brings_nothing_back() {
-    let world = World::new();
-    patients(&world, 3);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
-    let late = host.deliver_up_to("blobs.commit", "Patient");
-    host.delete(&export.status);
-    host.deliver();
-    host.let_go(late);
-    assert_eq!(world.state().blobs.committed(), [""; 0]);
-    export.vanish(&mut host);
-    is_gone(&world, &export.job).unwrap();
+fn a_worker_that_goes_on_after_the_cleanup_brings_nothing_back() {
+    for (late, what) in [("blobs.stage", "Patient"), ("jobs.replace", "chunk-0"), ("blobs.commit", "Patient")] {
+        let world = World::new();
+        patients(&world, 3);
+        let mut host = Host::new(&world, small());
+        let export = Export::start(&mut host, "");
+        host.deliver();
+        let worker = host.deliver_up_to("resources.page", "");
+        host.break_next(late, what, Fault::Hold);
+        host.let_go(worker);
+        host.delete(&export.status);
+        host.deliver();
+        host.let_go(worker);
+        assert_eq!(world.state().blobs.committed(), [""; 0], "held at {late}");
+        export.vanish(&mut host);
+        is_gone(&world, &export.job).unwrap();
+    }
 }
 
 #[test]

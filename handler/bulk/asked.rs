@@ -1,0 +1,106 @@
+//! What an export was asked for, as it is stored with its job.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::rejection::outcome;
+use super::resource_type::ResourceType;
+use super::timestamp::Timestamp;
+
+/// The kick-off's request, read and accepted. What is absent was not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asked {
+    /// The kick-off's public URL, with nothing secret in it (MF-02).
+    pub request: String,
+    /// The format of the manifest and of the answers.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub version: Version,
+    /// `_type`; absent is every type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<Vec<ResourceType>>,
+    /// `_since`: only what was modified later (TT-02), and the deletions since then (DE-01).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// `_until`: only what was modified earlier (TT-02).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Timestamp>,
+    /// `_maximumFileSize` in bytes: no file is larger, unless it holds one single resource (PR-21).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub largest_file: Option<u64>,
+    /// `_minimumFileSize` in bytes: files grow at least so large, where there is so much (PR-21).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub smallest_file: Option<u64>,
+    /// `allowPartialManifests`: files may be handed out while the export runs (PM-01).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub partial_manifests: bool,
+    /// `Prefer: separate-export-status` (HD-04).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub separate_status: bool,
+    /// What `handling=lenient` passed over, one note each, for the `error` file (PR-06).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+}
+
+/// The Bulk Data version whose wire format a client gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Version {
+    /// 3.0.0 as published, which serves clients of 2.0.0 and 1.0.1 as well.
+    #[default]
+    #[serde(rename = "3")]
+    V3,
+    /// The 4.0.0 ballot.
+    #[serde(rename = "4")]
+    V4,
+}
+
+/// Something about the request that its client should know: a line of the `error` file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Note {
+    pub severity: Severity,
+    /// `OperationOutcome.issue.code`.
+    pub code: String,
+    pub diagnostics: String,
+    /// The parameter that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+}
+
+/// `OperationOutcome.issue.severity`, as far as an export uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    /// A resource, or more than one, is not in the export.
+    Error,
+    /// The export is not quite what its client may expect.
+    Warning,
+    Information,
+}
+
+impl Severity {
+    pub fn code(self) -> &'static str {
+        match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+            Severity::Information => "information",
+        }
+    }
+}
+
+impl Note {
+    pub fn outcome(&self) -> Value {
+        outcome(self.severity.code(), &self.code, &self.diagnostics, self.parameter.as_deref())
+    }
+}
+
+impl Asked {
+    /// Whether deletions belong to the export (MF-12).
+    pub fn deletions(&self) -> bool {
+        self.since.is_some()
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
