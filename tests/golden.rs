@@ -11,7 +11,7 @@ use fhir_export::bulk::block::BlockId;
 use fhir_export::bulk::chunk::{Chunk, Claim, Pass, Position};
 use fhir_export::bulk::crc::Crc64;
 use fhir_export::bulk::destination::{ContainerName, Destination};
-use fhir_export::bulk::file::{Files, Kind};
+use fhir_export::bulk::file::{Files, Held, Kind};
 use fhir_export::bulk::job::{Job, Parts};
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::limits::Limits;
@@ -52,6 +52,10 @@ fn job_to_a_named_destination() -> Job {
     Job { asked, destination, ..job() }
 }
 
+fn held(count: u64, bytes: u64) -> Held {
+    Held { count, bytes, crc64: Crc64::of(b"block"), ..Held::default() }
+}
+
 /// A chunk in the middle of its work: claimed, moved, with an open, a sealed and a committed file.
 fn chunk() -> Chunk {
     let Claim::Claimed(chunk) = Chunk::new(id(), 3, now()).claim(7, now(), &Limits::default()) else {
@@ -61,13 +65,13 @@ fn chunk() -> Chunk {
     let patient = ResourceType::parse("Patient").unwrap();
     for (kind, resource_type) in [(Kind::Output, patient.clone()), (Kind::Error, ResourceType::operation_outcome())] {
         let file = chunk.file_for(kind, &resource_type, now());
-        chunk.staged(file, BlockId { attempt: 1, number: 0 }, 5, 1234, Crc64::of(b"block"));
+        chunk.staged(file, BlockId { attempt: 1, number: 0 }, held(5, 1234));
     }
     chunk.files[0].sealed = true;
     assert!(chunk.record_committed().is_none());
     let file = chunk.file_for(Kind::Output, &patient, now());
-    chunk.staged(file, BlockId { attempt: 1, number: 0 }, 1, 100, Crc64::of(b"block"));
-    chunk.staged(file, BlockId { attempt: 1, number: 1 }, 1, 100, Crc64::of(b"block"));
+    chunk.staged(file, BlockId { attempt: 1, number: 0 }, held(1, 100));
+    chunk.staged(file, BlockId { attempt: 1, number: 1 }, held(1, 100));
     chunk.files[file].sealed = true;
     chunk.moved(Position { range: 2, cursor: Some("a continuation token".into()), ..Position::default() });
     chunk.totals.resources = 7;

@@ -1,9 +1,8 @@
 //! What an export was asked for, as it is stored with its job.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use super::rejection::outcome;
+use super::note::Note;
 use super::resource_type::ResourceType;
 use super::timestamp::Timestamp;
 
@@ -52,46 +51,6 @@ pub enum Version {
     /// The 4.0.0 ballot.
     #[serde(rename = "4")]
     V4,
-}
-
-/// Something about the request that its client should know: a line of the `error` file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Note {
-    pub severity: Severity,
-    /// `OperationOutcome.issue.code`.
-    pub code: String,
-    pub diagnostics: String,
-    /// The parameter that it is about.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parameter: Option<String>,
-}
-
-/// `OperationOutcome.issue.severity`, as far as an export uses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Severity {
-    /// A resource, or more than one, is not in the export.
-    Error,
-    /// The export is not quite what its client may expect.
-    Warning,
-    Information,
-}
-
-impl Severity {
-    pub fn code(self) -> &'static str {
-        match self {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-            Severity::Information => "information",
-        }
-    }
-}
-
-impl Note {
-    pub fn outcome(&self) -> Value {
-        outcome(self.severity.code(), &self.code, &self.diagnostics, self.parameter.as_deref())
-    }
 }
 
 impl Asked {

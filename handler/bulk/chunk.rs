@@ -5,8 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::block::BlockId;
-use super::crc::Crc64;
-use super::file::{FileRecord, Files, Kind, OpenFile};
+use super::file::{FileRecord, Files, Held, Kind, OpenFile};
 use super::job_id::JobId;
 use super::key_log::Segment;
 use super::limits::{self, Limits};
@@ -303,9 +302,7 @@ impl Chunk {
             number: self.next_file,
             attempt: self.attempt,
             opened: now,
-            count: 0,
-            bytes: 0,
-            crc64: Crc64::default(),
+            held: Held::default(),
             blocks: Default::default(),
             sealed: false,
         });
@@ -314,12 +311,10 @@ impl Chunk {
     }
 
     /// Records a block that was staged for a file, with what it holds.
-    pub fn staged(&mut self, file: usize, block: BlockId, count: u64, bytes: u64, crc64: Crc64) {
+    pub fn staged(&mut self, file: usize, block: BlockId, held: Held) {
         let file = &mut self.files[file];
         file.blocks.push(block);
-        file.count += count;
-        file.bytes += bytes;
-        file.crc64 = file.crc64.followed_by(crc64, bytes);
+        file.held = file.held.followed_by(held);
     }
 
     /// Records a block of the key log that was staged for the range at the position.
@@ -476,7 +471,7 @@ mod tests {
         let mut parts = Vec::new();
         for _ in 0..250 {
             let file = chunk.file_for(Kind::Output, &patient(), now());
-            chunk.staged(file, chunk.files[file].blocks.next(1), 2, 20, Crc64::of(b""));
+            chunk.staged(file, chunk.files[file].blocks.next(1), Held { count: 2, bytes: 20, ..Held::default() });
             chunk.seal_all();
             parts.extend(chunk.record_committed());
         }
@@ -495,7 +490,7 @@ mod tests {
             let name = format!("Type{}", (b'a' + number as u8 % 26) as char).repeat(1 + number / 26);
             let file = chunk.file_for(Kind::Output, &ResourceType::parse(&name).unwrap(), now());
             for attempt in 0..(if number < 30 { 200 } else { 2 }) {
-                chunk.staged(file, BlockId { attempt, number: 0 }, 1, 1, Crc64::of(b""));
+                chunk.staged(file, BlockId { attempt, number: 0 }, Held { count: 1, bytes: 1, ..Held::default() });
             }
         }
         chunk.seal_full(now());

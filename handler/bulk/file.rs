@@ -6,6 +6,7 @@ use super::block::Blocks;
 use super::crc::Crc64;
 use super::job_id::JobId;
 use super::limits;
+use super::note::Severity;
 use super::resource_type::ResourceType;
 use super::timestamp::Timestamp;
 
@@ -14,7 +15,77 @@ use super::timestamp::Timestamp;
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
     Output,
+    /// Bundles that tell of deletions (DE-02).
+    Deleted,
+    /// OperationOutcomes (EF-01).
     Error,
+}
+
+impl Kind {
+    /// What the lines of such a file are, where that does not depend on what was exported.
+    pub fn fixed_type(self) -> Option<ResourceType> {
+        match self {
+            Kind::Output => None,
+            Kind::Deleted => Some(ResourceType::bundle()),
+            Kind::Error => Some(ResourceType::operation_outcome()),
+        }
+    }
+}
+
+/// How many lines of an `error` file have which severity; a manifest of version 4 tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Severities {
+    pub error: u64,
+    pub warning: u64,
+    pub information: u64,
+}
+
+impl Severities {
+    pub fn add(&mut self, severity: Severity) {
+        match severity {
+            Severity::Error => self.error += 1,
+            Severity::Warning => self.warning += 1,
+            Severity::Information => self.information += 1,
+        }
+    }
+
+    fn and(self, more: Severities) -> Self {
+        Self {
+            error: self.error + more.error,
+            warning: self.warning + more.warning,
+            information: self.information + more.information,
+        }
+    }
+
+    fn none(&self) -> bool {
+        *self == Severities::default()
+    }
+}
+
+/// What a block, or a file, holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Held {
+    /// Lines.
+    pub count: u64,
+    pub bytes: u64,
+    pub crc64: Crc64,
+    /// Only in `error` files.
+    #[serde(default, skip_serializing_if = "Severities::none")]
+    pub severities: Severities,
+}
+
+impl Held {
+    /// Both, one after the other.
+    pub fn followed_by(self, next: Held) -> Self {
+        Self {
+            count: self.count + next.count,
+            bytes: self.bytes + next.bytes,
+            crc64: self.crc64.followed_by(next.crc64, next.bytes),
+            severities: self.severities.and(next.severities),
+        }
+    }
 }
 
 /// A file that blocks are still added to, or that is sealed and waits for its commit.
@@ -29,12 +100,9 @@ pub struct OpenFile {
     /// The attempt that opened the file; later attempts add blocks to the same blob.
     pub attempt: u32,
     pub opened: Timestamp,
-    /// Lines in the recorded blocks.
-    pub count: u64,
-    /// Bytes in the recorded blocks.
-    pub bytes: u64,
-    /// Of the recorded blocks, one after the other.
-    pub crc64: Crc64,
+    /// What is in the recorded blocks.
+    #[serde(flatten)]
+    pub held: Held,
     pub blocks: Blocks,
     /// No further block is added; the blob can be committed.
     pub sealed: bool,
@@ -49,9 +117,8 @@ pub struct FileRecord {
     pub resource_type: ResourceType,
     /// The blob's name within its container.
     pub name: String,
-    pub count: u64,
-    pub bytes: u64,
-    pub crc64: Crc64,
+    #[serde(flatten)]
+    pub held: Held,
 }
 
 impl OpenFile {
@@ -73,9 +140,7 @@ impl OpenFile {
             kind: self.kind,
             resource_type: self.resource_type.clone(),
             name: self.name(job, chunk),
-            count: self.count,
-            bytes: self.bytes,
-            crc64: self.crc64,
+            held: self.held,
         }
     }
 }

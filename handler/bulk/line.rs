@@ -10,8 +10,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::document::Document;
+use super::note::{Note, Severity};
 use super::plan::KeyRange;
-use super::rejection::outcome;
 use super::timestamp::Timestamp;
 
 /// What is wrong with a document, for the `error` file.
@@ -46,36 +46,30 @@ impl Flaw {
         }
     }
 
-    /// A line of the `error` file (EF-01): an OperationOutcome that names the resource and says what to do.
-    pub fn line(self, document: &Document) -> Vec<u8> {
+    /// For the `error` file: names the resource and says what to do.
+    pub fn note(self, document: &Document) -> Note {
         let reference = document.reference();
         let why = self.explained();
-        let outcome = match self {
-            Flaw::OtherId => outcome(
-                "warning",
-                "invariant",
-                &format!("{reference} was exported as it is stored, but {why}."),
-                Some(&reference),
-            ),
+        let note = match self {
+            Flaw::OtherId => {
+                let diagnostics = format!("{reference} was exported as it is stored, but {why}.");
+                Note::new(Severity::Warning, "invariant", diagnostics)
+            }
             Flaw::NoText | Flaw::NotJsonFormat | Flaw::NotUtf8 | Flaw::NotJson | Flaw::OtherType | Flaw::NoMeta => {
                 let diagnostics = format!("{reference} was not exported: {why}. Repair it in the store.");
-                outcome("error", "invalid", &diagnostics, Some(&reference))
+                Note::new(Severity::Error, "invalid", diagnostics)
             }
         };
-        let mut line = outcome.to_string().into_bytes();
-        line.push(b'\n');
-        line
+        note.about(reference)
     }
 }
 
 /// A line of the `error` file for a range of the store that could not be read.
-pub fn lost_range(range: &KeyRange) -> Vec<u8> {
+pub fn lost_range(range: &KeyRange) -> Note {
     let KeyRange { min, max } = range;
     let diagnostics =
         format!("The resources between the partition keys \"{min}\" and \"{max}\" could not all be read.");
-    let mut line = outcome("error", "incomplete", &diagnostics, None).to_string().into_bytes();
-    line.push(b'\n');
-    line
+    Note::new(Severity::Error, "incomplete", diagnostics)
 }
 
 /// Appends the line for `document` to `out`, with its line end. On an error `out` is as it was.
@@ -351,7 +345,7 @@ mod tests {
         let mut out = Vec::new();
         let document = Document { is_meta_set: true, ..document(r#"{"resourceType":"Patient","id":"p2"}"#) };
         assert_eq!(append(&document, &mut out), Ok(Some(Flaw::OtherId)));
-        let told: serde_json::Value = serde_json::from_slice(&Flaw::OtherId.line(&document)).unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&Flaw::OtherId.note(&document).line()).unwrap();
         assert_eq!(told["issue"][0]["severity"], "warning");
         assert_eq!(told["issue"][0]["expression"][0], "Patient/p1");
     }

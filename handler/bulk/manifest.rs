@@ -30,8 +30,8 @@ fn entry(file: &FileRecord, url: &str) -> Value {
     json!({
         "type": file.resource_type,
         "url": url,
-        "count": file.count,
-        "extension": { BYTES: file.bytes, CRC64: file.crc64 },
+        "count": file.held.count,
+        "extension": { BYTES: file.held.bytes, CRC64: file.held.crc64 },
     })
 }
 
@@ -46,6 +46,7 @@ mod tests {
     use crate::bulk::asked::Asked;
     use crate::bulk::crc::Crc64;
     use crate::bulk::destination::Destination;
+    use crate::bulk::file::Held;
     use crate::bulk::job_id::JobId;
     use crate::bulk::resource_type::ResourceType;
     use crate::bulk::timestamp::Timestamp;
@@ -59,9 +60,7 @@ mod tests {
             kind,
             resource_type: ResourceType::parse(name.split('-').next().unwrap()).unwrap(),
             name: format!("{name}.ndjson"),
-            count,
-            bytes: 1,
-            crc64: Crc64::of(name.as_bytes()),
+            held: Held { count, bytes: 1, crc64: Crc64::of(name.as_bytes()), ..Held::default() },
         };
         let files = vec![
             file(Kind::Output, "Patient-1", 5),

@@ -14,6 +14,7 @@ pub mod key_log;
 pub mod limits;
 pub mod line;
 pub mod manifest;
+pub mod note;
 pub mod plan;
 pub mod progress;
 pub mod record;

@@ -27,6 +27,11 @@ impl ResourceType {
         }
     }
 
+    /// The type of the lines in `deleted` files.
+    pub fn bundle() -> Self {
+        Self("Bundle".into())
+    }
+
     /// The type of the lines in `error` files.
     pub fn operation_outcome() -> Self {
         Self("OperationOutcome".into())

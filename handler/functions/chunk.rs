@@ -149,7 +149,7 @@ async fn report_lost(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interr
     let position = work.position().clone();
     if let Some(range) = plan.chunk(work.chunk().number).get(position.range as usize) {
         tracing::error!(job = %work.job.id, min = range.min, max = range.max, "a range is left out of an export");
-        work.append_outcome(line::lost_range(range)).await?;
+        work.append_note(&line::lost_range(range)).await?;
         work.page_read(Position { range: position.range + 1, ..Position::default() }, 0.0);
     }
     work.pause(work.app.now()).await?;

@@ -12,11 +12,12 @@ use crate::bulk::chunk::{Chunk, Pass, Position};
 use crate::bulk::crc::Crc64;
 use crate::bulk::destination::Destination;
 use crate::bulk::document::Document;
-use crate::bulk::file::{Files, Kind};
+use crate::bulk::file::{Files, Held, Kind, Severities};
 use crate::bulk::job::Job;
 use crate::bulk::key_log::ResourceKey;
 use crate::bulk::limits;
 use crate::bulk::line::{self, Flaw};
+use crate::bulk::note::Note;
 use crate::bulk::record::Key;
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::timestamp::Timestamp;
@@ -69,6 +70,7 @@ pub struct Work<'a> {
 struct Buffer {
     lines: Vec<u8>,
     count: u64,
+    severities: Severities,
 }
 
 impl<'a> Work<'a> {
@@ -113,7 +115,7 @@ impl<'a> Work<'a> {
             self.keys.extend_from_slice(ResourceKey::new(&self.job.id, document).bytes());
         }
         let Ok(resource_type) = ResourceType::parse(&document.resource_type) else {
-            return self.append_outcome(Flaw::OtherType.line(document)).await;
+            return self.append_note(&Flaw::OtherType.note(document)).await;
         };
         let file = self.next.file_for(Kind::Output, &resource_type, self.app.now());
         let buffer = self.buffers.entry(self.next.files[file].number).or_default();
@@ -131,7 +133,7 @@ impl<'a> Work<'a> {
         };
         self.stage_if_full(file).await?;
         match flaw {
-            Some(flaw) => self.append_outcome(flaw.line(document)).await,
+            Some(flaw) => self.append_note(&flaw.note(document)).await,
             None => Ok(()),
         }
     }
@@ -147,11 +149,13 @@ impl<'a> Work<'a> {
     }
 
     /// Adds a line to the error file.
-    pub async fn append_outcome(&mut self, line: Vec<u8>) -> Result<(), Interrupted> {
+    pub async fn append_note(&mut self, note: &Note) -> Result<(), Interrupted> {
+        let line = note.line();
         let file = self.next.file_for(Kind::Error, &ResourceType::operation_outcome(), self.app.now());
         let buffer = self.buffers.entry(self.next.files[file].number).or_default();
         buffer.lines.extend_from_slice(&line);
         buffer.count += 1;
+        buffer.severities.add(note.severity);
         self.buffered += line.len();
         self.next.totals.errors += 1;
         self.next.totals.bytes += line.len() as u64;
@@ -163,7 +167,7 @@ impl<'a> Work<'a> {
     async fn stage_if_full(&mut self, file: usize) -> Result<(), Interrupted> {
         let limits = &self.app.settings.limits;
         let buffered = self.buffered_of(file);
-        if self.next.files[file].bytes + buffered as u64 >= limits.file_bytes {
+        if self.next.files[file].held.bytes + buffered as u64 >= limits.file_bytes {
             self.stage(file).await?;
             self.next.files[file].sealed = true;
         } else if buffered >= limits.block_bytes {
@@ -188,11 +192,12 @@ impl<'a> Work<'a> {
         }
         let name = open.name(&self.next.job, self.next.number);
         let block = open.blocks.next(self.next.attempt);
-        let (bytes, crc) = (buffer.lines.len(), Crc64::of(&buffer.lines));
+        let (bytes, crc64) = (buffer.lines.len(), Crc64::of(&buffer.lines));
         let staged = self.output().await?.stage(&name, block, buffer.lines.into()).await;
         staged.map_err(|error| self.at_destination(error))?;
         self.buffered -= bytes;
-        self.next.staged(file, block, buffer.count, bytes as u64, crc);
+        let held = Held { count: buffer.count, bytes: bytes as u64, crc64, severities: buffer.severities };
+        self.next.staged(file, block, held);
         Ok(())
     }
 
