@@ -22,6 +22,7 @@ use crate::bulk::record::{Key, Record};
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::step::Step;
 use crate::bulk::timestamp::Timestamp;
+use crate::bulk::window::Window;
 
 /// All four.
 #[derive(Clone)]
@@ -43,6 +44,10 @@ pub trait Resources: Send + Sync {
     /// A page may be empty and still have a successor: only a page without `next` is the last. A stream that breaks off
     /// is an error, never a last page.
     async fn page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError>;
+
+    /// Which of some resources of a range, all of one type, have a history that tells what they were at a time: as a
+    /// version that was superseded later, or by having been created later. The others may have been anything.
+    async fn documented(&self, asked: &Documented) -> Result<Vec<String>, PortError>;
 }
 
 /// What of the store is read: one range, for one pass.
@@ -50,10 +55,18 @@ pub trait Resources: Send + Sync {
 pub struct Slice {
     pub range: KeyRange,
     pub pass: Pass,
-    /// Nothing modified later.
-    pub until: Timestamp,
+    pub window: Window,
     /// Only these types; `None` is every type.
     pub types: Option<Vec<ResourceType>>,
+}
+
+/// Of which resources the history is looked up.
+#[derive(Clone, Debug)]
+pub struct Documented {
+    pub range: KeyRange,
+    pub resource_type: String,
+    pub ids: Vec<String>,
+    pub until: Timestamp,
 }
 
 #[derive(Clone, Debug, Default)]

@@ -111,7 +111,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("job-accepted", job().into()),
         ("job-accepted-to-a-named-destination", job_to_a_named_destination().into()),
         ("job-planned", planned.clone().into()),
-        ("job-completed", planned.clone().completed(parts, now(), WEEK).unwrap().into()),
+        ("job-completed", planned.clone().completed((parts, chunk().totals), now(), WEEK).unwrap().into()),
         ("job-failed", planned.clone().failed("the store is gone".into(), now(), WEEK).unwrap().into()),
         ("job-cancelled", planned.cancelled(now()).unwrap().into()),
         ("plan", plan().into()),

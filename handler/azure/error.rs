@@ -87,7 +87,10 @@ impl std::error::Error for Told {}
 fn storage_kind(status: StatusCode, code: &str) -> ErrorKind {
     match code {
         "InvalidBlockList" | "ContainerAlreadyExists" | "QueueAlreadyExists" => ErrorKind::Conflict,
-        "ContainerBeingDeleted" | "QueueBeingDeleted" | "OperationTimedOut" => ErrorKind::Unavailable,
+        // A checksum that does not fit is a body that was damaged on its way.
+        "ContainerBeingDeleted" | "QueueBeingDeleted" | "OperationTimedOut" | "Crc64Mismatch" | "Md5Mismatch" => {
+            ErrorKind::Unavailable
+        }
         "ServerBusy" => ErrorKind::Throttled { after: None },
         _ => match kind(u16::from(status), None) {
             ErrorKind::Conflict => ErrorKind::Broken,
@@ -127,6 +130,7 @@ mod tests {
             assert_eq!(kind(u16::from(status), None), expected, "{status}");
         }
         assert_eq!(storage_kind(StatusCode::BadRequest, "InvalidBlockList"), ErrorKind::Conflict);
+        assert_eq!(storage_kind(StatusCode::BadRequest, "Crc64Mismatch"), ErrorKind::Unavailable);
         assert_eq!(storage_kind(StatusCode::Conflict, "BlobImmutableDueToPolicy"), ErrorKind::Broken);
         assert_eq!(storage_kind(StatusCode::PreconditionFailed, "LeaseIdMissing"), ErrorKind::Broken);
     }

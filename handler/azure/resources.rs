@@ -22,10 +22,11 @@ use tokio::sync::OnceCell;
 use crate::bulk::chunk::Pass;
 use crate::bulk::document::Document;
 use crate::bulk::plan::KeyRange;
-use crate::ports::{ErrorKind, Page, PortError, Resources, Slice};
+use crate::bulk::window::Window;
+use crate::ports::{Documented, ErrorKind, Page, PortError, Resources, Slice};
 
 use super::cosmos::Cosmos;
-use super::error::Doing;
+use super::error::{Doing, call};
 
 pub struct CosmosResources {
     cosmos: Arc<Cosmos>,
@@ -60,6 +61,16 @@ impl Resources for CosmosResources {
             Err(error) if error.kind == ErrorKind::Unreadable => self.page_of::<OddRow>(slice, cursor).await,
             other => other,
         }
+    }
+
+    async fn documented(&self, asked: &Documented) -> Result<Vec<String>, PortError> {
+        let doing = || "look up the history of resources".to_owned();
+        let options = QueryOptions::default().with_operation_options(low_priority());
+        let scope = FeedScope::range(feed_range(&asked.range)?);
+        let query = history_query(asked)?;
+        let rows = self.client().await?.query_items::<HistoryRow>(query, scope, Some(options)).await.doing(doing)?;
+        let rows: Vec<HistoryRow> = call(doing, rows.try_collect()).await?;
+        Ok(rows.into_iter().map(|row| row.resource_id).collect())
     }
 }
 
@@ -101,31 +112,72 @@ fn low_priority() -> OperationOptions {
 
 /// A plain query (design §6): what the emulator mis-evaluates, and what the SDK's client side lacks, is not in it.
 fn query(slice: &Slice) -> Result<Query, PortError> {
-    let versions = match slice.pass {
-        Pass::Current => "c.isHistory = false AND c.isDeleted = false",
-        Pass::History => "c.isHistory = true AND c.isDeleted = false AND c.activePeriodEndDateTime > @until",
-    };
-    let types = match slice.types {
-        Some(_) => " AND ARRAY_CONTAINS(@types, c.resourceTypeName)",
-        None => "",
-    };
-    // String literals would have to stand in single quotes: the emulator takes double-quoted ones for names.
-    let text = format!(
-        "SELECT c.resourceTypeName, c.resourceId, c.version, c._etag, c.lastModified, c.rawResource FROM c \
-         WHERE c.isSystem = false AND IS_DEFINED(c.resourceTypeName) AND IS_DEFINED(c.rawResource) \
-         AND {versions} AND c.lastModified <= @until{types}"
-    );
-    let mut query = Query::from(text);
-    let mut bind = |name: &str, value: Value| {
-        let bound = query.clone().with_parameter(name, value);
-        query = bound.map_err(|_| PortError::new(ErrorKind::Broken, "bind the parameters of a query"))?;
-        Ok::<_, PortError>(())
-    };
-    bind("@until", json!(slice.until.last_modified()))?;
-    if let Some(types) = &slice.types {
-        bind("@types", json!(types))?;
+    let Window { since, until, before } = slice.window;
+    let mut columns = "c.resourceTypeName, c.resourceId, c.version, c._etag, c.lastModified".to_owned();
+    let mut conditions = vec!["c.isSystem = false", "IS_DEFINED(c.resourceTypeName)", "IS_DEFINED(c.rawResource)"];
+    let mut bound = vec![("@until", json!(until.last_modified()))];
+    match slice.pass {
+        Pass::Current => conditions.extend(["c.isHistory = false", "c.lastModified <= @until"]),
+        Pass::History => {
+            conditions.extend(["c.isHistory = true", "c.activePeriodEndDateTime > @until", "c.lastModified <= @until"]);
+        }
+        Pass::Changed => conditions.extend(["c.isHistory = false", "c.lastModified > @until"]),
     }
-    Ok(query)
+    match slice.pass {
+        Pass::Current | Pass::History => {
+            columns += if slice.window.deletions() { ", c.isDeleted, c.rawResource" } else { ", c.rawResource" };
+            if !slice.window.deletions() {
+                conditions.push("c.isDeleted = false");
+            }
+            if let Some(since) = since {
+                conditions.push("c.lastModified > @since");
+                bound.push(("@since", json!(since.last_modified())));
+            }
+            if let Some(before) = before {
+                conditions.push("c.lastModified < @before");
+                bound.push(("@before", json!(before.last_modified())));
+            }
+        }
+        // Whatever it is now, an earlier version may have lain in the window.
+        Pass::Changed => {}
+    }
+    if let Some(types) = &slice.types {
+        conditions.push("ARRAY_CONTAINS(@types, c.resourceTypeName)");
+        bound.push(("@types", json!(types)));
+    }
+    bind(format!("SELECT {columns} FROM c WHERE {}", conditions.join(" AND ")), bound)
+}
+
+/// Values are bound, never written into the text. (Literals would have to stand in single quotes: the emulator takes
+/// double-quoted ones for names.)
+fn bind(text: String, values: Vec<(&str, Value)>) -> Result<Query, PortError> {
+    let broken = |_| PortError::new(ErrorKind::Broken, "bind the parameters of a query");
+    let bound =
+        values.into_iter().try_fold(Query::from(text), |query, (name, value)| query.with_parameter(name, value));
+    bound.map_err(broken)
+}
+
+/// The two documents that tell what a resource was at a time: the version that was current then, which knows its own end,
+/// or its first version, which came later.
+fn history_query(asked: &Documented) -> Result<Query, PortError> {
+    let text = "SELECT c.resourceId FROM c WHERE c.isSystem = false AND c.isHistory = true \
+                AND c.resourceTypeName = @type AND ARRAY_CONTAINS(@ids, c.resourceId) \
+                AND ((c.lastModified <= @until AND c.activePeriodEndDateTime > @until) \
+                OR (c.lastModified > @until AND c.version = @first))";
+    let until = json!(asked.until.last_modified());
+    let values = vec![
+        ("@type", json!(asked.resource_type)),
+        ("@ids", json!(asked.ids)),
+        ("@until", until),
+        ("@first", json!("1")),
+    ];
+    bind(text.into(), values)
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct HistoryRow {
+    resource_id: String,
 }
 
 /// The ends of a feed range, out of its documented form: base64 of `{"Range":{"min":…,"max":…,…}}`.
@@ -159,10 +211,13 @@ struct Row {
     etag: Option<String>,
     #[serde(default)]
     last_modified: String,
+    #[serde(default)]
+    is_deleted: bool,
+    #[serde(default)]
     raw_resource: RawResource,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawResource {
     data: Option<Text>,
@@ -179,6 +234,7 @@ impl From<Row> for Document {
             version: row.version,
             etag: row.etag,
             last_modified: row.last_modified,
+            is_deleted: row.is_deleted,
             is_meta_set: row.raw_resource.is_meta_set,
             format: row.raw_resource.format,
             data: row.raw_resource.data.map(|text| text.0),
@@ -202,6 +258,7 @@ impl From<OddRow> for Document {
             version: text("version"),
             etag: text("_etag"),
             last_modified: text("lastModified").unwrap_or_default(),
+            is_deleted: row.get("isDeleted").is_some_and(|raw| raw.get() == "true"),
             is_meta_set: raw.get("isMetaSet").is_some_and(|raw| raw.get() == "true"),
             format: raw.get("format").and_then(|raw| Text::of(raw)).and_then(Text::string),
             data: raw.get("data").and_then(|raw| Text::of(raw)).map(|text| text.0),
@@ -307,14 +364,15 @@ mod tests {
         let until = crate::bulk::timestamp::Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
         let range = KeyRange { min: "".into(), max: "FF".into() };
         let types = Some(vec![crate::bulk::resource_type::ResourceType::parse("Patient").unwrap()]);
-        let query = query(&Slice { range, pass: Pass::Current, until, types }).unwrap();
+        let window = Window { since: Some(until), ..Window::up_to(until) };
+        let query = query(&Slice { range, pass: Pass::Current, window, types }).unwrap();
         let spec = serde_json::to_value(&query).unwrap();
         let text = spec["query"].as_str().unwrap();
         assert!(
             !text.contains('"')
-                && text.ends_with("c.lastModified <= @until AND ARRAY_CONTAINS(@types, c.resourceTypeName)")
+                && text.ends_with("c.lastModified > @since AND ARRAY_CONTAINS(@types, c.resourceTypeName)")
         );
         assert_eq!(spec["parameters"][0]["value"], "2026-01-02T03:04:05.0000000+00:00");
-        assert_eq!(spec["parameters"][1]["value"], json!(["Patient"]));
+        assert_eq!(spec["parameters"][2]["value"], json!(["Patient"]));
     }
 }

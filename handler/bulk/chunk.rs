@@ -99,6 +99,9 @@ pub enum Pass {
     Current,
     /// The versions that were superseded after the transaction time: those that the first pass came too late for.
     History,
+    /// The resources that were changed after the transaction time: one whose earlier version neither pass has seen may be
+    /// missing, where the store keeps no history.
+    Changed,
 }
 
 /// What a chunk has written and what reading it has cost, over all its steps.
@@ -107,10 +110,27 @@ pub enum Pass {
 pub struct Totals {
     pub resources: u64,
     pub bytes: u64,
+    /// Lines of `error` files.
     pub errors: u64,
+    /// Deletions told of.
+    #[serde(default)]
+    pub deleted: u64,
     pub pages: u64,
     /// Request units.
     pub request_charge: f64,
+}
+
+impl std::iter::Sum for Totals {
+    fn sum<I: Iterator<Item = Totals>>(chunks: I) -> Self {
+        chunks.fold(Totals::default(), |sum, chunk| Totals {
+            resources: sum.resources + chunk.resources,
+            bytes: sum.bytes + chunk.bytes,
+            errors: sum.errors + chunk.errors,
+            deleted: sum.deleted + chunk.deleted,
+            pages: sum.pages + chunk.pages,
+            request_charge: sum.request_charge + chunk.request_charge,
+        })
+    }
 }
 
 /// The chunk is not in a state from which this follows.

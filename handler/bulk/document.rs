@@ -12,6 +12,8 @@ pub struct Document {
     pub etag: Option<String>,
     /// `lastModified`, in the store's fixed-width spelling.
     pub last_modified: String,
+    /// `isDeleted`: the version is a tombstone.
+    pub is_deleted: bool,
     /// `rawResource.isMetaSet`; absent in the first era.
     pub is_meta_set: bool,
     /// `rawResource.format`; absent counts as `Json`.

@@ -5,13 +5,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
+use super::chunk::Totals;
 use super::destination::Destination;
 use super::job_id::JobId;
 use super::limits;
 use super::timestamp::Timestamp;
+use super::window::Window;
 
 /// The job document (design §4). Only its owner's etag lets it change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Job {
     #[serde(rename = "jobId")]
@@ -32,7 +34,7 @@ pub struct Job {
 }
 
 /// `Accepted → Planned → Completed | Failed | Cancelled → removed`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "camelCase")]
 pub enum State {
     /// Stored; its ranges are not read yet.
@@ -46,6 +48,9 @@ pub enum State {
         expires: Timestamp,
         /// Which `files` documents hold the records, by chunk number: what a manifest must have read to be whole.
         parts: Vec<Parts>,
+        /// What was written, and what reading it has cost.
+        #[serde(default)]
+        totals: Totals,
     },
     /// Ended without a result, for a reason that the caller is told.
     Failed {
@@ -106,11 +111,16 @@ impl Job {
     }
 
     /// Every chunk is done. Nothing is written any more, so the destination's secret goes.
-    pub fn completed(self, parts: Vec<Parts>, now: Timestamp, retention: Duration) -> Result<Self, NotAllowed> {
+    pub fn completed(
+        self,
+        (parts, totals): (Vec<Parts>, Totals),
+        now: Timestamp,
+        retention: Duration,
+    ) -> Result<Self, NotAllowed> {
         let expires = now.plus(retention);
         match self.state {
             State::Planned { chunks, .. } if parts.len() == chunks as usize => Ok(Self {
-                state: State::Completed { ended: now, expires, parts },
+                state: State::Completed { ended: now, expires, parts, totals },
                 destination: self.destination.without_secret(),
                 watch_at: expires,
                 ..self
@@ -185,6 +195,11 @@ impl Job {
         Self { watch_at: again, ..self }
     }
 
+    /// When the versions were made that belong to the export.
+    pub fn window(&self) -> Window {
+        Window::new(&self.asked, self.transaction_time)
+    }
+
     /// Whether its chunks may still be worked on.
     pub fn is_open(&self) -> bool {
         match self.state {
@@ -218,9 +233,9 @@ mod tests {
     fn a_job_is_completed_only_with_the_parts_of_every_chunk() {
         let planned = accepted().planned(2, 5, now()).unwrap();
         let part = Parts { generation: 0, count: 1 };
-        assert_eq!(planned.clone().completed(vec![part], now(), WEEK), Err(NotAllowed));
-        assert!(planned.completed(vec![part, part], now(), WEEK).is_ok());
-        assert_eq!(accepted().completed(vec![], now(), WEEK), Err(NotAllowed));
+        assert_eq!(planned.clone().completed((vec![part], Totals::default()), now(), WEEK), Err(NotAllowed));
+        assert!(planned.completed((vec![part, part], Totals::default()), now(), WEEK).is_ok());
+        assert_eq!(accepted().completed((vec![], Totals::default()), now(), WEEK), Err(NotAllowed));
     }
 
     #[test]
@@ -251,7 +266,7 @@ mod tests {
         let planned = Job { destination: theirs, ..accepted() }.planned(0, 0, now()).unwrap();
         let running = planned.clone().cancelled(now()).unwrap();
         assert!(matches!(running.state, State::Cancelled { removes_files: true, .. }));
-        let completed = planned.completed(vec![], now(), WEEK).unwrap().cancelled(now()).unwrap();
+        let completed = planned.completed((vec![], Totals::default()), now(), WEEK).unwrap().cancelled(now()).unwrap();
         assert!(matches!(completed.state, State::Cancelled { removes_files: false, .. }));
     }
 }

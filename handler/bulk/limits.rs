@@ -15,8 +15,10 @@ pub struct Limits {
     pub file_bytes: u64,
     /// The largest block: 8 MiB blocks are the cheapest per byte, measured.
     pub block_bytes: usize,
-    /// What a chunk may hold in block buffers, over all its files; the largest is staged when it is more.
+    /// What all steps of a process may hold in block buffers; the largest are staged early when it is more (design §10).
     pub buffered_bytes: usize,
+    /// Pages that a process holds at a time: each takes up to three times its 4 MB while it is read.
+    pub pages: usize,
     /// A job has at most so many chunks; more ranges than that share chunks.
     pub chunks: u32,
     /// A chunk that was claimed so often without getting any further makes the job Failed.
@@ -77,7 +79,8 @@ impl Default for Limits {
             checkpoint_bytes: 64 << 20,
             file_bytes: 1 << 30,
             block_bytes: 8 << 20,
-            buffered_bytes: 8 << 20,
+            buffered_bytes: 64 << 20,
+            pages: 8,
             chunks: 64,
             claims: 10,
             generations: 3,

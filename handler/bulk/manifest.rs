@@ -21,7 +21,7 @@ pub fn manifest(job: &Job, mut files: Vec<FileRecord>, link: impl Fn(&str) -> St
         // The links work without a token: signed in the default destination, the caller's own otherwise.
         "requiresAccessToken": false,
         "output": entries(Kind::Output),
-        "deleted": [],
+        "deleted": entries(Kind::Deleted),
         "error": entries(Kind::Error),
     })
 }

@@ -70,13 +70,7 @@ impl Summary {
 
     /// What has been written and spent, over all chunks.
     pub fn totals(&self) -> Totals {
-        self.chunks.iter().fold(Totals::default(), |sum, chunk| Totals {
-            resources: sum.resources + chunk.totals.resources,
-            bytes: sum.bytes + chunk.totals.bytes,
-            errors: sum.errors + chunk.totals.errors,
-            pages: sum.pages + chunk.totals.pages,
-            request_charge: sum.request_charge + chunk.totals.request_charge,
-        })
+        self.chunks.iter().map(|chunk| chunk.totals).sum()
     }
 }
 

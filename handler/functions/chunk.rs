@@ -121,10 +121,14 @@ async fn read_page(work: &mut Work<'_>, range: &KeyRange) -> Result<(), Interrup
     let slice = Slice {
         range: range.clone(),
         pass: position.pass,
-        until: work.job.transaction_time,
+        window: work.job.window(),
         types: work.job.asked.types.clone(),
     };
-    let page = work.app.resources.page(&slice, position.cursor.as_deref()).await?;
+    let app = work.app;
+    // Held as long as the page: the semaphore is never closed.
+    let _permit = app.memory.pages.acquire().await;
+    let page = app.resources.page(&slice, position.cursor.as_deref()).await?;
+    work.append_notes_of_request().await?;
     match position.pass {
         Pass::Current => {
             for document in &page.documents {
@@ -132,12 +136,14 @@ async fn read_page(work: &mut Work<'_>, range: &KeyRange) -> Result<(), Interrup
             }
         }
         Pass::History => work.append_missed(&page.documents).await?,
+        Pass::Changed => work.tell_undocumented(range, &page.documents).await?,
     }
     let next = match (page.next, position.pass) {
         (Some(cursor), _) => Position { cursor: Some(cursor), ..position },
         // What was superseded while the first pass was under way is complete only now.
         (None, Pass::Current) => Position { pass: Pass::History, cursor: None, ..position },
-        (None, Pass::History) => Position { range: position.range + 1, ..Position::default() },
+        (None, Pass::History) => Position { pass: Pass::Changed, cursor: None, ..position },
+        (None, Pass::Changed) => Position { range: position.range + 1, ..Position::default() },
     };
     work.page_read(next, page.request_charge);
     Ok(())
@@ -149,6 +155,7 @@ async fn report_lost(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interr
     let position = work.position().clone();
     if let Some(range) = plan.chunk(work.chunk().number).get(position.range as usize) {
         tracing::error!(job = %work.job.id, min = range.min, max = range.max, "a range is left out of an export");
+        work.append_notes_of_request().await?;
         work.append_note(&line::lost_range(range)).await?;
         work.page_read(Position { range: position.range + 1, ..Position::default() }, 0.0);
     }

@@ -8,21 +8,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bulk::chunk::{Chunk, Pass, Position};
+use crate::bulk::chunk::{Chunk, Position};
 use crate::bulk::crc::Crc64;
 use crate::bulk::destination::Destination;
-use crate::bulk::document::Document;
-use crate::bulk::file::{Files, Held, Kind, Severities};
+use crate::bulk::file::{Files, Held};
 use crate::bulk::job::Job;
-use crate::bulk::key_log::ResourceKey;
 use crate::bulk::limits;
-use crate::bulk::line::{self, Flaw};
-use crate::bulk::note::Note;
 use crate::bulk::record::Key;
-use crate::bulk::resource_type::ResourceType;
 use crate::bulk::timestamp::Timestamp;
+use crate::bulk::window::Spelled;
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError, Versioned};
 
+use super::memory::Share;
+use super::write::Buffer;
 use super::{App, cleanup};
 
 /// Why a step ends before its time.
@@ -53,24 +51,16 @@ pub struct Work<'a> {
     /// Records that the next write takes out of the document.
     part: Option<Files>,
     /// Lines that are not staged yet, by the number of their file.
-    buffers: HashMap<u32, Buffer>,
-    /// Bytes in all buffers.
-    buffered: usize,
-    /// Keys of what the first pass has seen of the range and that are not staged yet.
+    pub(super) buffers: HashMap<u32, Buffer>,
+    /// What these buffers take of the process's memory.
+    pub(super) memory: Share,
+    /// Keys of what was written of the range and that are not staged yet.
     pub(super) keys: Vec<u8>,
     output: Option<Arc<dyn Output>>,
     scratch: Option<Arc<dyn Output>>,
-    /// The job's transaction time, as documents spell theirs.
-    until: String,
+    pub(super) window: Spelled,
     saved_at: Timestamp,
     saved_bytes: u64,
-}
-
-#[derive(Default)]
-struct Buffer {
-    lines: Vec<u8>,
-    count: u64,
-    severities: Severities,
 }
 
 impl<'a> Work<'a> {
@@ -84,11 +74,11 @@ impl<'a> Work<'a> {
             saved: claimed,
             part: None,
             buffers: HashMap::new(),
-            buffered: 0,
+            memory: Share::new(&app.memory),
             keys: Vec::new(),
             output: None,
             scratch: None,
-            until: job.transaction_time.last_modified(),
+            window: job.window().spelled(),
             saved_at: app.now(),
         }
     }
@@ -106,85 +96,7 @@ impl<'a> Work<'a> {
         self.saved
     }
 
-    /// Adds a document's line to the file of its type, or what is wrong with it to the error file.
-    pub async fn append(&mut self, document: &Document) -> Result<(), Interrupted> {
-        if !self.is_asked_for(document) {
-            return Ok(());
-        }
-        if self.next.position.pass == Pass::Current {
-            self.keys.extend_from_slice(ResourceKey::new(&self.job.id, document).bytes());
-        }
-        let Ok(resource_type) = ResourceType::parse(&document.resource_type) else {
-            return self.append_note(&Flaw::OtherType.note(document)).await;
-        };
-        let file = self.next.file_for(Kind::Output, &resource_type, self.app.now());
-        let buffer = self.buffers.entry(self.next.files[file].number).or_default();
-        let before = buffer.lines.len();
-        let flaw = match line::append(document, &mut buffer.lines) {
-            Ok(flaw) => {
-                let bytes = buffer.lines.len() - before;
-                buffer.count += 1;
-                self.buffered += bytes;
-                self.next.totals.resources += 1;
-                self.next.totals.bytes += bytes as u64;
-                flaw
-            }
-            Err(flaw) => Some(flaw),
-        };
-        self.stage_if_full(file).await?;
-        match flaw {
-            Some(flaw) => self.append_note(&flaw.note(document)).await,
-            None => Ok(()),
-        }
-    }
-
-    /// SQL narrows, our code decides.
-    fn is_asked_for(&self, document: &Document) -> bool {
-        let types = self.job.asked.types.as_ref();
-        let named = types.is_none_or(|types| types.iter().any(|name| name.as_str() == document.resource_type));
-        // Times have one width, so their order as text is their order in time. One of another form cannot be compared:
-        // the document is kept, and its line or its flaw tells.
-        let later = document.last_modified.len() == self.until.len() && document.last_modified > self.until;
-        named && !later
-    }
-
-    /// Adds a line to the error file.
-    pub async fn append_note(&mut self, note: &Note) -> Result<(), Interrupted> {
-        let line = note.line();
-        let file = self.next.file_for(Kind::Error, &ResourceType::operation_outcome(), self.app.now());
-        let buffer = self.buffers.entry(self.next.files[file].number).or_default();
-        buffer.lines.extend_from_slice(&line);
-        buffer.count += 1;
-        buffer.severities.add(note.severity);
-        self.buffered += line.len();
-        self.next.totals.errors += 1;
-        self.next.totals.bytes += line.len() as u64;
-        self.stage_if_full(file).await
-    }
-
-    /// Stages the file's buffer when it makes a block, seals the file when it has its size, and stages the largest
-    /// buffer when all together are over the chunk's budget.
-    async fn stage_if_full(&mut self, file: usize) -> Result<(), Interrupted> {
-        let limits = &self.app.settings.limits;
-        let buffered = self.buffered_of(file);
-        if self.next.files[file].held.bytes + buffered as u64 >= limits.file_bytes {
-            self.stage(file).await?;
-            self.next.files[file].sealed = true;
-        } else if buffered >= limits.block_bytes {
-            self.stage(file).await?;
-        }
-        while self.buffered > limits.buffered_bytes {
-            let Some(largest) = (0..self.next.files.len()).max_by_key(|&file| self.buffered_of(file)) else { break };
-            self.stage(largest).await?;
-        }
-        Ok(())
-    }
-
-    fn buffered_of(&self, file: usize) -> usize {
-        self.buffers.get(&self.next.files[file].number).map_or(0, |buffer| buffer.lines.len())
-    }
-
-    async fn stage(&mut self, file: usize) -> Result<(), Interrupted> {
+    pub(super) async fn stage(&mut self, file: usize) -> Result<(), Interrupted> {
         let open = &self.next.files[file];
         let Some(buffer) = self.buffers.remove(&open.number) else { return Ok(()) };
         if buffer.lines.is_empty() {
@@ -195,7 +107,7 @@ impl<'a> Work<'a> {
         let (bytes, crc64) = (buffer.lines.len(), Crc64::of(&buffer.lines));
         let staged = self.output().await?.stage(&name, block, buffer.lines.into()).await;
         staged.map_err(|error| self.at_destination(error))?;
-        self.buffered -= bytes;
+        self.memory.shrink(bytes);
         let held = Held { count: buffer.count, bytes: bytes as u64, crc64, severities: buffer.severities };
         self.next.staged(file, block, held);
         Ok(())
@@ -382,7 +294,7 @@ impl<'a> Work<'a> {
         cleanup::remove_parts(self.app, &self.saved).await?;
         cleanup::remove_keys(self.app, &self.saved).await?;
         self.buffers.clear();
-        self.buffered = 0;
+        self.memory = Share::new(&self.app.memory);
         self.keys.clear();
         let anew = (*self.saved).clone().anew(self.app.now());
         self.save(anew).await

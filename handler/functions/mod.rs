@@ -20,10 +20,13 @@ use crate::bulk::timestamp::Timestamp;
 use crate::bulk::{connection, secret};
 use crate::ports::{ErrorKind, Expected, Jobs, Output, Outputs, Place, PortError, Ports, Resources, Steps, Versioned};
 
+use memory::Memory;
+
 mod chunk;
 mod cleanup;
 mod commit;
 mod finish;
+pub mod memory;
 mod missed;
 mod plan;
 pub mod poison;
@@ -31,6 +34,7 @@ pub mod start;
 pub mod status;
 pub mod watch;
 pub mod worker;
+mod write;
 
 /// The outside world and the settings, in one struct, handed to every function.
 #[derive(Clone)]
@@ -40,6 +44,7 @@ pub struct App {
     pub outputs: Arc<dyn Outputs>,
     pub steps: Arc<dyn Steps>,
     pub settings: Arc<Settings>,
+    pub memory: Arc<Memory>,
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// 128 bits from a cryptographic random source.
     pub random: Arc<dyn Fn() -> u128 + Send + Sync>,
@@ -110,7 +115,9 @@ impl App {
     pub fn new(ports: Ports, settings: Settings) -> Self {
         let Ports { resources, jobs, outputs, steps } = ports;
         let clock = Arc::new(|| Timestamp::new(OffsetDateTime::now_utc()));
-        Self { resources, jobs, outputs, steps, settings: Arc::new(settings), clock, random: Arc::new(random) }
+        let memory = Arc::new(Memory::new(&settings.limits));
+        let (settings, random) = (Arc::new(settings), Arc::new(random));
+        Self { resources, jobs, outputs, steps, settings, memory, clock, random }
     }
 
     pub fn now(&self) -> Timestamp {

@@ -81,7 +81,7 @@ fn document(stored: &Stored) -> Value {
         "id": id, "partitionKey": key, "isSystem": *kind == Kind::System,
         "resourceTypeName": document.resource_type, "resourceId": document.id, "version": document.version,
         "lastModified": document.last_modified,
-        "isHistory": *kind == Kind::History, "isDeleted": *kind == Kind::Tombstone, "rawResource": raw,
+        "isHistory": *kind == Kind::History, "isDeleted": document.is_deleted, "rawResource": raw,
     });
     if let Some(end) = superseded {
         json["activePeriodEndDateTime"] = end.as_str().into();

@@ -33,6 +33,9 @@ macro_rules! keeps_all {
                 only_the_types_that_were_asked_for_come,
                 a_range_without_documents_ends_at_once,
                 the_second_pass_reads_what_was_superseded_since,
+                a_window_holds_the_deletions_as_well,
+                the_third_pass_reads_what_was_changed_since,
+                a_history_tells_what_a_resource_was,
             );
         }
         mod jobs {

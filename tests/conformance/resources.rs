@@ -10,7 +10,8 @@ use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::plan::{KeyRange, LOWEST, Plan};
 use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::timestamp::Timestamp;
-use fhir_export::ports::{Resources, Slice};
+use fhir_export::bulk::window::Window;
+use fhir_export::ports::{Documented, Resources, Slice};
 
 use crate::support::store::{Kind, Stored};
 
@@ -41,7 +42,11 @@ pub fn shelf() -> Vec<Stored> {
     }));
     // Servers of the first years did not note the end.
     shelf.extend((CURRENT / 4..CURRENT / 3).map(|n| stored(n, Kind::History)));
-    shelf.extend((CURRENT..CURRENT + 20).map(|n| stored(n, Kind::Tombstone)));
+    shelf.extend((CURRENT..CURRENT + 20).map(|n| {
+        let mut tombstone = stored(n, Kind::Current);
+        tombstone.document.is_deleted = true;
+        tombstone
+    }));
     shelf.extend((CURRENT + 20..CURRENT + 30).map(|n| stored(n, Kind::System)));
     shelf
 }
@@ -56,6 +61,7 @@ fn stored(n: usize, kind: Kind) -> Stored {
         version: Some(if kind == Kind::History { "1" } else { "2" }.into()),
         etag: None,
         last_modified: now().minus(hours(n as u64)).last_modified(),
+        is_deleted: false,
         is_meta_set: n.is_multiple_of(2),
         format: (!n.is_multiple_of(5)).then(|| "Json".into()),
         data: Some(data.into_bytes()),
@@ -65,11 +71,11 @@ fn stored(n: usize, kind: Kind) -> Stored {
 
 /// Every document of the slices over all ranges, page by page, each page asked of the other process. Also says how many
 /// pages the longest range had.
-async fn read(views: &Views, pass: Pass, until: Timestamp, types: Option<&[&str]>) -> (Vec<Document>, usize) {
+async fn read(views: &Views, pass: Pass, window: Window, types: Option<&[&str]>) -> (Vec<Document>, usize) {
     let types = types.map(|types| types.iter().map(|name| ResourceType::parse(name).unwrap()).collect::<Vec<_>>());
     let (mut found, mut most) = (Vec::new(), 0);
     for range in views[0].ranges().await.unwrap() {
-        let slice = Slice { range, pass, until, types: types.clone() };
+        let slice = Slice { range, pass, window, types: types.clone() };
         let (mut cursor, mut pages): (Option<String>, usize) = (None, 0);
         loop {
             let page = views[pages % 2].page(&slice, cursor.as_deref()).await.unwrap();
@@ -101,6 +107,10 @@ fn assert_same(found: Vec<Document>, expected: impl Fn(&Stored) -> bool) {
     assert!(found == expected, "the texts differ");
 }
 
+fn is_current(stored: &Stored) -> bool {
+    stored.kind == Kind::Current && !stored.document.is_deleted
+}
+
 pub async fn the_ranges_tile_the_key_space(views: &Views) {
     let ranges = views[0].ranges().await.unwrap();
     assert!(ranges.len() > 1);
@@ -109,30 +119,28 @@ pub async fn the_ranges_tile_the_key_space(views: &Views) {
 }
 
 pub async fn every_current_document_comes_once(views: &Views) {
-    let (found, pages) = read(views, Pass::Current, now(), None).await;
+    let (found, pages) = read(views, Pass::Current, Window::up_to(now()), None).await;
     assert!(pages > 1, "no cursor was ever used");
-    assert_same(found, |stored| stored.kind == Kind::Current);
+    assert_same(found, is_current);
 }
 
 pub async fn nothing_comes_that_was_modified_later(views: &Views) {
     // At this very moment one was.
     let until = now().minus(hours(100));
-    let (found, _) = read(views, Pass::Current, until, None).await;
+    let (found, _) = read(views, Pass::Current, Window::up_to(until), None).await;
     assert!(found.iter().any(|document| document.last_modified == until.last_modified()));
-    assert_same(found, |stored| stored.kind == Kind::Current && stored.document.last_modified <= until.last_modified());
+    assert_same(found, |stored| is_current(stored) && stored.document.last_modified <= until.last_modified());
 }
 
 pub async fn only_the_types_that_were_asked_for_come(views: &Views) {
     let asked = ["CarePlan", "Device", "Patient"];
-    let (found, _) = read(views, Pass::Current, now(), Some(&asked)).await;
-    assert_same(found, |stored| {
-        stored.kind == Kind::Current && asked.contains(&stored.document.resource_type.as_str())
-    });
+    let (found, _) = read(views, Pass::Current, Window::up_to(now()), Some(&asked)).await;
+    assert_same(found, |stored| is_current(stored) && asked.contains(&stored.document.resource_type.as_str()));
 }
 
 pub async fn a_range_without_documents_ends_at_once(views: &Views) {
     let range = KeyRange { min: LOWEST.into(), max: "00000000000000000000000000000001".into() };
-    let slice = Slice { range, pass: Pass::Current, until: now(), types: None };
+    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(now()), types: None };
     let mut page = views[0].page(&slice, None).await.unwrap();
     assert!(page.documents.is_empty());
     // One more page may be needed to learn that there is nothing.
@@ -144,7 +152,7 @@ pub async fn a_range_without_documents_ends_at_once(views: &Views) {
 
 pub async fn the_second_pass_reads_what_was_superseded_since(views: &Views) {
     let until = now().minus(hours(20));
-    let (found, _) = read(views, Pass::History, until, None).await;
+    let (found, _) = read(views, Pass::History, Window::up_to(until), None).await;
     let text = until.last_modified();
     let was_current = |stored: &Stored| {
         let superseded_later = stored.superseded.as_ref().is_some_and(|end| *end > text);
@@ -152,4 +160,43 @@ pub async fn the_second_pass_reads_what_was_superseded_since(views: &Views) {
     };
     assert_eq!(shelf().iter().filter(|stored| was_current(stored)).count(), 10);
     assert_same(found, was_current);
+}
+
+pub async fn a_window_holds_the_deletions_as_well(views: &Views) {
+    let [since, before] = [370, 100].map(|count| now().minus(hours(count)));
+    let window = Window { since: Some(since), before: Some(before), ..Window::up_to(now()) };
+    let (found, _) = read(views, Pass::Current, window, None).await;
+    assert_eq!(found.iter().filter(|document| document.is_deleted).count(), 10);
+    assert_same(found, |stored| {
+        let time = &stored.document.last_modified;
+        stored.kind == Kind::Current && *time > since.last_modified() && *time < before.last_modified()
+    });
+}
+
+pub async fn the_third_pass_reads_what_was_changed_since(views: &Views) {
+    let until = now().minus(hours(30));
+    let (found, _) = read(views, Pass::Changed, Window::up_to(until), None).await;
+    assert!(found.iter().all(|document| document.data.is_none()), "texts cost, and nobody needs them");
+    let mut found: Vec<_> = found.iter().map(|document| (document.reference(), document.version.clone())).collect();
+    found.sort();
+    let mut expected: Vec<_> = (0..30).map(|n| stored(n, Kind::Current).document).collect();
+    expected.sort_by_key(|document| document.reference());
+    let expected = expected.iter().map(|document| (document.reference(), document.version.clone()));
+    assert_eq!(found, expected.collect::<Vec<_>>());
+}
+
+pub async fn a_history_tells_what_a_resource_was(views: &Views) {
+    // Patients have the numbers 0, 3, 6, …; those below 90 have a history that knows its end.
+    let until = now().minus(hours(20));
+    let ids: Vec<String> = (0..CURRENT / 3).map(|n| format!("r{}", 3 * n)).collect();
+    let mut found = Vec::new();
+    for range in views[0].ranges().await.unwrap() {
+        let asked = Documented { range, resource_type: "Patient".into(), ids: ids.clone(), until };
+        found.extend(views[1].documented(&asked).await.unwrap());
+    }
+    found.sort();
+    // Superseded later than `until`, by numbers below 20; or made later, by numbers below 10.
+    let mut expected: Vec<String> = (0..20).step_by(3).map(|n| format!("r{n}")).collect();
+    expected.sort();
+    assert_eq!(found, expected);
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use fhir_export::bulk::asked::Asked;
+
 use crate::support::clinic::{Clinic, Form};
 use crate::support::export::Export;
+use crate::support::exported::{Exported, download};
 use crate::support::gate::{Fault, When};
 use crate::support::host::Host;
-use crate::support::judge::{Exported, download, every_blob_is_recorded, judge};
+use crate::support::judge::{every_blob_is_recorded, judge};
 use crate::support::world::{World, small};
 
 const FAULTS: [Fault; 2] = [Fault::KillBefore, Fault::KillAfter];
@@ -26,7 +29,7 @@ fn export(deaths: &[(u32, Fault)]) -> (Exported, u32) {
     let effects = world.state().gate.effects() - first;
     let until = export.stored(&world).unwrap().transaction_time;
     let exported = download(&world, &export.job, &manifest).unwrap_or_else(|why| panic!("{deaths:?}: {why}"));
-    let verdict = judge(&exported, &clinic, until, None).and_then(|()| every_blob_is_recorded(&world));
+    let verdict = judge(&exported, &clinic, until, &Asked::default()).and_then(|()| every_blob_is_recorded(&world));
     verdict.unwrap_or_else(|why| panic!("{deaths:?}: {why}"));
     (exported, effects)
 }
@@ -59,7 +62,7 @@ fn a_worker_may_die_at_any_effect() {
     for nth in 0..effects {
         for fault in FAULTS {
             let (exported, _) = export(&[(nth, fault)]);
-            assert_eq!((&exported.lines, &exported.errors), (&undisturbed.lines, &undisturbed.errors));
+            assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
         }
     }
 }
@@ -73,7 +76,7 @@ fn workers_may_die_at_any_two_effects() {
             for second in first + 1..effects {
                 for again in FAULTS {
                     let (exported, _) = export(&[(first, fault), (second, again)]);
-                    assert_eq!((&exported.lines, &exported.errors), (&undisturbed.lines, &undisturbed.errors));
+                    assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
                 }
             }
         }

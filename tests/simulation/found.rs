@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use fhir_export::bulk::asked::Asked;
+
 use crate::support::clinic::{Clinic, Form};
 use crate::support::export::Export;
+use crate::support::exported::download;
 use crate::support::gate::Fault;
 use crate::support::host::Host;
-use crate::support::judge::{download, is_gone, judge};
+use crate::support::judge::{is_gone, judge};
 use crate::support::world::{World, small};
 
 /// A store of one partition with a few patients, all older than any transaction time.
@@ -28,7 +31,7 @@ fn assert_exact(host: &mut Host, export: &Export, clinic: &Clinic) {
     let manifest = export.complete(host);
     let until = export.stored(&host.world).unwrap().transaction_time;
     let exported = download(&host.world, &export.job, &manifest).unwrap();
-    judge(&exported, clinic, until, None).unwrap();
+    judge(&exported, clinic, until, &Asked::default()).unwrap();
 }
 
 #[test]

@@ -21,10 +21,23 @@ pub struct Setup {
     pub chunks: u32,
     pub page_size: usize,
     pub page_seconds: u64,
-    /// Only this type is asked for.
-    pub only_patients: bool,
+    pub asked: Asking,
+    /// Of one type the server keeps no history.
+    pub forgets: bool,
     /// Request units a second.
     pub ceiling: Option<u32>,
+}
+
+/// What the client asks for beside everything.
+#[derive(Clone, Debug)]
+pub struct Asking {
+    pub only_patients: bool,
+    /// Seconds before the kick-off.
+    pub since: Option<u32>,
+    pub before: Option<u32>,
+    pub largest_file: Option<u64>,
+    /// What lenient handling passed over.
+    pub notes: u8,
 }
 
 /// Numbers pick among what there is, modulo its count; where there is nothing, nothing happens.
@@ -109,15 +122,30 @@ pub fn histories() -> impl Strategy<Value = History> {
 fn setups() -> impl Strategy<Value = Setup> {
     let seconds = prop_oneof![3 => Just(0), 1 => Just(10), 1 => Just(25), 1 => Just(70)];
     let ceiling = prop_oneof![3 => Just(None), 1 => (1u32..8).prop_map(Some)];
-    (0u8..40, vec(any::<u16>(), 0..5), 1u32..5, 1usize..8, seconds, prop::bool::weighted(0.2), ceiling).prop_map(
-        |(resources, splits, chunks, page_size, page_seconds, only_patients, ceiling)| Setup {
+    (0u8..40, vec(any::<u16>(), 0..5), 1u32..5, 1usize..8, seconds, asking(), any::<bool>(), ceiling).prop_map(
+        |(resources, splits, chunks, page_size, page_seconds, asked, forgets, ceiling)| Setup {
             resources,
             splits,
             chunks,
             page_size,
             page_seconds,
-            only_patients,
+            asked,
+            forgets,
             ceiling,
+        },
+    )
+}
+
+fn asking() -> impl Strategy<Value = Asking> {
+    let ages = || prop_oneof![3 => Just(None), 1 => (100u32..400).prop_map(Some), 1 => Just(Some(86_430))];
+    let largest = prop_oneof![3 => Just(None), 1 => (1u64..900).prop_map(Some)];
+    (prop::bool::weighted(0.2), ages(), ages(), largest, 0u8..3).prop_map(
+        |(only_patients, since, before, largest_file, notes)| Asking {
+            only_patients,
+            since,
+            before,
+            largest_file,
+            notes,
         },
     )
 }

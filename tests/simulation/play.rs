@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::job::State;
 use fhir_export::bulk::limits::Limits;
 
 use crate::support::clinic::Clinic;
 use crate::support::export::{Export, json, text};
+use crate::support::exported::{Exported, download};
 use crate::support::gate::{Fault, When, WorkerId};
 use crate::support::host::{Host, Progress};
-use crate::support::judge::{Exported, download, every_blob_is_recorded, is_gone, judge};
+use crate::support::judge::{every_blob_is_recorded, is_gone, judge, no_file_is_larger};
 use crate::support::world::World;
 
 use super::history::{History, Op, Setup};
-use super::store::{TYPES, populate, settings, write};
+use super::store::{asked, populate, settings, write};
 
 /// Why the history is a failure, and the calls that led there.
 pub fn play(history: &History) -> Result<(), String> {
@@ -32,7 +34,7 @@ struct Played {
     clinic: Clinic,
     host: Host,
     export: Export,
-    types: Option<&'static [&'static str]>,
+    asked: Asked,
     /// What the manifest handed out when it was first seen.
     handed_out: Option<Exported>,
     cancelled: bool,
@@ -56,12 +58,12 @@ impl Played {
             state.store.page_size = setup.page_size;
             state.store.page_takes = Duration::from_secs(setup.page_seconds);
         }
-        let mut clinic = Clinic::default();
+        let mut clinic = Clinic { forgets: setup.forgets.then_some("Observation"), ..Clinic::default() };
         populate(&world, &mut clinic, setup.resources);
         let mut host = Host::new(&world, settings(setup));
-        let export = Export::start(&mut host, if setup.only_patients { "?_type=Patient" } else { "" });
-        let types: Option<&[&str]> = setup.only_patients.then_some(&TYPES[..1]);
-        Self { world, clinic, host, export, types, handed_out: None, cancelled: false, excuses: Excuses::default() }
+        let asked = asked(&setup.asked, world.now());
+        let export = Export::of(&mut host, asked.clone());
+        Self { world, clinic, host, export, asked, handed_out: None, cancelled: false, excuses: Excuses::default() }
     }
 
     fn step(&mut self, op: &Op) -> Result<(), String> {
@@ -265,7 +267,8 @@ impl Played {
         }
         let exported = download(&self.world, &self.export.job, &json(&answer))?;
         let until = stored.map(|job| job.transaction_time).ok_or("no job")?;
-        judge(&exported, &self.clinic, until, self.types)?;
+        judge(&exported, &self.clinic, until, &self.asked)?;
+        no_file_is_larger(&exported, &self.asked)?;
         match &self.handed_out {
             Some(before) if *before != exported => Err("the manifest has changed".into()),
             _ => {

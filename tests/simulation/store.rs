@@ -2,20 +2,37 @@
 
 use std::time::Duration;
 
+use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::limits::Limits;
+use fhir_export::bulk::note::{Note, Severity};
+use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::functions::Settings;
 
 use crate::support::clinic::{Clinic, Form};
 use crate::support::world::{World, mixed, small};
 
-use super::history::{Setup, Writing};
+use super::history::{Asking, Setup, Writing};
 
 pub const TYPES: [&str; 3] = ["Patient", "Observation", "Encounter"];
 
 pub fn settings(setup: &Setup) -> Settings {
     let small = small();
     Settings { limits: Limits { chunks: setup.chunks, ..small.limits }, ceiling: setup.ceiling, ..small }
+}
+
+/// What a client asks for at this moment.
+pub fn asked(asking: &Asking, now: Timestamp) -> Asked {
+    let ago = |seconds: Option<u32>| seconds.map(|seconds| now.minus(Duration::from_secs(seconds.into())));
+    let note = |number| Note::new(Severity::Information, "not-supported", "passed over").about(format!("_p{number}"));
+    Asked {
+        types: asking.only_patients.then(|| vec![ResourceType::parse(TYPES[0]).unwrap()]),
+        since: ago(asking.since),
+        before: ago(asking.before),
+        largest_file: asking.largest_file,
+        notes: (0..asking.notes).map(note).collect(),
+        ..Asked::default()
+    }
 }
 
 /// Resources of three types and all forms, from long ago to this moment, some of them changed or deleted since.

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use fhir_export::bulk::asked::Asked;
+use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::timestamp::Timestamp;
 use serde_json::Value;
 
 use crate::support::clinic::{Clinic, Form};
 use crate::support::export::Export;
+use crate::support::exported::{Exported, download};
 use crate::support::host::Host;
-use crate::support::judge::{Exported, download, judge};
+use crate::support::judge::judge;
 use crate::support::world::World;
 
 pub const TYPES: [&str; 3] = ["Patient", "Observation", "Encounter"];
@@ -50,6 +53,7 @@ pub fn completed_exactly(
     let manifest = export.complete(host);
     let until = export.stored(&host.world).unwrap().transaction_time;
     let exported = download(&host.world, &export.job, &manifest).unwrap();
-    judge(&exported, clinic, until, types).unwrap();
+    let types = types.map(|types| types.iter().map(|name| ResourceType::parse(name).unwrap()).collect());
+    judge(&exported, clinic, until, &Asked { types, ..Asked::default() }).unwrap();
     (manifest, exported)
 }

@@ -13,9 +13,12 @@ use super::world::{World, mixed};
 /// What was written, version by version, by type and id.
 #[derive(Default)]
 pub struct Clinic {
+    /// A type of which the server keeps no history.
+    pub forgets: Option<&'static str>,
     pub resources: BTreeMap<(String, String), Vec<Version>>,
 }
 
+#[derive(Debug)]
 pub struct Version {
     pub last_modified: String,
     pub content: Content,
@@ -69,8 +72,8 @@ impl Clinic {
     pub fn delete(&mut self, world: &World, name: (&str, &str), stamp: Timestamp) {
         let stamp = self.after_newest(name, stamp);
         if self.newest(name).is_some_and(|newest| newest.content != Content::Deleted) {
-            let document = wrapper(name, self.versions(name) + 1, stamp);
-            let tombstone = Stored { document, kind: Kind::Tombstone, superseded: None };
+            let document = Document { is_deleted: true, ..wrapper(name, self.versions(name) + 1, stamp) };
+            let tombstone = Stored { document, kind: Kind::Current, superseded: None };
             self.put(world, name, tombstone, Content::Deleted);
         }
     }
@@ -90,13 +93,15 @@ impl Clinic {
             state.store.add(stored);
         } else {
             let before = state.store.replace(stored);
-            // A tombstone that is superseded is history as well, and still deleted.
-            let kind = if before.kind == Kind::Tombstone { Kind::Tombstone } else { Kind::History };
-            if kind == Kind::History {
-                state.store.add(Stored { kind, superseded: Some(last_modified.clone()), ..before });
+            if self.forgets != Some(resource_type) {
+                state.store.add(Stored { kind: Kind::History, superseded: Some(last_modified.clone()), ..before });
             }
         }
         versions.push(Version { last_modified, content });
+    }
+
+    pub fn keeps_history(&self, resource_type: &str) -> bool {
+        self.forgets != Some(resource_type)
     }
 
     /// The version that was current at a time.

@@ -1,5 +1,6 @@
 //! One export as its client sees it.
 
+use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::job::Job;
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::record::{Key, Record};
@@ -25,6 +26,14 @@ impl Export {
         let status = location.strip_prefix(PUBLIC_URL).expect("an absolute URL below the public one").to_owned();
         let job = JobId::parse(status.rsplit('/').next().unwrap()).unwrap();
         Self { job, status }
+    }
+
+    /// An export of what was asked, which is recorded as a kick-off would have.
+    pub fn of(host: &mut Host, asked: Asked) -> Self {
+        let export = Self::start(host, "");
+        let job = export.stored(&host.world).expect("a job that was accepted");
+        host.world.state().container.change(&Job { asked, ..job }.into());
+        export
     }
 
     /// The job document, as long as there is one.

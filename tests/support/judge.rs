@@ -1,114 +1,106 @@
-//! Judges what an export handed out, from the manifest's links and the clinic's own memory alone.
+//! Judges what an export handed out, from its files and the clinic's own memory alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
+use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::timestamp::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::blobs::EXPORTS;
-use super::clinic::{Clinic, Content};
+use super::clinic::{Clinic, Content, Version};
+use super::exported::{Exported, Told, Verdict, string};
 use super::world::World;
 
-/// Everything that a client can download.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Exported {
-    /// The lines of each resource, by type and id.
-    pub lines: BTreeMap<(String, String), Vec<String>>,
-    /// What the `error` files are about, in order.
-    pub errors: Vec<String>,
-    /// How many lines each file has, by its URL without the signature.
-    pub files: BTreeMap<String, usize>,
-}
-
-type Verdict<T> = Result<T, String>;
-
-/// Downloads every file of a manifest, each of which must be whole, as told, and of this job.
-pub fn download(world: &World, job: &JobId, manifest: &Value) -> Verdict<Exported> {
-    let mut exported = Exported::default();
-    for (array, is_error) in [("output", false), ("error", true)] {
-        for entry in manifest[array].as_array().ok_or(format!("no {array} in the manifest"))? {
-            let url = entry["url"].as_str().ok_or("an entry without url")?;
-            let lines = lines_of(world, job, entry, url)?;
-            let blob = url.split('?').next().unwrap_or_default();
-            if exported.files.insert(blob.to_owned(), lines.len()).is_some() {
-                return Err(format!("{url} is listed twice"));
-            }
-            for line in lines {
-                let parsed: Value = serde_json::from_str(&line).map_err(|error| format!("torn: {line}: {error}"))?;
-                if parsed["resourceType"] != entry["type"] {
-                    return Err(format!("{line} in a file of {}", entry["type"]));
-                }
-                if is_error {
-                    exported.errors.push(string(&parsed["issue"][0]["expression"][0]));
-                } else {
-                    let name = (string(&parsed["resourceType"]), string(&parsed["id"]));
-                    exported.lines.entry(name).or_default().push(line);
-                }
-            }
-        }
-    }
-    exported.errors.sort();
-    Ok(exported)
-}
-
-fn lines_of(world: &World, job: &JobId, entry: &Value, url: &str) -> Verdict<Vec<String>> {
-    if !url.contains(&format!("/{job}/")) {
-        return Err(format!("{url} is a foreign file"));
-    }
-    let content = world.state().blobs.fetch(url).ok_or(format!("{url} is not there"))?;
-    let crc64 = format!("{:016x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, &content));
-    let extension = json!({ "urn:fhir-export:bytes": content.len(), "urn:fhir-export:crc64": crc64 });
-    if entry["extension"] != extension {
-        return Err(format!("{url} has {extension}, the manifest says {}", entry["extension"]));
-    }
-    let content = String::from_utf8(content).map_err(|_| format!("{url} is no text"))?;
-    let body = content.strip_suffix('\n').ok_or(format!("{url} is empty or ends within a line"))?;
-    let lines: Vec<String> = body.split('\n').map(str::to_owned).collect();
-    if entry["count"].as_u64() != Some(lines.len() as u64) {
-        return Err(format!("{url} has {} lines, the manifest says {}", lines.len(), entry["count"]));
-    }
-    Ok(lines)
-}
-
-fn string(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
 /// Compares what came out with what stood at the transaction time: all of it once, and nothing else.
-pub fn judge(exported: &Exported, clinic: &Clinic, until: Timestamp, types: Option<&[&str]>) -> Verdict<()> {
+pub fn judge(exported: &Exported, clinic: &Clinic, until: Timestamp, asked: &Asked) -> Verdict<()> {
     let until = until.last_modified();
-    let mut known = BTreeSet::new();
-    let mut errors = exported.errors.clone();
-    for (name, versions) in &clinic.resources {
-        known.insert(name);
-        let named = types.is_none_or(|types| types.contains(&name.0.as_str()));
-        let current = Clinic::current_at(versions, &until).filter(|_| named).map(|version| &version.content);
-        let lines = exported.lines.get(name).map(Vec::as_slice).unwrap_or_default();
-        let reference = format!("{}/{}", name.0, name.1);
-        match (lines, current) {
-            ([], Some(Content::Line(line))) => return Err(format!("lost: {line}")),
-            ([], _) => {}
-            ([found], Some(Content::Line(line))) if found == line => {}
-            ([found], _) => return Err(format!("{reference}: exported {found}, at that time it was {current:?}")),
-            ([_, _, ..], _) => return Err(format!("{reference} is there {} times", lines.len())),
-        }
-        let told = take(&mut errors, &reference);
-        if told != usize::from(current == Some(&Content::Broken)) {
-            return Err(format!("{reference} is in the error files {told} times, at that time it was {current:?}"));
+    let known: BTreeSet<_> = clinic.resources.keys().collect();
+    if let Some(name) = exported.lines.keys().find(|name| !known.contains(name)) {
+        return Err(format!("{name:?} was never written"));
+    }
+    let (mut told, mut deleted) = (exported.told.clone(), exported.deleted.clone());
+    for ((resource_type, id), versions) in &clinic.resources {
+        let reference = format!("{resource_type}/{id}");
+        let found = Found {
+            lines: exported.lines.get(&(resource_type.clone(), id.clone())).map(Vec::as_slice).unwrap_or_default(),
+            deleted: take(&mut deleted, |about| *about == reference).len(),
+            told: take(&mut told, |told| told.about == reference),
+        };
+        let named = asked.types.as_ref().is_none_or(|types| types.iter().any(|name| name.as_str() == resource_type));
+        let current = Clinic::current_at(versions, &until).filter(|version| named && lies_in_window(version, asked));
+        let current = current.map(|version| &version.content);
+        let overwritten = named && !clinic.keeps_history(resource_type) && was_overwritten(versions, &until);
+        if !(found.shows(current) || overwritten && found.only_tells_that_it_may_be_missing()) {
+            return Err(format!("{reference}: there is {found:?}, at that time it was {current:?}"));
         }
     }
-    match exported.lines.keys().find(|name| !known.contains(name)) {
-        Some(name) => Err(format!("{name:?} was never written")),
-        None if !errors.is_empty() => Err(format!("the error files tell of {errors:?}")),
+    for note in &asked.notes {
+        let about = note.expression.clone().unwrap_or_default();
+        let lines = take(&mut told, |told| told.about == about && told.code == note.code);
+        if lines.len() != asked.notes.iter().filter(|other| *other == note).count() {
+            return Err(format!("{note:?} is told {} times", lines.len()));
+        }
+    }
+    match (told.is_empty(), deleted.is_empty()) {
+        (true, true) => Ok(()),
+        _ => Err(format!("nobody knows of {told:?}, {deleted:?}")),
+    }
+}
+
+/// What an export has of one resource.
+#[derive(Debug)]
+struct Found<'a> {
+    lines: &'a [String],
+    /// How often it is told to be deleted.
+    deleted: usize,
+    told: Vec<Told>,
+}
+
+impl Found<'_> {
+    /// Whether it is just what the version asks for.
+    fn shows(&self, version: Option<&Content>) -> bool {
+        let errors = self.told.iter().filter(|told| told.severity == "error").count();
+        let rest = self.told.len() - errors;
+        match version {
+            None => (self.lines.len(), self.deleted, errors, rest) == (0, 0, 0, 0),
+            Some(Content::Line(line)) => self.lines == [line.as_str()] && (self.deleted, errors, rest) == (0, 0, 0),
+            Some(Content::Broken) => (self.lines.len(), self.deleted, errors, rest) == (0, 0, 1, 0),
+            Some(Content::Deleted) => (self.lines.len(), self.deleted, errors, rest) == (0, 1, 0, 0),
+        }
+    }
+
+    fn only_tells_that_it_may_be_missing(&self) -> bool {
+        let one_warning = matches!(&self.told[..], [told] if told.severity == "warning" && told.code == "incomplete");
+        self.lines.is_empty() && self.deleted == 0 && one_warning
+    }
+}
+
+fn lies_in_window(version: &Version, asked: &Asked) -> bool {
+    let time = &version.last_modified;
+    asked.since.is_none_or(|since| *time > since.last_modified())
+        && asked.before.is_none_or(|before| *time < before.last_modified())
+        && (version.content != Content::Deleted || asked.since.is_some())
+}
+
+/// Whether a later version took the place of an earlier one after a time.
+fn was_overwritten(versions: &[Version], until: &str) -> bool {
+    versions.len() > 1 && versions.last().is_some_and(|newest| newest.last_modified.as_str() > until)
+}
+
+fn take<T: Clone>(from: &mut Vec<T>, which: impl Fn(&T) -> bool) -> Vec<T> {
+    let (taken, left) = std::mem::take(from).into_iter().partition(which);
+    *from = left;
+    taken
+}
+
+/// A file may be larger than the client wants only when it holds one line (PR-21).
+pub fn no_file_is_larger(exported: &Exported, asked: &Asked) -> Verdict<()> {
+    let most = asked.largest_file.unwrap_or(u64::MAX);
+    match exported.files.iter().find(|(_, (lines, bytes))| *bytes > most && *lines > 1) {
+        Some((name, _)) => Err(format!("{name} is larger than {most} bytes")),
         None => Ok(()),
     }
-}
-
-fn take(from: &mut Vec<String>, reference: &str) -> usize {
-    let before = from.len();
-    from.retain(|told| told != reference);
-    before - from.len()
 }
 
 /// Nothing of a removed job is left that anybody could read or stumble over.

@@ -12,6 +12,7 @@ pub mod store;
 
 pub mod clinic;
 pub mod export;
+pub mod exported;
 pub mod host;
 pub mod judge;
 

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use fhir_export::bulk::chunk::Pass;
 use fhir_export::bulk::document::Document;
 use fhir_export::bulk::plan::{HIGHEST, KeyRange, LOWEST};
-use fhir_export::ports::{ErrorKind, Page, PortError, Resources, Slice};
+use fhir_export::bulk::window::Window;
+use fhir_export::ports::{Documented, ErrorKind, Page, PortError, Resources, Slice};
 
 use super::gate::{Call, refused};
 use super::world::{World, mixed};
@@ -37,8 +38,6 @@ pub struct Stored {
 pub enum Kind {
     Current,
     History,
-    /// The newest version of a deleted resource.
-    Tombstone,
     /// `isSystem`: what the server keeps for itself.
     System,
 }
@@ -68,7 +67,7 @@ impl Store {
 
     fn newest_of(&mut self, document: &Document) -> Option<&mut Stored> {
         let same = |stored: &&mut Stored| {
-            let newest = matches!(stored.kind, Kind::Current | Kind::Tombstone);
+            let newest = stored.kind == Kind::Current;
             newest && (&stored.document.resource_type, &stored.document.id) == (&document.resource_type, &document.id)
         };
         self.documents.iter_mut().find(same)
@@ -108,7 +107,7 @@ impl Store {
         }
         let matching = looked_at.iter().filter(|(_, stored)| stored.matches(slice));
         Ok(Page {
-            documents: matching.map(|(_, stored)| stored.document.clone()).collect(),
+            documents: matching.map(|(_, stored)| stored.shown(slice)).collect(),
             next: (!parts.is_empty()).then(|| serde_json::to_string(&parts).unwrap()),
             request_charge: 1.0 + looked_at.len() as f64,
         })
@@ -134,17 +133,48 @@ type Part = (String, String, usize);
 
 impl Stored {
     fn matches(&self, slice: &Slice) -> bool {
-        let until = slice.until.last_modified();
+        let Window { since, until, before } = slice.window;
+        let until = until.last_modified();
         let named = |types: &Vec<_>| {
             types.iter().any(|name: &fhir_export::bulk::resource_type::ResourceType| {
                 name.as_str() == self.document.resource_type
             })
         };
+        let modified = &self.document.last_modified;
+        let in_window = *modified <= until
+            && since.is_none_or(|since| *modified > since.last_modified())
+            && before.is_none_or(|before| *modified < before.last_modified());
+        let wanted = slice.window.deletions() || !self.document.is_deleted;
         let due = match slice.pass {
-            Pass::Current => self.kind == Kind::Current,
-            Pass::History => self.kind == Kind::History && self.superseded.as_ref().is_some_and(|end| *end > until),
+            Pass::Current => self.kind == Kind::Current && in_window && wanted,
+            Pass::History => self.ends_after(&until) && in_window && wanted,
+            Pass::Changed => self.kind == Kind::Current && *modified > until,
         };
-        due && self.document.last_modified <= until && slice.types.as_ref().is_none_or(named)
+        due && slice.types.as_ref().is_none_or(named)
+    }
+
+    /// The columns that the slice's query has.
+    fn shown(&self, slice: &Slice) -> Document {
+        let document = self.document.clone();
+        match slice.pass {
+            Pass::Current | Pass::History if slice.window.deletions() => document,
+            Pass::Current | Pass::History => Document { is_deleted: false, ..document },
+            Pass::Changed => Document { is_deleted: false, is_meta_set: false, format: None, data: None, ..document },
+        }
+    }
+
+    fn ends_after(&self, until: &str) -> bool {
+        self.kind == Kind::History && self.superseded.as_ref().is_some_and(|end| end.as_str() > until)
+    }
+
+    /// Whether the document tells what its resource was at a time.
+    fn documents(&self, asked: &Documented) -> bool {
+        let until = asked.until.last_modified();
+        let modified = &self.document.last_modified;
+        let first = self.kind == Kind::History && self.document.version.as_deref() == Some("1");
+        self.document.resource_type == asked.resource_type
+            && asked.ids.contains(&self.document.id)
+            && ((*modified <= until && self.ends_after(&until)) || (*modified > until && first))
     }
 }
 
@@ -161,5 +191,18 @@ impl Resources for World {
             state.store.page(slice, cursor)
         };
         self.call(Call::read("resources.page", what), read).await
+    }
+
+    async fn documented(&self, asked: &Documented) -> Result<Vec<String>, PortError> {
+        let what = format!("{} {}", asked.resource_type, asked.ids.join(","));
+        let read = |state: &mut super::world::State| {
+            let here = |stored: &&Stored| {
+                let key = key(&stored.document);
+                asked.range.min <= key && key < asked.range.max
+            };
+            let telling = state.store.documents.iter().filter(here).filter(|stored| stored.documents(asked));
+            Ok(telling.map(|stored| stored.document.id.clone()).collect())
+        };
+        self.call(Call::read("resources.documented", what), read).await
     }
 }

@@ -10,6 +10,7 @@ use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::request::Terms;
 use fhir_export::bulk::secret::SealingKey;
 use fhir_export::bulk::timestamp::Timestamp;
+use fhir_export::functions::memory::Memory;
 use fhir_export::functions::{App, LostRange, Settings};
 use fhir_export::ports::{ErrorKind, PortError};
 
@@ -119,12 +120,14 @@ impl World {
 
     pub fn app(&self, settings: Settings) -> App {
         let (clock, random) = (self.clone(), self.clone());
+        let memory = Arc::new(Memory::new(&settings.limits));
         App {
             resources: Arc::new(self.clone()),
             jobs: Arc::new(self.clone()),
             outputs: Arc::new(self.clone()),
             steps: Arc::new(self.clone()),
             settings: Arc::new(settings),
+            memory,
             clock: Arc::new(move || clock.now()),
             random: Arc::new(move || random.state().random()),
         }
@@ -174,6 +177,7 @@ pub fn small() -> Settings {
             file_bytes: 700,
             block_bytes: 300,
             buffered_bytes: 500,
+            pages: 1000,
             chunks: 4,
             ..Limits::default()
         },

@@ -11,6 +11,7 @@ use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::plan::{HIGHEST, KeyRange, LOWEST};
 use fhir_export::bulk::record::Key;
 use fhir_export::bulk::timestamp::Timestamp;
+use fhir_export::bulk::window::Window;
 use fhir_export::ports::{ErrorKind, Output, Place, Slice};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -133,7 +134,7 @@ async fn odd_documents_cost_neither_their_page_nor_each_other() {
     let container = filled(oddities.into_iter().chain((0..20).map(|n| plain(&format!("p{n}"))))).await;
     let port = azure::connect(&config(&[("FhirServer__CosmosDb__CollectionId", &container)])).unwrap().resources;
     let range = KeyRange { min: LOWEST.into(), max: HIGHEST.into() };
-    let slice = Slice { range, pass: Pass::Current, until: resources::now(), types: None };
+    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(resources::now()), types: None };
     let (mut found, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let page = port.page(&slice, cursor.as_deref()).await.unwrap();

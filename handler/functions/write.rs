@@ -1,0 +1,140 @@
+//! Lines of an export into the buffers of their files, and full buffers on their way.
+
+use crate::bulk::chunk::Position;
+use crate::bulk::deletion;
+use crate::bulk::document::Document;
+use crate::bulk::file::{Kind, Severities};
+use crate::bulk::key_log::ResourceKey;
+use crate::bulk::line::{self, Flaw};
+use crate::bulk::note::Note;
+use crate::bulk::resource_type::ResourceType;
+
+use super::commit::{Interrupted, Work};
+
+/// Lines of one file that are not staged yet.
+#[derive(Default)]
+pub(super) struct Buffer {
+    pub lines: Vec<u8>,
+    pub count: u64,
+    pub severities: Severities,
+}
+
+/// What the line of a resource may have more than its text: `meta`, and the line end.
+const META: usize = 256;
+
+impl Work<'_> {
+    /// Adds a document's line to the file of its type, or what is wrong with it to the error file.
+    pub async fn append(&mut self, document: &Document) -> Result<(), Interrupted> {
+        if !self.is_asked_for(document) {
+            return Ok(());
+        }
+        self.keys.extend_from_slice(ResourceKey::new(&self.job.id, document).bytes());
+        let Ok(resource_type) = ResourceType::parse(&document.resource_type) else {
+            return self.append_note(&Flaw::OtherType.note(document)).await;
+        };
+        if document.is_deleted {
+            return self.append_deletion(document).await;
+        }
+        let size = document.data.as_ref().map_or(0, Vec::len) + META;
+        let file = self.file_with_room(Kind::Output, &resource_type, size).await?;
+        let buffer = self.buffer(file);
+        let before = buffer.lines.len();
+        let flaw = match line::append(document, &mut buffer.lines) {
+            Ok(flaw) => {
+                self.next.totals.resources += 1;
+                self.line_added(file, before).await?;
+                flaw
+            }
+            Err(flaw) => Some(flaw),
+        };
+        match flaw {
+            Some(flaw) => self.append_note(&flaw.note(document)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// SQL narrows, our code decides.
+    fn is_asked_for(&self, document: &Document) -> bool {
+        let types = self.job.asked.types.as_ref();
+        let named = types.is_none_or(|types| types.iter().any(|name| name.as_str() == document.resource_type));
+        named && self.window.holds(document) && (!document.is_deleted || self.job.asked.deletions())
+    }
+
+    /// Adds a line to the error file.
+    pub async fn append_note(&mut self, note: &Note) -> Result<(), Interrupted> {
+        let line = note.line();
+        let file = self.file_with_room(Kind::Error, &ResourceType::operation_outcome(), line.len()).await?;
+        let buffer = self.buffer(file);
+        let before = buffer.lines.len();
+        buffer.lines.extend_from_slice(&line);
+        buffer.severities.add(note.severity);
+        self.next.totals.errors += 1;
+        self.line_added(file, before).await
+    }
+
+    /// What lenient handling passed over is told once in an export: by whoever reads the first page of all, with the same
+    /// commit (PR-06).
+    pub async fn append_notes_of_request(&mut self) -> Result<(), Interrupted> {
+        if self.next.number == 0 && self.next.position == Position::default() {
+            for note in &self.job.asked.notes {
+                self.append_note(note).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn append_deletion(&mut self, tombstone: &Document) -> Result<(), Interrupted> {
+        let line = deletion::line(tombstone);
+        let file = self.file_with_room(Kind::Deleted, &ResourceType::bundle(), line.len()).await?;
+        let buffer = self.buffer(file);
+        let before = buffer.lines.len();
+        buffer.lines.extend_from_slice(&line);
+        self.next.totals.deleted += 1;
+        self.line_added(file, before).await
+    }
+
+    /// The file that takes lines of this kind and type. One that would grow beyond what the client wants by a line of
+    /// `bytes` is sealed first.
+    async fn file_with_room(&mut self, kind: Kind, of: &ResourceType, bytes: usize) -> Result<usize, Interrupted> {
+        let file = self.next.file_for(kind, of, self.app.now());
+        let written = self.next.files[file].held.bytes + self.buffered_of(file) as u64;
+        let most = self.job.asked.largest_file.unwrap_or(u64::MAX);
+        if written == 0 || written + bytes as u64 <= most {
+            return Ok(file);
+        }
+        self.stage(file).await?;
+        self.next.files[file].sealed = true;
+        Ok(self.next.file_for(kind, of, self.app.now()))
+    }
+
+    fn buffer(&mut self, file: usize) -> &mut Buffer {
+        self.buffers.entry(self.next.files[file].number).or_default()
+    }
+
+    fn buffered_of(&self, file: usize) -> usize {
+        self.buffers.get(&self.next.files[file].number).map_or(0, |buffer| buffer.lines.len())
+    }
+
+    /// Counts the line that stands in a file's buffer after `before`. Stages the buffer when it makes a block, seals the
+    /// file when it has its size, and stages the largest buffers when all together are over the budget.
+    async fn line_added(&mut self, file: usize, before: usize) -> Result<(), Interrupted> {
+        let buffer = self.buffer(file);
+        buffer.count += 1;
+        let (bytes, buffered) = (buffer.lines.len() - before, buffer.lines.len());
+        self.memory.grow(bytes);
+        self.next.totals.bytes += bytes as u64;
+        let limits = &self.app.settings.limits;
+        let roll_at = limits.file_bytes.max(self.job.asked.smallest_file.unwrap_or(0));
+        if self.next.files[file].held.bytes + buffered as u64 >= roll_at {
+            self.stage(file).await?;
+            self.next.files[file].sealed = true;
+        } else if buffered >= limits.block_bytes {
+            self.stage(file).await?;
+        }
+        while self.memory.is_over() {
+            let Some(largest) = (0..self.next.files.len()).max_by_key(|&file| self.buffered_of(file)) else { break };
+            self.stage(largest).await?;
+        }
+        Ok(())
+    }
+}
