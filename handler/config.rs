@@ -8,8 +8,9 @@ use std::time::Duration;
 use url::Url;
 
 use crate::bulk::connection::{Connection, Credential, StorageAccount};
-use crate::bulk::destination::{CallerPolicy, ContainerName};
+use crate::bulk::destination::ContainerName;
 use crate::bulk::limits::Limits;
+use crate::bulk::policy::{CallerPolicy, Named, SUFFIXES};
 use crate::bulk::request::Terms;
 use crate::bulk::secret::{SealingKey, Secret};
 use crate::functions::{LostRange, Settings};
@@ -89,7 +90,22 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("EXPORT_CONTAINER", Some("fhir-export"), "Container of the default destination"),
     setting("EXPORT_PUBLIC_URL", None, "Base of every URL that clients see; default is https://WEBSITE_HOSTNAME"),
-    setting("EXPORT_CALLER_DESTINATIONS", Some("off"), "Whether a request may name its own destination: off or on"),
+    setting(
+        "EXPORT_CALLER_DESTINATIONS",
+        Some("off"),
+        "Whether a request may name its own destination: off, allow-listed or on",
+    ),
+    setting("EXPORT_CALLER_ACCOUNTS", None, "The storage accounts of allow-listed, by name, separated by commas"),
+    setting(
+        "EXPORT_CALLER_HOST_SUFFIXES",
+        Some(SUFFIXES),
+        "What the hosts of callers' accounts end with, separated by commas",
+    ),
+    setting(
+        "EXPORT_CALLER_PRIVATE_ADDRESSES",
+        Some("false"),
+        "Whether the accounts on the list may be behind private endpoints",
+    ),
     setting(
         "EXPORT_SEALING_KEY",
         None,
@@ -267,8 +283,8 @@ impl Reader<'_> {
     fn settings(&mut self, default_destination: bool) -> Option<Settings> {
         let public_url = self.public_url();
         let callers = self.callers();
-        let sealing_key = self.sealing_key(callers.allowed);
-        if !callers.allowed && !default_destination {
+        let sealing_key = self.sealing_key(callers.named != Named::None);
+        if callers.named == Named::None && !default_destination {
             let way_out = "there is no default destination either: set one of \
                  FhirServer__Operations__Export__StorageAccountConnection and EXPORT_CALLER_DESTINATIONS=on";
             self.problem("EXPORT_CALLER_DESTINATIONS", &format!("is off, and {way_out}"));
@@ -329,17 +345,33 @@ impl Reader<'_> {
 
     fn callers(&mut self) -> CallerPolicy {
         const NAME: &str = "EXPORT_CALLER_DESTINATIONS";
-        let allowed = match self.text(NAME).as_deref() {
-            Some("on") => true,
-            Some("off") | None => false,
+        let named = match self.text(NAME).as_deref() {
+            Some("on") => Named::Any,
+            Some("allow-listed") => Named::Listed,
+            Some("off") | None => Named::None,
             Some(_) => {
-                self.problem(NAME, "is neither off nor on");
-                false
+                self.problem(NAME, "is neither off, allow-listed nor on");
+                Named::None
             }
         };
+        let accounts = self.list("EXPORT_CALLER_ACCOUNTS");
+        if named == Named::Listed && accounts.is_empty() {
+            self.problem("EXPORT_CALLER_ACCOUNTS", &format!("is required with {NAME}=allow-listed"));
+        }
         let emulator = "EXPORT_DEVELOPMENT_STORAGE";
-        let development_storage = self.text(emulator).and_then(|_| self.account(emulator));
-        CallerPolicy { allowed, development_storage }
+        CallerPolicy {
+            named,
+            accounts,
+            suffixes: self.list("EXPORT_CALLER_HOST_SUFFIXES"),
+            private_addresses: self.boolean("EXPORT_CALLER_PRIVATE_ADDRESSES"),
+            development_storage: self.text(emulator).and_then(|_| self.account(emulator)),
+        }
+    }
+
+    /// The items of a list, in lower case.
+    fn list(&self, name: &str) -> Vec<String> {
+        let items = self.text(name).unwrap_or_default().to_ascii_lowercase();
+        items.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
     fn sealing_key(&mut self, required: bool) -> Option<SealingKey> {
@@ -351,7 +383,7 @@ impl Reader<'_> {
                 None
             }
             (None, true) => {
-                self.problem(NAME, "is required with EXPORT_CALLER_DESTINATIONS=on");
+                self.problem(NAME, "is required when callers may name destinations");
                 None
             }
             (None, false) => None,
@@ -496,7 +528,7 @@ mod tests {
         let mut settings = given(&GOOD);
         settings.insert("EXPORT_CALLER_DESTINATIONS".into(), "on".into());
         let Problems(problems) = Config::read(&settings).unwrap_err();
-        assert_eq!(problems, ["EXPORT_SEALING_KEY is required with EXPORT_CALLER_DESTINATIONS=on"]);
+        assert_eq!(problems, ["EXPORT_SEALING_KEY is required when callers may name destinations"]);
     }
 
     #[test]

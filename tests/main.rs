@@ -2,6 +2,7 @@
 //!
 //! - `tidy`, `golden`: the tree and the stored formats.
 //! - `stories`: the functions on in-memory ports, without a socket.
+//! - `hostile`: destinations that are meant to lead us elsewhere.
 //! - `simulation`: histories of everything that can go wrong, and an independent model of what must come out.
 //! - `conformance`: what each port promises, asked of the in-memory one and of the Azure adapter alike.
 //! - `system`: the built executable behind the host stand-in, with the emulators.
@@ -10,6 +11,7 @@ mod support;
 
 mod conformance;
 mod golden;
+mod hostile;
 mod simulation;
 mod stories;
 mod system;

@@ -13,6 +13,7 @@ use crate::ports::Ports;
 
 mod cosmos;
 mod error;
+mod guard;
 mod jobs;
 mod outputs;
 mod resources;
@@ -20,6 +21,7 @@ mod steps;
 mod storage;
 
 pub use cosmos::Cosmos;
+pub use guard::{Guard, Lookup};
 pub use jobs::CosmosJobs;
 pub use outputs::BlobOutputs;
 pub use resources::CosmosResources;
@@ -31,7 +33,12 @@ pub use storage::Storage;
 pub fn connect(config: &Config) -> anyhow::Result<Ports> {
     let identity = identity(config)?;
     let cosmos = Arc::new(Cosmos::new(config.cosmos.clone(), Arc::clone(&identity)));
-    let storage = Storage::new(config.storage_api_version.clone(), identity);
+    let storage = Storage::new(
+        config.storage_api_version.clone(),
+        identity,
+        config.settings.terms.callers.clone(),
+        &Guard::system_lookup(),
+    )?;
     let (source, state) = (&config.cosmos, &config.state);
     Ok(Ports {
         resources: Arc::new(CosmosResources::new(Arc::clone(&cosmos), &source.database, &source.container)),

@@ -20,7 +20,7 @@ use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Output, Outputs, Place, PortError};
 
 use super::error::{Doing, call};
-use super::storage::{Storage, resource_url};
+use super::storage::{NamedBy, Storage, resource_url};
 
 pub struct BlobOutputs {
     storage: Storage,
@@ -71,7 +71,8 @@ impl BlobOutput {
         container: &ContainerName,
         ours: bool,
     ) -> Result<Self, PortError> {
-        let (client_options, credential) = storage.access(&account);
+        let named_by = if ours { NamedBy::Settings } else { NamedBy::Caller };
+        let (client_options, credential) = storage.access(&account, named_by)?;
         let mut options = BlobContainerClientOptions { client_options, ..Default::default() };
         if let Some(version) = &storage.version {
             options.version.clone_from(version);

@@ -14,7 +14,7 @@ use crate::bulk::step::Step;
 use crate::ports::{ErrorKind, PortError, Steps};
 
 use super::error::{Doing, call};
-use super::storage::{Storage, resource_url};
+use super::storage::{NamedBy, Storage, resource_url};
 
 pub struct QueueSteps {
     client: QueueClient,
@@ -22,7 +22,7 @@ pub struct QueueSteps {
 
 impl QueueSteps {
     pub fn new(storage: &Storage, account: &StorageAccount, queue: &str) -> anyhow::Result<Self> {
-        let (client_options, credential) = storage.access(account);
+        let (client_options, credential) = storage.access(account, NamedBy::Settings)?;
         let mut options = QueueClientOptions { client_options, ..Default::default() };
         if let Some(version) = &storage.version {
             options.version.clone_from(version);

@@ -9,11 +9,16 @@ use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{ClientOptions, Context, ExponentialRetryOptions, Request, RetryOptions, Transport, Url};
 use time::OffsetDateTime;
 
+use crate::bulk::address::Reach;
 use crate::bulk::connection::{Credential, StorageAccount};
 use crate::bulk::limits::CALL;
+use crate::bulk::policy::CallerPolicy;
 use crate::bulk::sas::sign;
 use crate::bulk::secret::Secret;
 use crate::bulk::timestamp::Timestamp;
+use crate::ports::{ErrorKind, PortError};
+
+use super::guard::{Guard, Lookup};
 
 /// Everything that clients of storage accounts share. Cheap to clone; the connections are in the transport.
 #[derive(Clone)]
@@ -21,16 +26,53 @@ pub struct Storage {
     /// `x-ms-version`; absent is the SDK's own. Azurite knows only versions older than the newest SDK's.
     pub(super) version: Option<String>,
     identity: Arc<dyn TokenCredential>,
+    /// To the accounts of the settings.
     transport: Transport,
+    callers: CallerPolicy,
+    /// To accounts that callers named: one for each reach.
+    guarded: [(Reach, Transport); 2],
+}
+
+/// Whose word it is that an account is to be written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NamedBy {
+    Settings,
+    Caller,
 }
 
 impl Storage {
-    pub fn new(version: Option<String>, identity: Arc<dyn TokenCredential>) -> Self {
-        Self { version, identity, transport: Transport::default() }
+    pub fn new(
+        version: Option<String>,
+        identity: Arc<dyn TokenCredential>,
+        callers: CallerPolicy,
+        lookup: &Lookup,
+    ) -> azure_core::Result<Self> {
+        let guarded = |reach| {
+            let guard = Guard::new(callers.clone(), reach, Arc::clone(lookup))?;
+            Ok::<_, azure_core::Error>((reach, Transport::new(Arc::new(guard))))
+        };
+        let guarded = [guarded(Reach::Public)?, guarded(Reach::Private)?];
+        Ok(Self { version, identity, transport: Transport::default(), callers, guarded })
+    }
+
+    /// The way to an account. To one that a caller named there is none unless the policy has it, now as at the kick-off.
+    fn transport(&self, account: &StorageAccount, named_by: NamedBy) -> Result<Transport, PortError> {
+        if named_by == NamedBy::Settings || self.callers.is_development_storage(&account.blob) {
+            return Ok(self.transport.clone());
+        }
+        let denied =
+            |_| PortError::new(ErrorKind::Denied, "reach a destination that the settings do not allow (any more)");
+        let reach = self.callers.admits(&account.blob).map_err(denied)?;
+        let guarded = self.guarded.iter().find(|(of, _)| *of == reach);
+        guarded.map(|(_, transport)| transport.clone()).ok_or_else(|| denied(""))
     }
 
     /// Options and credential for a client of this account.
-    pub(super) fn access(&self, account: &StorageAccount) -> (ClientOptions, Option<Arc<dyn TokenCredential>>) {
+    pub(super) fn access(
+        &self,
+        account: &StorageAccount,
+        named_by: NamedBy,
+    ) -> Result<(ClientOptions, Option<Arc<dyn TokenCredential>>), PortError> {
         let retry = ExponentialRetryOptions {
             max_retries: 5,
             max_total_elapsed: CALL.try_into().unwrap_or(time::Duration::seconds(20)),
@@ -39,7 +81,7 @@ impl Storage {
         };
         let mut options = ClientOptions {
             retry: RetryOptions::exponential(retry),
-            transport: Some(self.transport.clone()),
+            transport: Some(self.transport(account, named_by)?),
             ..Default::default()
         };
         match &account.credential {
@@ -47,10 +89,12 @@ impl Storage {
                 let policy = SharedKey { account: account.name.clone(), key: key.clone() };
                 // Per try: each one has its own date, and the date is signed.
                 options.per_try_policies.push(Arc::new(policy));
-                (options, None)
+                Ok((options, None))
             }
-            Credential::Sas(_) => (options, None),
-            Credential::Identity => (options, Some(Arc::clone(&self.identity))),
+            Credential::Sas(_) => Ok((options, None)),
+            Credential::Identity if named_by == NamedBy::Settings => Ok((options, Some(Arc::clone(&self.identity)))),
+            // Whatever a document may say: the app's token never goes to a host that a caller named.
+            Credential::Identity => Err(PortError::new(ErrorKind::Denied, "use the identity of the app for a caller")),
         }
     }
 }

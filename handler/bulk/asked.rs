@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::elements::Elements;
 use super::note::Note;
 use super::resource_type::ResourceType;
 use super::timestamp::Timestamp;
@@ -24,6 +25,9 @@ pub struct Asked {
     /// `_until`: only what was modified earlier (TT-02).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Timestamp>,
+    /// `_elements`; absent is whole resources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elements: Option<Elements>,
     /// `_maximumFileSize` in bytes: no file is larger, unless it holds one single resource (PR-21).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub largest_file: Option<u64>,

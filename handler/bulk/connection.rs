@@ -99,6 +99,10 @@ fn pairs(text: &str) -> Result<BTreeMap<&str, &str>, Problem> {
 
 /// An endpoint rebuilt from scheme, host, port and path, and nothing else of what was given.
 fn endpoint(given: &str) -> Result<Url, Problem> {
+    // What a URL parser would tidy up, repair or translate is not meant well: escapes, backslashes, other alphabets.
+    if !given.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.:/".contains(&b)) {
+        return Err("an endpoint of it has more than a scheme, a host, a port and a path");
+    }
     let url = Url::parse(given).map_err(|_| "an endpoint of it is no URL")?;
     if !matches!(url.scheme(), "https" | "http") {
         return Err("an endpoint of it is neither https nor http");
@@ -122,7 +126,7 @@ fn endpoint_of(service: &str, parts: &BTreeMap<&str, &str>) -> Result<Option<Url
 }
 
 /// Storage account names: 3 to 24 lower-case letters and digits.
-fn account_name(name: &str) -> Result<String, Problem> {
+pub(super) fn account_name(name: &str) -> Result<String, Problem> {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let valid = (3..=24).contains(&name.len()) && name.bytes().all(allowed);
     if valid { Ok(name.into()) } else { Err("the AccountName is not 3 to 24 lower-case letters and digits") }
@@ -147,7 +151,10 @@ fn credential(parts: &BTreeMap<&str, &str>) -> Result<Credential, Problem> {
             Ok(_) => Ok(Credential::Key(Secret::new(*key))),
             Err(_) => Err("the AccountKey is not base64"),
         },
-        (None, Some(sas)) => Ok(Credential::Sas(Secret::new(sas.trim_start_matches('?')))),
+        (None, Some(sas)) if sas.bytes().all(|b| b.is_ascii_graphic() && b != b'#') => {
+            Ok(Credential::Sas(Secret::new(sas.trim_start_matches('?'))))
+        }
+        (None, Some(_)) => Err("the SharedAccessSignature has characters that no signature has"),
     }
 }
 

@@ -4,12 +4,14 @@
 //! `meta.versionId` and `meta.lastUpdated` come from the wrapper, replaced where they stand or appended where they are
 //! missing, as the server does on every read. Numbers and everything else are never rendered anew.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::document::Document;
+use super::elements::Elements;
 use super::note::{Note, Severity};
 use super::plan::KeyRange;
 use super::timestamp::Timestamp;
@@ -75,18 +77,22 @@ pub fn lost_range(range: &KeyRange) -> Note {
 /// Appends the line for `document` to `out`, with its line end. On an error `out` is as it was.
 ///
 /// `Ok(Some(flaw))` is a line that was written although something about it should be told.
-pub fn append(document: &Document, out: &mut Vec<u8>) -> Result<Option<Flaw>, Flaw> {
+pub fn append(document: &Document, elements: Option<&Elements>, out: &mut Vec<u8>) -> Result<Option<Flaw>, Flaw> {
     let text = text_of(document)?;
     let shape: Shape = object(text)?;
     if !shape.resource_type.says(&document.resource_type) {
         return Err(Flaw::OtherType);
     }
-    if document.is_meta_set {
-        out.reserve(text.len() + 1);
-        append_without_breaks(text, out);
-    } else {
-        let with_meta = with_meta(text, &shape, document)?;
-        append_without_breaks(&with_meta, out);
+    let whole = match document.is_meta_set {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(with_meta(text, &shape, document)?),
+    };
+    out.reserve(whole.len() + 1);
+    match elements {
+        None => append_without_breaks(&whole, out),
+        Some(elements) => {
+            append_without_breaks(&elements.reduce(&document.resource_type, &whole).ok_or(Flaw::NotJson)?, out);
+        }
     }
     out.push(b'\n');
     Ok(if shape.id.says(&document.id) { None } else { Some(Flaw::OtherId) })
@@ -238,7 +244,7 @@ mod tests {
 
     fn line(document: &Document) -> Result<String, Flaw> {
         let mut out = b"before\n".to_vec();
-        let result = append(document, &mut out);
+        let result = append(document, None, &mut out);
         let out = String::from_utf8(out).unwrap();
         let line = out.strip_prefix("before\n").unwrap().to_owned();
         match result {
@@ -344,7 +350,7 @@ mod tests {
     fn another_id_is_exported_and_told() {
         let mut out = Vec::new();
         let document = Document { is_meta_set: true, ..document(r#"{"resourceType":"Patient","id":"p2"}"#) };
-        assert_eq!(append(&document, &mut out), Ok(Some(Flaw::OtherId)));
+        assert_eq!(append(&document, None, &mut out), Ok(Some(Flaw::OtherId)));
         let told: serde_json::Value = serde_json::from_slice(&Flaw::OtherId.note(&document).line()).unwrap();
         assert_eq!(told["issue"][0]["severity"], "warning");
         assert_eq!(told["issue"][0]["expression"][0], "Patient/p1");
@@ -353,7 +359,7 @@ mod tests {
     #[test]
     fn an_escaped_name_is_the_same_name() {
         let document = document(r#"{"resourceType":"Pati\u0065nt","id":"p\u0031"}"#);
-        assert_eq!(append(&document, &mut Vec::new()), Ok(None));
+        assert_eq!(append(&document, None, &mut Vec::new()), Ok(None));
     }
 
     fn json() -> impl Strategy<Value = serde_json::Value> {

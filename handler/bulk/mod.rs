@@ -1,5 +1,6 @@
 //! The rules of an export: values in, values out. Not async, no clock, no I/O, no Azure.
 
+pub mod address;
 pub mod asked;
 pub mod block;
 pub mod chunk;
@@ -8,6 +9,7 @@ pub mod crc;
 pub mod deletion;
 pub mod destination;
 pub mod document;
+pub mod elements;
 pub mod file;
 pub mod job;
 pub mod job_id;
@@ -17,6 +19,7 @@ pub mod line;
 pub mod manifest;
 pub mod note;
 pub mod plan;
+pub mod policy;
 pub mod progress;
 pub mod record;
 pub mod rejection;

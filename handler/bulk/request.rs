@@ -5,7 +5,8 @@ use url::form_urlencoded::{self, Serializer};
 
 use super::asked::Asked;
 use super::connection::StorageAccount;
-use super::destination::{self, CallerPolicy, ContainerName};
+use super::destination::{self, ContainerName};
+use super::policy::CallerPolicy;
 use super::rejection::Rejection;
 use super::resource_type::ResourceType;
 
@@ -202,11 +203,12 @@ fn public_url(base: &Url, query: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulk::policy::Named;
 
     fn terms() -> Terms {
         Terms {
             public_url: Url::parse("https://fhir.example/").unwrap(),
-            callers: CallerPolicy { allowed: true, development_storage: None },
+            callers: CallerPolicy { named: Named::Any, ..CallerPolicy::default() },
             default_destination: true,
         }
     }

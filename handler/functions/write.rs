@@ -19,8 +19,8 @@ pub(super) struct Buffer {
     pub severities: Severities,
 }
 
-/// What the line of a resource may have more than its text: `meta`, and the line end.
-const META: usize = 256;
+/// What the line of a resource may have more than its text: `meta` with a tag, and the line end.
+const META: usize = 512;
 
 impl Work<'_> {
     /// Adds a document's line to the file of its type, or what is wrong with it to the error file.
@@ -37,9 +37,10 @@ impl Work<'_> {
         }
         let size = document.data.as_ref().map_or(0, Vec::len) + META;
         let file = self.file_with_room(Kind::Output, &resource_type, size).await?;
+        let elements = self.job.asked.elements.as_ref();
         let buffer = self.buffer(file);
         let before = buffer.lines.len();
-        let flaw = match line::append(document, &mut buffer.lines) {
+        let flaw = match line::append(document, elements, &mut buffer.lines) {
             Ok(flaw) => {
                 self.next.totals.resources += 1;
                 self.line_added(file, before).await?;

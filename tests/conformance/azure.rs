@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fhir_export::azure::{self, QueueSteps};
 use fhir_export::bulk::connection::Connection;
+use fhir_export::bulk::policy::CallerPolicy;
 use fhir_export::config::Config;
 use fhir_export::ports::{Jobs, Output, Place};
 use serde_json::{Value, json};
@@ -115,7 +116,13 @@ async fn ends() -> Ends {
     let queue = unique();
     let Ok(Connection::Account(account)) = Connection::parse(&shared().ready.storage) else { panic!("no account") };
     let identity = DeveloperToolsCredential::new(None).unwrap();
-    let storage = azure::Storage::new(Some("2025-11-05".into()), identity);
+    let storage = azure::Storage::new(
+        Some("2025-11-05".into()),
+        identity,
+        CallerPolicy::default(),
+        &azure::Guard::system_lookup(),
+    )
+    .unwrap();
     let steps = QueueSteps::new(&storage, &account, &queue).unwrap();
     (Arc::new(steps), Box::new(Queue { queue, storage: Storage::of(&shared().ready), http: Http::new() }))
 }

@@ -1,6 +1,6 @@
 //! What is refused, with which status, and what the client is told.
 
-use fhir_export::bulk::destination::CallerPolicy;
+use fhir_export::bulk::policy::CallerPolicy;
 use fhir_export::bulk::request::Terms;
 use fhir_export::functions::Settings;
 use fhir_export::ports::ErrorKind;
@@ -43,7 +43,7 @@ fn an_accept_header_that_rules_out_json_is_406() {
 #[test]
 fn a_destination_that_callers_may_not_name_is_403() {
     let world = World::new();
-    let callers = CallerPolicy { allowed: false, development_storage: None };
+    let callers = CallerPolicy::default();
     let settings = small();
     let mut host = Host::new(&world, Settings { terms: Terms { callers, ..settings.terms }, ..settings });
     let answer = host.get("/$export?_destinationType=azure-block-blob&_destinationConnectionSettings=QQ==");

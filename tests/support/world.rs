@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
 
-use fhir_export::bulk::destination::CallerPolicy;
 use fhir_export::bulk::limits::Limits;
+use fhir_export::bulk::policy::{CallerPolicy, Named};
 use fhir_export::bulk::request::Terms;
 use fhir_export::bulk::secret::SealingKey;
 use fhir_export::bulk::timestamp::Timestamp;
@@ -168,7 +168,7 @@ pub fn small() -> Settings {
     Settings {
         terms: Terms {
             public_url: PUBLIC_URL.parse().unwrap(),
-            callers: CallerPolicy { allowed: true, development_storage: None },
+            callers: CallerPolicy { named: Named::Any, ..CallerPolicy::default() },
             default_destination: true,
         },
         sealing_key: Some(SealingKey::parse("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap()),

@@ -1,0 +1,478 @@
+//! `_elements`: what of each resource is kept (requirements PR-40 to PR-46).
+//!
+//! Root elements are kept or left out whole, as the text has them: nothing is rendered anew. A resource of which something
+//! was left out has the tag SUBSETTED.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use super::resource_type::ResourceType;
+
+/// The elements that a client wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Elements(Vec<String>);
+
+/// The text is no root element, alone or as `Type.element`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotAnElement;
+
+impl Elements {
+    pub fn new(items: &[String]) -> Result<Self, NotAnElement> {
+        match items.iter().all(|item| is_element(item)) {
+            true => Ok(Self(items.to_vec())),
+            false => Err(NotAnElement),
+        }
+    }
+
+    /// The text of a resource without what is not wanted. `None` if that is no JSON object.
+    ///
+    /// A type that no item is about is cut to what it must have: read to the letter, the list is about all types (AMB-12).
+    pub fn reduce<'t>(&self, resource_type: &str, text: &'t str) -> Option<Cow<'t, str>> {
+        let Members(members) = serde_json::from_str(text).ok()?;
+        let kept: Vec<_> = members.iter().filter(|(name, _)| self.keeps(resource_type, name)).collect();
+        if kept.len() == members.len() {
+            return Some(Cow::Borrowed(text));
+        }
+        let mut reduced = String::with_capacity(text.len() + TAG.len() + 32);
+        let mut tagged = false;
+        for (name, value) in kept {
+            reduced.push(if reduced.is_empty() { '{' } else { ',' });
+            if name == "meta" {
+                tagged = true;
+                push_member(&mut reduced, name, &with_tag(value.get())?);
+            } else {
+                push_member(&mut reduced, name, value.get());
+            }
+        }
+        if !tagged {
+            reduced.push(if reduced.is_empty() { '{' } else { ',' });
+            push_member(&mut reduced, "meta", &format!("{{\"tag\":[{TAG}]}}"));
+        }
+        reduced.push('}');
+        Some(Cow::Owned(reduced))
+    }
+
+    fn keeps(&self, resource_type: &str, member: &str) -> bool {
+        // What a primitive has beside its value stands under its name with an underscore (PR-45).
+        let member = member.strip_prefix('_').unwrap_or(member);
+        let wanted = |item: &String| {
+            let element = match item.split_once('.') {
+                Some((of, element)) if of == resource_type => element,
+                Some(_) => return false,
+                None => item,
+            };
+            names(element.strip_suffix("[x]").unwrap_or(element), member)
+        };
+        ALWAYS.contains(&member)
+            || MODIFIERS.iter().any(|element| names(element, member))
+            || mandatory(resource_type).iter().any(|element| names(element, member))
+            || self.0.iter().any(wanted)
+    }
+}
+
+/// Whether a text is an item of `_elements`: a root element, of all types or of one (PR-40, PR-41).
+pub fn is_element(text: &str) -> bool {
+    let (of, element) = match text.split_once('.') {
+        Some((of, element)) => (Some(of), element),
+        None => (None, text),
+    };
+    let element = element.strip_suffix("[x]").unwrap_or(element);
+    let known = |of: &str| ResourceType::parse(of).is_ok_and(|of| of.known());
+    let named = element.starts_with(|c: char| c.is_ascii_lowercase());
+    named && element.bytes().all(|b| b.is_ascii_alphanumeric()) && element.len() <= 64 && of.is_none_or(known)
+}
+
+/// Whether a member of the JSON is the element: under its own name, or, where it has a choice of types, with one of them.
+fn names(element: &str, member: &str) -> bool {
+    match member.strip_prefix(element) {
+        Some("") => true,
+        Some(of_type) => CHOICES.contains(&of_type),
+        None => false,
+    }
+}
+
+fn mandatory(resource_type: &str) -> &'static [&'static str] {
+    let found = MANDATORY.binary_search_by_key(&resource_type, |(name, _)| name);
+    found.map_or(&[], |index| MANDATORY[index].1)
+}
+
+/// PR-44.
+const TAG: &str = r#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}"#;
+
+/// `meta` with the tag behind those that it has.
+fn with_tag(meta: &str) -> Option<String> {
+    if meta == "null" {
+        return Some(format!("{{\"tag\":[{TAG}]}}"));
+    }
+    let Members(members) = serde_json::from_str(meta).ok()?;
+    let mut tagged = String::with_capacity(meta.len() + TAG.len() + 16);
+    let mut has_tags = false;
+    for (name, value) in &members {
+        tagged.push(if tagged.is_empty() { '{' } else { ',' });
+        if name == "tag" {
+            has_tags = true;
+            push_member(&mut tagged, name, &behind(value.get())?);
+        } else {
+            push_member(&mut tagged, name, value.get());
+        }
+    }
+    if !has_tags {
+        tagged.push(if tagged.is_empty() { '{' } else { ',' });
+        push_member(&mut tagged, "tag", &format!("[{TAG}]"));
+    }
+    tagged.push('}');
+    Some(tagged)
+}
+
+fn behind(tags: &str) -> Option<String> {
+    if tags == "null" {
+        return Some(format!("[{TAG}]"));
+    }
+    let inner = tags.strip_prefix('[')?.strip_suffix(']')?.trim();
+    Some(match inner {
+        "" => format!("[{TAG}]"),
+        tags => format!("[{tags},{TAG}]"),
+    })
+}
+
+fn push_member(text: &mut String, name: &str, value: &str) {
+    text.push_str(&serde_json::Value::from(name).to_string());
+    text.push(':');
+    text.push_str(value);
+}
+
+/// The members of an object, in their order, with their values as they stand.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some((name, value)) = map.next_entry::<Cow<'de, str>, &'de RawValue>()? {
+                    members.push((name, value));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+/// Kept in every resource: what it is, and what changes the meaning of everything in it.
+const ALWAYS: [&str; 5] = ["id", "implicitRules", "meta", "modifierExtension", "resourceType"];
+
+/// Root elements that R4 flags as modifying the meaning of others (PR-43).
+const MODIFIERS: [&str; 15] = [
+    "active",
+    "actuality",
+    "clinicalStatus",
+    "deceased",
+    "doNotPerform",
+    "experimental",
+    "immutable",
+    "intent",
+    "isSubject",
+    "lifecycleStatus",
+    "mode",
+    "status",
+    "subpotentReason",
+    "verificationStatus",
+    "wasNotGiven",
+];
+
+/// What the name of an element with a choice of types ends with.
+const CHOICES: [&str; 52] = [
+    "Address",
+    "Age",
+    "Annotation",
+    "Attachment",
+    "Base64Binary",
+    "Boolean",
+    "Canonical",
+    "Code",
+    "CodeableConcept",
+    "CodeableReference",
+    "Coding",
+    "ContactDetail",
+    "ContactPoint",
+    "Contributor",
+    "Count",
+    "DataRequirement",
+    "Date",
+    "DateTime",
+    "Decimal",
+    "Distance",
+    "Dosage",
+    "Duration",
+    "Expression",
+    "HumanName",
+    "Id",
+    "Identifier",
+    "Instant",
+    "Integer",
+    "Integer64",
+    "Markdown",
+    "Meta",
+    "Money",
+    "Oid",
+    "ParameterDefinition",
+    "Period",
+    "PositiveInt",
+    "Quantity",
+    "Range",
+    "Ratio",
+    "RatioRange",
+    "Reference",
+    "RelatedArtifact",
+    "SampledData",
+    "Signature",
+    "String",
+    "Time",
+    "Timing",
+    "TriggerDefinition",
+    "UnsignedInt",
+    "Uri",
+    "Url",
+    "UsageContext",
+];
+
+/// Root elements of R4 that every resource of a type has, in the order of the types (PR-43).
+const MANDATORY: &[(&str, &[&str])] = &[
+    ("Account", &["status"]),
+    ("ActivityDefinition", &["status"]),
+    ("AdverseEvent", &["actuality", "subject"]),
+    ("AllergyIntolerance", &["patient"]),
+    ("Appointment", &["participant", "status"]),
+    ("AppointmentResponse", &["appointment", "participantStatus"]),
+    ("AuditEvent", &["agent", "recorded", "source", "type"]),
+    ("Basic", &["code"]),
+    ("Binary", &["contentType"]),
+    ("BodyStructure", &["patient"]),
+    ("Bundle", &["type"]),
+    ("CapabilityStatement", &["date", "fhirVersion", "format", "kind", "status"]),
+    ("CarePlan", &["intent", "status", "subject"]),
+    ("CatalogEntry", &["orderable", "referencedItem"]),
+    ("ChargeItem", &["code", "status", "subject"]),
+    ("ChargeItemDefinition", &["status", "url"]),
+    ("Claim", &["created", "insurance", "patient", "priority", "provider", "status", "type", "use"]),
+    ("ClaimResponse", &["created", "insurer", "outcome", "patient", "status", "type", "use"]),
+    ("ClinicalImpression", &["status", "subject"]),
+    ("CodeSystem", &["content", "status"]),
+    ("Communication", &["status"]),
+    ("CommunicationRequest", &["status"]),
+    ("CompartmentDefinition", &["code", "name", "search", "status", "url"]),
+    ("Composition", &["author", "date", "status", "title", "type"]),
+    ("ConceptMap", &["status"]),
+    ("Condition", &["subject"]),
+    ("Consent", &["category", "scope", "status"]),
+    ("Coverage", &["beneficiary", "payor", "status"]),
+    ("CoverageEligibilityRequest", &["created", "insurer", "patient", "purpose", "status"]),
+    ("CoverageEligibilityResponse", &["created", "insurer", "outcome", "patient", "purpose", "request", "status"]),
+    ("DetectedIssue", &["status"]),
+    ("DeviceMetric", &["category", "type"]),
+    ("DeviceRequest", &["code", "intent", "subject"]),
+    ("DeviceUseStatement", &["device", "status", "subject"]),
+    ("DiagnosticReport", &["code", "status"]),
+    ("DocumentManifest", &["content", "status"]),
+    ("DocumentReference", &["content", "status"]),
+    ("EffectEvidenceSynthesis", &["exposure", "exposureAlternative", "outcome", "population", "status"]),
+    ("Encounter", &["class", "status"]),
+    ("Endpoint", &["address", "connectionType", "payloadType", "status"]),
+    ("EpisodeOfCare", &["patient", "status"]),
+    ("EventDefinition", &["status", "trigger"]),
+    ("Evidence", &["exposureBackground", "status"]),
+    ("EvidenceVariable", &["characteristic", "status"]),
+    ("ExampleScenario", &["status"]),
+    (
+        "ExplanationOfBenefit",
+        &["created", "insurance", "insurer", "outcome", "patient", "provider", "status", "type", "use"],
+    ),
+    ("FamilyMemberHistory", &["patient", "relationship", "status"]),
+    ("Flag", &["code", "status", "subject"]),
+    ("Goal", &["description", "lifecycleStatus", "subject"]),
+    ("GraphDefinition", &["name", "start", "status"]),
+    ("Group", &["actual", "type"]),
+    ("GuidanceResponse", &["module", "status"]),
+    ("ImagingStudy", &["status", "subject"]),
+    ("Immunization", &["occurrence", "patient", "status", "vaccineCode"]),
+    ("ImmunizationEvaluation", &["doseStatus", "immunizationEvent", "patient", "status", "targetDisease"]),
+    ("ImmunizationRecommendation", &["date", "patient", "recommendation"]),
+    ("ImplementationGuide", &["fhirVersion", "name", "packageId", "status", "url"]),
+    ("Invoice", &["status"]),
+    ("Library", &["status", "type"]),
+    ("Linkage", &["item"]),
+    ("List", &["mode", "status"]),
+    ("Measure", &["status"]),
+    ("MeasureReport", &["measure", "period", "status", "type"]),
+    ("Media", &["content", "status"]),
+    ("MedicationAdministration", &["effective", "medication", "status", "subject"]),
+    ("MedicationDispense", &["medication", "status"]),
+    ("MedicationRequest", &["intent", "medication", "status", "subject"]),
+    ("MedicationStatement", &["medication", "status", "subject"]),
+    ("MedicinalProduct", &["name"]),
+    ("MedicinalProductIngredient", &["role"]),
+    ("MedicinalProductManufactured", &["manufacturedDoseForm", "quantity"]),
+    ("MedicinalProductPackaged", &["packageItem"]),
+    ("MedicinalProductPharmaceutical", &["administrableDoseForm", "routeOfAdministration"]),
+    ("MessageDefinition", &["date", "event", "status"]),
+    ("MessageHeader", &["event", "source"]),
+    ("MolecularSequence", &["coordinateSystem"]),
+    ("NamingSystem", &["date", "kind", "name", "status", "uniqueId"]),
+    ("NutritionOrder", &["dateTime", "intent", "patient", "status"]),
+    ("Observation", &["code", "status"]),
+    ("ObservationDefinition", &["code"]),
+    ("OperationDefinition", &["code", "instance", "kind", "name", "status", "system", "type"]),
+    ("PaymentNotice", &["amount", "created", "payment", "recipient", "status"]),
+    ("PaymentReconciliation", &["created", "paymentAmount", "paymentDate", "status"]),
+    ("PlanDefinition", &["status"]),
+    ("Procedure", &["status", "subject"]),
+    ("Provenance", &["agent", "recorded", "target"]),
+    ("Questionnaire", &["status"]),
+    ("QuestionnaireResponse", &["status"]),
+    ("RelatedPerson", &["patient"]),
+    ("RequestGroup", &["intent", "status"]),
+    ("ResearchDefinition", &["population", "status"]),
+    ("ResearchElementDefinition", &["characteristic", "status", "type"]),
+    ("ResearchStudy", &["status"]),
+    ("ResearchSubject", &["individual", "status", "study"]),
+    ("RiskAssessment", &["status", "subject"]),
+    ("RiskEvidenceSynthesis", &["outcome", "population", "status"]),
+    ("Schedule", &["actor"]),
+    ("SearchParameter", &["base", "code", "description", "name", "status", "type", "url"]),
+    ("ServiceRequest", &["intent", "status", "subject"]),
+    ("Slot", &["end", "schedule", "start", "status"]),
+    ("StructureDefinition", &["abstract", "kind", "name", "status", "type", "url"]),
+    ("StructureMap", &["group", "name", "status", "url"]),
+    ("Subscription", &["channel", "criteria", "reason", "status"]),
+    ("Substance", &["code"]),
+    ("SupplyRequest", &["item", "quantity"]),
+    ("Task", &["intent", "status"]),
+    ("TerminologyCapabilities", &["date", "kind", "status"]),
+    ("TestReport", &["result", "status", "testScript"]),
+    ("TestScript", &["name", "status", "url"]),
+    ("ValueSet", &["status"]),
+    ("VerificationResult", &["status"]),
+    ("VisionPrescription", &["created", "dateWritten", "lensSpecification", "patient", "prescriber", "status"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reduced(elements: &[&str], text: &str) -> String {
+        let items: Vec<String> = elements.iter().map(|item| (*item).to_owned()).collect();
+        let resource_type = serde_json::from_str::<serde_json::Value>(text).unwrap()["resourceType"].clone();
+        Elements::new(&items).unwrap().reduce(resource_type.as_str().unwrap(), text).unwrap().into_owned()
+    }
+
+    fn tagged(text: &str) -> String {
+        text.replace("TAG", TAG)
+    }
+
+    #[test]
+    fn what_is_named_is_kept_as_it_stands() {
+        let patient = r#"{"resourceType":"Patient","id":"p1","meta":{"versionId":"3","tag":[ {"code":"x"} ]},
+            "active":true,"name":[ {"family":"A"} ],"_birthDate":{"id":"b"},"birthDate":"1970-01-01","gender":"other"}"#;
+        assert_eq!(
+            reduced(&["id"], patient),
+            tagged(
+                r#"{"resourceType":"Patient","id":"p1","meta":{"versionId":"3","tag":[{"code":"x"},TAG]},"active":true}"#
+            )
+        );
+        let kept = reduced(&["Patient.birthDate", "Observation.code"], patient);
+        assert!(kept.ends_with(r#""_birthDate":{"id":"b"},"birthDate":"1970-01-01"}"#), "{kept}");
+    }
+
+    #[test]
+    fn mandatory_elements_and_choices_of_types_are_kept() {
+        let observation = r#"{"resourceType":"Observation","id":"o1","status":"final","statusReason":"x","code":{},"codeFilter":1,"valueQuantity":{"value":1.00},"valueless":2,"note":[]}"#;
+        for element in ["value", "value[x]", "Observation.value[x]"] {
+            assert_eq!(
+                reduced(&[element], observation),
+                tagged(
+                    r#"{"resourceType":"Observation","id":"o1","status":"final","code":{},"valueQuantity":{"value":1.00},"meta":{"tag":[TAG]}}"#
+                )
+            );
+        }
+        let other = reduced(&["Patient.id"], observation);
+        assert_eq!(
+            other,
+            tagged(r#"{"resourceType":"Observation","id":"o1","status":"final","code":{},"meta":{"tag":[TAG]}}"#)
+        );
+    }
+
+    #[test]
+    fn a_resource_of_which_nothing_goes_stays_to_the_byte() {
+        let text = r#"{ "resourceType" : "Basic", "id":"b" , "code":{ } }"#;
+        assert_eq!(reduced(&["id"], text), text);
+    }
+
+    #[test]
+    fn a_meta_of_any_form_takes_the_tag() {
+        for (meta, expected) in [
+            ("null", r#"{"tag":[TAG]}"#),
+            ("{}", r#"{"tag":[TAG]}"#),
+            (r#"{"tag":null}"#, r#"{"tag":[TAG]}"#),
+            (r#"{"tag":[]}"#, r#"{"tag":[TAG]}"#),
+            (r#"{"a":1.0,"tag":[ 1 , 2 ]}"#, r#"{"a":1.0,"tag":[1 , 2,TAG]}"#),
+        ] {
+            assert_eq!(with_tag(meta).unwrap(), tagged(expected), "{meta}");
+        }
+    }
+
+    #[test]
+    fn only_root_elements_are_elements() {
+        for good in ["id", "name", "Patient.name", "value[x]", "Observation.value[x]"] {
+            assert!(is_element(good), "{good}");
+        }
+        for bad in ["", ".", "Patient.", "Patient.name.family", "name.family", "Foo.name", "Name", "a-b", "_id"] {
+            assert!(!is_element(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_sorted_so_that_a_search_finds_every_entry() {
+        assert!(MANDATORY.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(MANDATORY.iter().all(|(name, _)| ResourceType::parse(name).unwrap().known()));
+        assert_eq!(mandatory("Observation"), ["code", "status"]);
+        assert_eq!(mandatory("Patient"), [""; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_member_that_is_kept_stands_as_it_stood(
+            members in prop::collection::vec(("[a-z]{1,6}", any::<f64>(), any::<String>()), 0..8),
+            wanted in prop::collection::vec("[a-z]{1,6}", 1..4),
+        ) {
+            let mut object = serde_json::Map::new();
+            object.insert("resourceType".into(), "Patient".into());
+            for (name, number, text) in members {
+                object.insert(name, serde_json::json!([number, text]));
+            }
+            let before = serde_json::Value::Object(object);
+            let reduced: serde_json::Value =
+                serde_json::from_str(&Elements::new(&wanted).unwrap().reduce("Patient", &before.to_string()).unwrap()).unwrap();
+            for (name, value) in before.as_object().unwrap() {
+                match reduced.get(name) {
+                    Some(kept) if name != "meta" => prop_assert_eq!(kept, value),
+                    Some(_) => {}
+                    None => prop_assert!(!wanted.contains(name)),
+                }
+            }
+        }
+    }
+}
