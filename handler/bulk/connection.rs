@@ -151,7 +151,7 @@ fn credential(parts: &BTreeMap<&str, &str>) -> Result<Credential, Problem> {
             Ok(_) => Ok(Credential::Key(Secret::new(*key))),
             Err(_) => Err("the AccountKey is not base64"),
         },
-        (None, Some(sas)) if sas.bytes().all(|b| b.is_ascii_graphic() && b != b'#') => {
+        (None, Some(sas)) if sas.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'#') => {
             Ok(Credential::Sas(Secret::new(sas.trim_start_matches('?'))))
         }
         (None, Some(_)) => Err("the SharedAccessSignature has characters that no signature has"),
