@@ -6,7 +6,7 @@ use crate::bulk::asked::Version;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Preferences {
     /// There is no other way to be answered, so it changes nothing but `Preference-Applied`.
-    pub respond_async: bool,
+    pub respond_asynchronously: bool,
     pub handling: Option<Handling>,
     /// Whether the status of the export is told beside that of the answer (HD-04).
     pub separate_status: bool,
@@ -42,7 +42,7 @@ impl Preferences {
 
     fn take(&mut self, name: &str, value: &str) {
         match (name, value) {
-            ("respond-async", "") => self.respond_async = true,
+            ("respond-async", "") => self.respond_asynchronously = true,
             ("separate-export-status", "") => self.separate_status = true,
             ("handling", "strict") => self.handling = Some(Handling::Strict),
             ("handling", "lenient") => self.handling = Some(Handling::Lenient),
@@ -67,7 +67,7 @@ impl Preferences {
             Version::V4 => "bulk-data-version=4",
         });
         let applied = [
-            self.respond_async.then_some("respond-async"),
+            self.respond_asynchronously.then_some("respond-async"),
             handling,
             self.separate_status.then_some("separate-export-status"),
             version,

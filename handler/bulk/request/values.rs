@@ -52,6 +52,10 @@ fn whole(text: &str) -> Option<Instant> {
     let kept = &digits[..digits.len().min(7)];
     let at = Timestamp::parse(&format!("{second}.{kept:0<7}{}", self::zone(zone)?)).ok()?;
     let at = if leap { at.plus(std::time::Duration::from_secs(1)) } else { at };
+    // The first hours of the year 1 in the east have no year in UTC that an instant could have.
+    if at.instant().starts_with("0000") {
+        return None;
+    }
     let cut = digits[kept.len()..].bytes().any(|digit| digit != b'0');
     Some(Instant { at, cut })
 }
@@ -165,6 +169,7 @@ mod tests {
             "2026-02-30T03:04:05Z",
             "2026-01-02T03:04:05٣Z",
             "9999-12-31T23:59:59-14:00",
+            "0001-01-01T00:00:00+14:00",
             "٢٠٢٦-01-02T03:04:05Z",
         ] {
             assert_eq!(read(text), "none", "{text}");
