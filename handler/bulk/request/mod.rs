@@ -22,7 +22,9 @@ use prefer::Preferences;
 use restrictions::Restrictions;
 
 /// A kick-off as it came in. A header that did not come is empty; one that came more than once is joined by commas.
-#[derive(Clone, Debug, Default)]
+///
+/// It may hold a credential, so it cannot be printed.
+#[derive(Clone, Default)]
 pub struct KickOff {
     pub method: Method,
     /// The raw query, without the question mark.

@@ -77,11 +77,9 @@ const SECRET: [&str; 3] = [destination::SETTINGS, destination::TYPE, CODE];
 /// The code system of `includeAssociatedData`.
 const ASSOCIATED_SYSTEM: &str = "http://hl7.org/fhir/uv/bulkdata/CodeSystem/include-associated-data";
 
-/// The parameters of one request, those that are not known left out.
-#[derive(Debug)]
+/// The parameters of one request, those that are not known left out. They may hold a credential.
 pub struct Parameters(Vec<Given>);
 
-#[derive(Debug)]
 struct Given {
     name: &'static str,
     /// The value as text, or what is wrong with the entry of the body.

@@ -127,12 +127,20 @@ impl Restrictions<'_> {
         {
             return Err(Rejection::bad_value(name, format!("Nothing lies between \"_since\" and \"{name}\".")));
         }
-        // An empty export would hide that a clock is wrong (TT-10).
-        if since.is_some_and(|since| since > self.now) {
-            let refusal = Rejection::bad_value(SINCE, "The time of \"_since\" has not come yet: nothing is later.");
-            leniency.pass_over(Severity::Warning, refusal)?;
-        }
+        self.check_future(since, leniency)?;
         Ok((since, end.map(|(_, _, before)| before)))
+    }
+
+    /// TT-10: an empty export would hide that a clock is wrong. A lenient client gets it, and is told.
+    fn check_future(&self, since: Option<Timestamp>, leniency: &mut Leniency) -> Result<(), Rejection> {
+        let told = "The time of \"_since\" has not come yet: nothing is later.";
+        match since {
+            Some(since) if since > self.now && leniency.is_lenient() => {
+                leniency.note(Note::new(Severity::Warning, "value", told).about(SINCE))
+            }
+            Some(since) if since > self.now => Err(Rejection::bad_value(SINCE, told)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// An instant, or, for a lenient client, the midnight with which a day begins (TT-11). Any other text is an error
