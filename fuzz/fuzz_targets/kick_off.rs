@@ -7,12 +7,17 @@
 
 use std::sync::LazyLock;
 
-use fhir_export::bulk::asked::Version;
-use fhir_export::bulk::destination::CallerPolicy;
-use fhir_export::bulk::rejection::{Rejection, outcome_of};
-use fhir_export::bulk::request::{self, KickOff, Method, Request, Terms};
-use fhir_export::bulk::timestamp::Timestamp;
 use libfuzzer_sys::fuzz_target;
+
+use bulk::asked::Version;
+use bulk::destination::CallerPolicy;
+use bulk::rejection::{Rejection, outcome_of};
+use bulk::request::{self, KickOff, Method, Request, Terms};
+use bulk::timestamp::Timestamp;
+
+#[allow(dead_code)]
+#[path = "../../handler/bulk/mod.rs"]
+mod bulk;
 
 static TERMS: LazyLock<Terms> = LazyLock::new(|| Terms {
     public_url: "https://fhir.example/".parse().unwrap(),
