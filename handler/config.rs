@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::bulk::asked::Version;
 use crate::bulk::connection::{Connection, Credential, StorageAccount};
 use crate::bulk::destination::ContainerName;
-use crate::bulk::limits::Limits;
+use crate::bulk::limits::{self, Limits};
 use crate::bulk::policy::{CallerPolicy, Named, SUFFIXES};
 use crate::bulk::request::Terms;
 use crate::bulk::secret::{SealingKey, Secret};
@@ -130,6 +131,16 @@ pub const SETTINGS: &[Setting] = &[
         "EXPORT_STORAGE_API_VERSION",
         None,
         "x-ms-version sent to storage accounts; default is the SDK's. Azurite needs 2025-11-05",
+    ),
+    setting(
+        "EXPORT_BULK_DATA_VERSION",
+        Some("3"),
+        "Version of Bulk Data for clients that do not ask for one: 3, or 4, the ballot",
+    ),
+    setting(
+        "EXPORT_MAX_ACTIVE",
+        Some("10"),
+        "Most exports that run at the same time; a further one is refused with 429",
     ),
     setting("EXPORT_SAFETY_LAG_SECONDS", Some("120"), "transactionTime is the kick-off minus this"),
     setting("EXPORT_LINK_MINUTES", Some("60"), "How long a link in a manifest works"),
@@ -306,7 +317,10 @@ impl Reader<'_> {
         let ceiling =
             self.text("EXPORT_MAX_RU_PER_SECOND").map(|_| self.number("EXPORT_MAX_RU_PER_SECOND", 1, 10_000_000));
         let ceiling = ceiling.and_then(|units| u32::try_from(units).ok());
-        let terms = Terms { public_url: public_url?, callers, default_destination };
+        let most_active = usize::try_from(self.number("EXPORT_MAX_ACTIVE", 1, 1000)).unwrap_or(1);
+        let version = self.version();
+        let terms =
+            Terms { public_url: public_url?, callers, default_destination, version, least_file: limits::LEAST_FILE };
         Some(Settings {
             lost_range,
             ceiling,
@@ -317,7 +331,15 @@ impl Reader<'_> {
             link_lifetime,
             retention,
             patience,
+            most_active,
         })
+    }
+
+    fn version(&mut self) -> Version {
+        match self.number("EXPORT_BULK_DATA_VERSION", 3, 4) {
+            4 => Version::V4,
+            _ => Version::V3,
+        }
     }
 
     fn lost_range(&mut self) -> LostRange {

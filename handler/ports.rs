@@ -94,6 +94,9 @@ pub trait Jobs: Send + Sync {
     /// Removes the document; one that is not there is removed already.
     async fn remove(&self, key: &Key) -> Result<(), PortError>;
 
+    /// How many jobs of a caller are open; counted no further than `most`.
+    async fn open_jobs(&self, caller: &str, most: usize) -> Result<usize, PortError>;
+
     /// Jobs and open chunks whose `watchAt` lies before `now`, the longest overdue first, at most `most`.
     async fn due(&self, now: Timestamp, most: usize) -> Result<Vec<Due>, PortError>;
 }

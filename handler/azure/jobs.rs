@@ -7,7 +7,8 @@ use azure_core::http::Etag;
 use azure_data_cosmos::models::TransactionalBatchResponse;
 use azure_data_cosmos::options::{BatchReplaceOptions, ItemWriteOptions, Precondition};
 use azure_data_cosmos::{ContainerClient, FeedScope, Query, TransactionalBatch};
-use futures::TryStreamExt;
+use futures::future::ready;
+use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -88,6 +89,17 @@ impl Jobs for CosmosJobs {
         }
     }
 
+    async fn open_jobs(&self, caller: &str, most: usize) -> Result<usize, PortError> {
+        let doing = || "count the open jobs of a caller".to_owned();
+        // Rows, not a count, and no condition on the caller: callers are few, and so are the jobs that run.
+        let text = "SELECT c.jobId, c.caller FROM c \
+                    WHERE c.kind = 'job' AND (c.state = 'accepted' OR c.state = 'planned')";
+        let open = self.client().await?.query_items::<OpenRow>(Query::from(text), FeedScope::full_container(), None);
+        let rows = open.await.doing(doing)?;
+        let of_caller = rows.try_filter(|row| ready(row.caller == caller)).take(most);
+        of_caller.try_fold(0, |count, _| ready(Ok(count + 1))).await.doing(doing)
+    }
+
     async fn due(&self, now: Timestamp, most: usize) -> Result<Vec<Due>, PortError> {
         let doing = || "look for overdue jobs and chunks".to_owned();
         // No ORDER BY: it would need an index of its own, and a tick looks at all that is overdue anyway.
@@ -135,6 +147,13 @@ impl CosmosJobs {
             _ => Err(PortError::new(ErrorKind::Unavailable, doing())),
         }
     }
+}
+
+#[derive(Deserialize)]
+struct OpenRow {
+    /// Absent where callers are not told apart.
+    #[serde(default)]
+    caller: String,
 }
 
 #[derive(Deserialize)]

@@ -17,13 +17,17 @@ use super::resource_type::ResourceType;
 #[serde(transparent)]
 pub struct Elements(Vec<String>);
 
+/// No type has so many root elements.
+const MOST: usize = 500;
+
 /// The text is no root element, alone or as `Type.element`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct NotAnElement;
 
 impl Elements {
+    /// At least one item, and not so many that the document of the job grows, each of which [`is_element`].
     pub fn new(items: &[String]) -> Result<Self, NotAnElement> {
-        match items.iter().all(|item| is_element(item)) {
+        match (1..=MOST).contains(&items.len()) && items.iter().all(|item| is_element(item)) {
             true => Ok(Self(items.to_vec())),
             false => Err(NotAnElement),
         }
@@ -436,10 +440,23 @@ mod tests {
 
     #[test]
     fn only_root_elements_are_elements() {
-        for good in ["id", "name", "Patient.name", "value[x]", "Observation.value[x]"] {
+        for good in ["id", "valueQuantity", "Patient.name", "value[x]", "Observation.value[x]"] {
             assert!(is_element(good), "{good}");
         }
-        for bad in ["", ".", "Patient.", "Patient.name.family", "name.family", "Foo.name", "Name", "a-b", "_id"] {
+        for bad in [
+            "",
+            ".",
+            "Patient.",
+            "Patient.name.family",
+            "name.family",
+            "Foo.name",
+            "patient.id",
+            ".id",
+            "Name",
+            "na me",
+            "a-b",
+            "_id",
+        ] {
             assert!(!is_element(bad), "{bad}");
         }
     }

@@ -64,6 +64,12 @@ pub const SEALED_FILES: usize = 50;
 /// Committed records leave the chunk's document for a `files` document once there are so many.
 pub const RECORDS_PER_PART: usize = 100;
 
+/// The least size that a client may set as the largest of a file: smaller ones would make files without number.
+pub const LEAST_FILE: u64 = 1 << 20;
+
+/// The longest URL of a kick-off, as the host has it.
+pub const URL_BYTES: usize = 8192;
+
 impl Limits {
     /// How long a claim holds: until the next checkpoint, which renews it, or the step's end, and what may follow.
     pub fn lease(&self) -> Duration {

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::note::{Note, Severity};
+
 /// A refusal that the client can read (requirements KO-14, ER-01 to ER-21).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
@@ -15,11 +17,13 @@ pub struct Rejection {
     pub parameter: Option<&'static str>,
     /// `Retry-After` in seconds, for the transient ones.
     pub retry_after: Option<u32>,
+    /// `Allow`, where the method is at fault.
+    pub allow: Option<&'static str>,
 }
 
 impl Rejection {
     fn new(status: u16, code: &'static str, diagnostics: impl Into<String>) -> Self {
-        Self { status, code, diagnostics: diagnostics.into(), parameter: None, retry_after: None }
+        Self { status, code, diagnostics: diagnostics.into(), parameter: None, retry_after: None, allow: None }
     }
 
     /// A parameter with a value that cannot be understood (ER-01).
@@ -48,8 +52,8 @@ impl Rejection {
     }
 
     /// The path exists, the method does not (ER-08).
-    pub fn method_not_allowed(diagnostics: impl Into<String>) -> Self {
-        Self::new(405, "not-supported", diagnostics)
+    pub fn method_not_allowed(diagnostics: impl Into<String>, allow: &'static str) -> Self {
+        Self { allow: Some(allow), ..Self::new(405, "not-supported", diagnostics) }
     }
 
     /// The job is not in a state from which this follows.
@@ -65,6 +69,31 @@ impl Rejection {
     /// The body broke off.
     pub fn bad_body() -> Self {
         Self::new(400, "incomplete", "The body of the request did not arrive whole.")
+    }
+
+    /// The body is there, but it is not what it should be (KO-09).
+    pub fn malformed(diagnostics: impl Into<String>) -> Self {
+        Self::new(400, "structure", diagnostics)
+    }
+
+    /// Nobody can tell whether a body was meant to come along.
+    pub fn length_required(diagnostics: impl Into<String>) -> Self {
+        Self::new(411, "required", diagnostics)
+    }
+
+    /// The URL is longer than the host lets through.
+    pub fn url_too_long(diagnostics: impl Into<String>) -> Self {
+        Self::new(414, "too-long", diagnostics)
+    }
+
+    /// The body is of a type that is not read here (ER-12).
+    pub fn unsupported_media(diagnostics: impl Into<String>) -> Self {
+        Self::new(415, "not-supported", diagnostics)
+    }
+
+    /// The client has to wait, so many seconds (ER-14).
+    pub fn too_many(diagnostics: impl Into<String>, retry_after: u32) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(429, "throttled", diagnostics) }
     }
 
     /// The request is too big (ER-11).
@@ -92,6 +121,16 @@ impl Rejection {
         Self { parameter: Some(parameter), ..self }
     }
 
+    /// What the client is told instead, where it wants its request to be done all the same (PR-06).
+    pub fn passed_over(self, severity: Severity) -> Note {
+        let diagnostics = format!("{} It was passed over, as handling=lenient allows.", self.diagnostics);
+        let note = Note::new(severity, self.code, diagnostics);
+        match self.parameter {
+            Some(parameter) => note.about(parameter),
+            None => note,
+        }
+    }
+
     /// The body (ER-20).
     pub fn outcome(&self) -> Value {
         outcome("error", self.code, &self.diagnostics, self.parameter)
@@ -100,11 +139,21 @@ impl Rejection {
 
 /// An OperationOutcome with one issue. `expression` names the parameter or element that it is about.
 pub fn outcome(severity: &str, code: &str, diagnostics: &str, expression: Option<&str>) -> Value {
+    json!({ "resourceType": "OperationOutcome", "issue": [issue(severity, code, diagnostics, expression)] })
+}
+
+/// An OperationOutcome that says all of this, at least one thing.
+pub fn outcome_of(notes: &[Note]) -> Value {
+    let issue_of = |note: &Note| issue(note.severity.code(), &note.code, &note.diagnostics, note.expression.as_deref());
+    json!({ "resourceType": "OperationOutcome", "issue": notes.iter().map(issue_of).collect::<Vec<_>>() })
+}
+
+fn issue(severity: &str, code: &str, diagnostics: &str, expression: Option<&str>) -> Value {
     let mut issue = json!({ "severity": severity, "code": code, "diagnostics": diagnostics });
     if let Some(expression) = expression {
         issue["expression"] = json!([expression]);
     }
-    json!({ "resourceType": "OperationOutcome", "issue": [issue] })
+    issue
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ pub fn sign(key: &Secret, text: &str) -> String {
 /// # Errors
 /// One sentence that repeats nothing of the signature.
 pub fn check(sas: &Secret, now: Timestamp) -> Result<(), &'static str> {
-    let field = |name: &str| parse(sas.reveal().as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value);
+    let field = |name| field(sas, name);
     if field("sig").is_none_or(|sig| sig.is_empty()) {
         return Err("The shared access signature has no sig field.");
     }
@@ -85,6 +85,15 @@ pub fn check(sas: &Secret, now: Timestamp) -> Result<(), &'static str> {
         }
         _ => Ok(()),
     }
+}
+
+/// When a signature ends, if its own text tells.
+pub fn end(sas: &Secret) -> Option<Timestamp> {
+    moment(&field(sas, "se")?)
+}
+
+fn field(sas: &Secret, name: &str) -> Option<String> {
+    parse(sas.reveal().as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
 
 /// The date forms that signatures use: with seconds, with minutes only, or a day.
@@ -118,6 +127,7 @@ mod tests {
         ];
         for (sas, expected) in cases {
             assert_eq!(check(&Secret::new(sas), now()), expected, "{sas}");
+            assert_eq!(end(&Secret::new(sas)).is_some(), sas.contains("se=2026"), "{sas}");
         }
     }
 

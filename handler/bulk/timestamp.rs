@@ -17,16 +17,18 @@ pub struct Timestamp(OffsetDateTime);
 pub struct NotATimestamp;
 
 impl Timestamp {
-    /// `at` in UTC, cut to 100 nanoseconds.
+    /// `at`, which must be in UTC, cut to 100 nanoseconds.
     pub fn new(at: OffsetDateTime) -> Self {
         let nanosecond = at.nanosecond() / 100 * 100;
         // A nanosecond below the previous one is always in range.
-        Self(at.to_offset(UtcOffset::UTC).replace_nanosecond(nanosecond).unwrap_or(at))
+        Self(at.replace_nanosecond(nanosecond).unwrap_or(at))
     }
 
     /// Parses RFC 3339 with any offset; this is the FHIR `instant` and the store's `lastModified` alike.
     pub fn parse(text: &str) -> Result<Self, NotATimestamp> {
-        OffsetDateTime::parse(text, &Rfc3339).map(Self::new).map_err(|_| NotATimestamp)
+        let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotATimestamp)?;
+        // The last hours of the year 9999 in the west are no time in UTC.
+        at.checked_to_offset(UtcOffset::UTC).map(Self::new).ok_or(NotATimestamp)
     }
 
     /// Cut to whole milliseconds, the resolution that the server stamps with and that clients see.
@@ -128,6 +130,14 @@ mod tests {
         for at in [early, early.plus(Duration::from_nanos(1_234_567_891)), early.minus(Duration::from_nanos(1))] {
             assert_eq!(Timestamp::parse(&at.last_modified()), Ok(at));
         }
+    }
+
+    #[test]
+    fn what_has_no_spelling_in_utc_is_no_timestamp() {
+        assert_eq!(Timestamp::parse("9999-12-31T23:59:59-14:00"), Err(NotATimestamp));
+        assert!(Timestamp::parse("9999-12-31T23:59:59Z").is_ok());
+        let first = Timestamp::parse("0001-01-01T00:00:00+14:00").unwrap();
+        assert_eq!(Timestamp::parse(&first.last_modified()), Ok(first));
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct Settings {
     pub ceiling: Option<u32>,
     /// An export that has not got any further for so long is given up.
     pub patience: Duration,
+    /// A caller may have so many exports that run.
+    pub most_active: usize,
 }
 
 /// A range of the store that cannot be read, again and again.

@@ -8,6 +8,7 @@ use crate::bulk::connection::{Credential, StorageAccount};
 use crate::bulk::destination::{self, ContainerName, Destination};
 use crate::bulk::job::Job;
 use crate::bulk::job_id::JobId;
+use crate::bulk::note::{Note, Severity};
 use crate::bulk::rejection::Rejection;
 use crate::bulk::request::{self, CallerDestination, KickOff};
 use crate::bulk::sas;
@@ -22,13 +23,26 @@ use super::{App, Failure, take_back};
 pub struct Accepted {
     /// The absolute polling URL, for `Content-Location` (KS-02).
     pub status_url: String,
+    /// `Preference-Applied` (HD-04, HD-06).
+    pub preferences: Option<String>,
+    /// What the client should know beside.
+    pub notes: Vec<Note>,
 }
 
 /// A signature that we derive from a caller's account key lives as long as a job may.
 const DERIVED_SIGNATURE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// A signature of the caller's that ends sooner may end before the export does (design §7).
+const SHORT_SIGNATURE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// When a caller who has too many exports should try again: one may end by then, or be deleted.
+const FULL: u32 = 60;
+
 pub async fn run(app: &App, kick_off: &KickOff) -> Result<Accepted, Failure> {
-    let request = request::parse(kick_off, &app.settings.terms)?;
+    let request = request::parse(kick_off, &app.settings.terms, app.now())?;
+    leave_room(app).await?;
+    let mut notes = request.asked.notes.clone();
+    notes.extend(request.destination.as_ref().and_then(|named| ends_soon(app, named)));
     let id = JobId::new((app.random)());
     let destination = match request.destination {
         Some(named) => prepare_named(app, &id, named).await?,
@@ -40,7 +54,25 @@ pub async fn run(app: &App, kick_off: &KickOff) -> Result<Accepted, Failure> {
         return Err(error.into());
     }
     tracing::info!(job = %job.id, transaction_time = %job.transaction_time, "export accepted");
-    Ok(Accepted { status_url: status_url(app, &job.id) })
+    Ok(Accepted { status_url: status_url(app, &job.id), preferences: request.preferences.applied(), notes })
+}
+
+/// KO-15. Two kick-offs at the same moment may both find the last free place: the limit is there to spare the store.
+async fn leave_room(app: &App) -> Result<(), Failure> {
+    let most = app.settings.most_active;
+    // Callers are not told apart: one bucket for all.
+    if app.jobs.open_jobs("", most).await? < most {
+        return Ok(());
+    }
+    let told = format!("{most} exports are active, as many as may be; wait until one ends, or delete one.");
+    Err(Rejection::too_many(told, FULL).into())
+}
+
+fn ends_soon(app: &App, named: &CallerDestination) -> Option<Note> {
+    let Credential::Sas(signature) = &named.account.credential else { return None };
+    let end = sas::end(signature).filter(|end| *end < app.now().plus(SHORT_SIGNATURE))?;
+    let told = format!("The shared access signature ends at {}: the export fails if it takes longer.", end.instant());
+    Some(Note::new(Severity::Warning, "business-rule", told).about(destination::SETTINGS))
 }
 
 async fn store_and_send(app: &App, job: &Job) -> Result<(), PortError> {

@@ -19,6 +19,7 @@ use crate::bulk::rejection::Rejection;
 use crate::functions::App;
 
 mod invocation;
+mod kick_off;
 mod reply;
 mod route;
 
@@ -65,8 +66,10 @@ struct Request {
 }
 
 impl Request {
-    fn header(&self, name: &str) -> Option<String> {
-        header(&self.headers, name)
+    /// Every line of a header that is text, joined by commas, which means the same (RFC 9110, §5.3).
+    fn header(&self, name: &str) -> String {
+        let lines = self.headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+        lines.collect::<Vec<_>>().join(", ")
     }
 }
 

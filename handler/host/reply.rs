@@ -5,7 +5,8 @@ use warp::http::StatusCode;
 use warp::http::response::Builder;
 use warp::reply::{Reply, Response};
 
-use crate::bulk::rejection::{Rejection, outcome};
+use crate::bulk::note::{Note, Severity};
+use crate::bulk::rejection::{Rejection, outcome, outcome_of};
 use crate::functions::Failure;
 use crate::functions::start::Accepted;
 use crate::functions::status::Status;
@@ -22,8 +23,13 @@ pub(super) fn ready() -> Response {
 /// KS-01 to KS-03: 202, where to ask, and an outcome for people.
 pub(super) fn accepted(accepted: &Accepted) -> Response {
     let told = "The export was accepted; ask for its status at the Content-Location.";
-    let builder = respond(202).header("content-location", &accepted.status_url);
-    json_body(builder, FHIR_JSON, &outcome("information", "informational", told, None))
+    let mut notes = vec![Note::new(Severity::Information, "informational", told)];
+    notes.extend_from_slice(&accepted.notes);
+    let mut builder = respond(202).header("content-location", &accepted.status_url);
+    if let Some(preferences) = &accepted.preferences {
+        builder = builder.header("preference-applied", preferences);
+    }
+    json_body(builder, FHIR_JSON, &outcome_of(&notes))
 }
 
 /// ST-10 to ST-15 while it runs, ST-30 and ST-31 when it is complete.
@@ -45,17 +51,14 @@ pub(super) fn cancelled() -> Response {
     json_body(respond(202), FHIR_JSON, &outcome("information", "informational", told, None))
 }
 
-/// ER-08.
-pub(super) fn method_not_allowed(diagnostics: &str, allow: &'static str) -> Response {
-    let rejection = Rejection::method_not_allowed(diagnostics);
-    json_body(respond(rejection.status).header("allow", allow), FHIR_JSON, &rejection.outcome())
-}
-
 /// A refusal, as OperationOutcome.
 pub(super) fn rejection(rejection: &Rejection) -> Response {
     let mut builder = respond(rejection.status);
     if let Some(seconds) = rejection.retry_after {
         builder = builder.header("retry-after", seconds);
+    }
+    if let Some(methods) = rejection.allow {
+        builder = builder.header("allow", methods);
     }
     json_body(builder, FHIR_JSON, &rejection.outcome())
 }

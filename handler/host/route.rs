@@ -9,10 +9,9 @@ use warp::http::Method;
 use warp::reply::Response;
 
 use crate::bulk::rejection::Rejection;
-use crate::bulk::request::KickOff;
 use crate::functions::{App, Failure, start, status};
 
-use super::{Request, invocation, reply};
+use super::{Request, invocation, kick_off, reply};
 
 /// Answers a request. `app` is `None` while the feature is switched off.
 pub(super) async fn answer(
@@ -28,7 +27,7 @@ pub(super) async fn answer(
         (&Method::POST, [name @ ("ExportWorker" | "ExportPoison" | "ExportWatch")]) => {
             invocation::answer(app, name, body).await
         }
-        (method, [name]) if name.eq_ignore_ascii_case("$export") => answered(kick_off(app, method, &request).await),
+        (_, [name]) if name.eq_ignore_ascii_case("$export") => answered(kick_off(app, &request, body).await),
         (method, [group, name, id])
             if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("export") =>
         {
@@ -42,13 +41,13 @@ fn answered(answer: Result<Response, Failure>) -> Response {
     answer.unwrap_or_else(|failure| reply::failure(&failure))
 }
 
-async fn kick_off(app: Option<&App>, method: &Method, request: &Request) -> Result<Response, Failure> {
+async fn kick_off(
+    app: Option<&App>,
+    request: &Request,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Result<Response, Failure> {
     let app = enabled(app)?;
-    if method != Method::GET {
-        return Ok(reply::method_not_allowed("Start an export with GET.", "GET"));
-    }
-    let kick_off = KickOff { query: request.query.clone(), accept: request.header("accept") };
-    let accepted = start::run(app, &kick_off).await?;
+    let accepted = start::run(app, &kick_off::read(request, body).await?).await?;
     Ok(reply::accepted(&accepted))
 }
 
@@ -58,16 +57,18 @@ async fn export(app: Option<&App>, method: &Method, id: &str) -> Result<Response
         Method::GET => Ok(reply::status(&status::run(app, id).await?)),
         Method::POST => {
             status::resume(app, id).await?;
-            Ok(reply::accepted(&start::Accepted { status_url: start::status_url(app, id) }))
+            let status_url = start::status_url(app, id);
+            Ok(reply::accepted(&start::Accepted { status_url, preferences: None, notes: Vec::new() }))
         }
         Method::DELETE => {
             status::cancel(app, id).await?;
             Ok(reply::cancelled())
         }
-        _ => Ok(reply::method_not_allowed(
+        _ => Err(Rejection::method_not_allowed(
             "Ask for an export with GET, end it with DELETE, take up a failed one again with POST.",
             "GET, DELETE, POST",
-        )),
+        )
+        .into()),
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
@@ -109,6 +109,7 @@ pub async fn forward(
     CONTENT_HEADERS.iter().for_each(|name| drop(head.headers.remove(name)));
     if body.is_empty() {
         head.headers.remove(header::CONTENT_TYPE);
+        state_no_body(&head.method, &mut head.headers);
     }
     add_user_agent(&mut head.headers)?;
     wire::mark(&mut head.headers);
@@ -132,6 +133,13 @@ async fn stated_body(headers: &HeaderMap, body: Incoming) -> Result<Bytes> {
     match stated {
         Some(1u64..) => Ok(body.collect().await.context("read the request body")?.to_bytes()),
         Some(0) | None => Ok(Bytes::new()),
+    }
+}
+
+/// .NET's client says of every POST without a body that it is empty, also of one whose body was dropped on the way.
+fn state_no_body(method: &Method, headers: &mut HeaderMap) {
+    if [Method::POST, Method::PUT, Method::PATCH].contains(method) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
 }
 

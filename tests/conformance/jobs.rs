@@ -141,6 +141,34 @@ pub async fn documents_of_other_jobs_are_others(jobs: &Arc<dyn Jobs>) {
     assert_eq!(jobs.read::<Job>(&Key::job(&id(2))).await.unwrap().into_value(), job(2));
 }
 
+pub async fn only_open_jobs_of_the_caller_are_counted(jobs: &Arc<dyn Jobs>) {
+    let week = Duration::from_secs(7 * 86400);
+    let planned = |number| job(number).planned(0, 0, now()).unwrap();
+    let records: Vec<Record> = vec![
+        job(1).into(),
+        planned(2).into(),
+        planned(3).completed(vec![], now(), week).unwrap().into(),
+        planned(4).failed("lost".into(), now(), week).unwrap().into(),
+        job(5).cancelled(now()).unwrap().into(),
+        Job { caller: "theirs".into(), ..job(6) }.into(),
+        job(7).into(),
+        chunk(1, 0).into(),
+        Summary::new(id(1)).into(),
+    ];
+    for record in &records {
+        jobs.create(record).await.unwrap();
+    }
+    assert_eq!(jobs.open_jobs("", 10).await.unwrap(), 3);
+    assert_eq!(jobs.open_jobs("", 2).await.unwrap(), 2, "no further than it matters");
+    assert_eq!(jobs.open_jobs("theirs", 10).await.unwrap(), 1);
+    assert_eq!(jobs.open_jobs("nobodys", 10).await.unwrap(), 0);
+    // A job that is cancelled leaves its place at once (KO-16).
+    let running = jobs.read::<Job>(&Key::job(&id(2))).await.unwrap();
+    let cancelled = (*running).clone().cancelled(now()).unwrap();
+    jobs.write(running.with(cancelled)).await.unwrap();
+    assert_eq!(jobs.open_jobs("", 10).await.unwrap(), 2);
+}
+
 pub async fn only_what_is_overdue_is_due(jobs: &Arc<dyn Jobs>) {
     let hours = |hours: u64| now().plus(Duration::from_secs(hours * 3600));
     let chunk_at = |number, watch_at| Chunk { watch_at, ..chunk(1, number) };

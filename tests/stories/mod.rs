@@ -2,9 +2,11 @@
 
 mod clinics;
 
+mod any_kick_off;
 mod contract;
 mod ends;
 mod files;
+mod kick_off;
 mod life;
 mod refusals;
 mod troubles;

@@ -129,6 +129,11 @@ impl Container {
         self.documents.entry(key.clone()).or_default().push(revision);
     }
 
+    fn open_jobs(&self, caller: &str) -> usize {
+        let newest = self.documents.keys().filter_map(|key| self.record(key));
+        newest.filter(|record| matches!(record, Record::Job(job) if job.is_open() && job.caller == caller)).count()
+    }
+
     fn due(&self, now: Timestamp, most: usize) -> Vec<Due> {
         let mut found: Vec<(Timestamp, Due)> =
             self.documents.keys().filter_map(|key| due(key, &self.get(key)?)).filter(|(at, _)| *at <= now).collect();
@@ -188,6 +193,11 @@ impl Jobs for World {
             Ok(())
         };
         self.call(Call::write("jobs.remove", key.id.clone()), remove).await
+    }
+
+    async fn open_jobs(&self, caller: &str, most: usize) -> Result<usize, PortError> {
+        let count = |state: &mut State| Ok(state.container.open_jobs(caller).min(most));
+        self.call(Call::read("jobs.open_jobs", ""), count).await
     }
 
     async fn due(&self, now: Timestamp, most: usize) -> Result<Vec<Due>, PortError> {

@@ -20,8 +20,12 @@ pub struct Export {
 impl Export {
     /// Kicks off and expects 202.
     pub fn start(host: &mut Host, query: &str) -> Self {
-        let answer = host.get(&format!("/$export{query}"));
-        assert_eq!(answer.status(), 202, "{}", text(&answer));
+        Self::accepted(&host.get(&format!("/$export{query}")))
+    }
+
+    /// The export that this answer to a kick-off tells of.
+    pub fn accepted(answer: &Answer) -> Self {
+        assert_eq!(answer.status(), 202, "{}", text(answer));
         let location = answer.headers()["content-location"].to_str().unwrap();
         let status = location.strip_prefix(PUBLIC_URL).expect("an absolute URL below the public one").to_owned();
         let job = JobId::parse(status.rsplit('/').next().unwrap()).unwrap();

@@ -89,6 +89,25 @@ impl Host {
         self.request("GET", path, &[])
     }
 
+    /// Sends a request with a body of known length, and waits for its answer.
+    pub fn post(&mut self, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = warp::test::request().method("POST").path(path).body(body);
+        request = request.header("content-length", body.len());
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.answer(request)
+    }
+
+    /// Sends any request, and waits for its answer.
+    pub fn answer(&mut self, request: warp::test::RequestBuilder) -> Answer {
+        let worker = self.start(request, None);
+        match self.run(worker) {
+            Progress::Answered(answer) => answer,
+            other => panic!("the request was not answered: {other:?}"),
+        }
+    }
+
     pub fn delete(&mut self, path: &str) -> Answer {
         self.request("DELETE", path, &[])
     }

@@ -55,7 +55,8 @@ pub struct Account {
 pub fn shared() -> &'static System {
     static SHARED: LazyLock<System> = LazyLock::new(|| {
         let folder = Folder::of_oddities();
-        System::up(&["--data", folder.path(), "--logs"])
+        // The exports of all those tests count as one caller's.
+        System::up(&["--data", folder.path(), "--logs", "--set", "EXPORT_MAX_ACTIVE=1000"])
     });
     &SHARED
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
 
+use fhir_export::bulk::asked::Version;
 use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::policy::{CallerPolicy, Named};
 use fhir_export::bulk::request::Terms;
@@ -170,6 +171,8 @@ pub fn small() -> Settings {
             public_url: PUBLIC_URL.parse().unwrap(),
             callers: CallerPolicy { named: Named::Any, ..CallerPolicy::default() },
             default_destination: true,
+            version: Version::V3,
+            least_file: 100,
         },
         sealing_key: Some(SealingKey::parse("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap()),
         limits: Limits {
@@ -187,5 +190,6 @@ pub fn small() -> Settings {
         lost_range: LostRange::Fail,
         ceiling: None,
         patience: Duration::from_secs(24 * 60 * 60),
+        most_active: 10,
     }
 }

@@ -1,0 +1,287 @@
+//! What an export is restricted to, and how its files are to be: every parameter but those of the destination
+//! (requirements PR-11 to PR-21).
+
+use std::time::Duration;
+
+use crate::bulk::asked::{Asked, Version};
+use crate::bulk::elements::{self, Elements, NotAnElement};
+use crate::bulk::note::{Note, Severity};
+use crate::bulk::rejection::Rejection;
+use crate::bulk::resource_type::ResourceType;
+use crate::bulk::timestamp::Timestamp;
+
+use super::Terms;
+use super::leniency::Leniency;
+use super::parameters::{
+    ASSOCIATED, ELEMENTS, LARGEST, MAX_COUNT, ORGANIZE, OUTPUT_FORMAT, PARTIAL, PATIENT, Parameters, SINCE, SMALLEST,
+    TILL, TYPE, TYPE_FILTER, UNTIL,
+};
+use super::values::{self, Instant, NotAnInstant};
+
+/// The parameters, and what decides about them.
+pub struct Restrictions<'a> {
+    pub given: &'a Parameters,
+    pub version: Version,
+    pub terms: &'a Terms,
+    pub now: Timestamp,
+}
+
+/// The resolution of the store's times.
+const TICK: Duration = Duration::from_nanos(100);
+
+impl Restrictions<'_> {
+    pub fn read(&self, leniency: &mut Leniency) -> Result<Asked, Rejection> {
+        self.output_format(leniency)?;
+        self.what_is_not_there(leniency)?;
+        let types = self.types(leniency)?;
+        let elements = self.elements(leniency)?;
+        let (since, before) = self.window(leniency)?;
+        let (smallest_file, largest_file) = self.sizes(leniency)?;
+        let partial_manifests = self.partial_manifests(leniency)?;
+        // Understood, and without effect: an export has no pages to count.
+        self.count(MAX_COUNT, leniency)?;
+        Ok(Asked { types, elements, since, before, smallest_file, largest_file, partial_manifests, ..Asked::default() })
+    }
+
+    /// The three spellings of NDJSON (PR-11); an unescaped plus sign arrives as a space.
+    fn output_format(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
+        let known = ["application/fhir+ndjson", "application/fhir ndjson", "application/ndjson", "ndjson"];
+        match self.given.one(OUTPUT_FORMAT)? {
+            Some(format) if !known.iter().any(|name| format.eq_ignore_ascii_case(name)) => {
+                let refusal =
+                    Rejection::bad_value(OUTPUT_FORMAT, "The only output format is NDJSON: application/fhir+ndjson.");
+                leniency.pass_over(Severity::Warning, refusal)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// `_type` (PR-14, PR-30, PR-34). A list of which nothing is left is an error also to a lenient client: without it
+    /// everything would be exported.
+    fn types(&self, leniency: &mut Leniency) -> Result<Option<Vec<ResourceType>>, Rejection> {
+        let Some(names) = self.items(TYPE, leniency)? else { return Ok(None) };
+        let mut types = Vec::new();
+        for name in names {
+            match ResourceType::parse(&name) {
+                Ok(known) if known.known() && types.contains(&known) => {}
+                Ok(known) if known.known() => types.push(known),
+                Ok(_) | Err(_) => {
+                    let told = format!("\"{}\" is not a FHIR resource type that is stored.", shown(&name));
+                    leniency.pass_over(Severity::Warning, Rejection::bad_value(TYPE, told))?;
+                }
+            }
+        }
+        if types.is_empty() {
+            return Err(Rejection::bad_value(TYPE, "The parameter \"_type\" names no type that is stored."));
+        }
+        Ok(Some(types))
+    }
+
+    /// The items of a list, which may come in repeats and in commas (PR-01, PR-03). `None` if there is no list.
+    fn items(&self, name: &'static str, leniency: &mut Leniency) -> Result<Option<Vec<String>>, Rejection> {
+        let mut items: Option<Vec<String>> = None;
+        for list in self.given.all(name) {
+            let items = items.get_or_insert_default();
+            match list {
+                Ok(list) => {
+                    self.check_commas(name, list, leniency)?;
+                    let trimmed = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+                    items.extend(trimmed.map(str::to_owned));
+                }
+                Err(refusal) => leniency.pass_over(Severity::Warning, refusal)?,
+            }
+        }
+        Ok(items)
+    }
+
+    /// In version 4 lists are repeats alone (PR-02).
+    fn check_commas(&self, name: &'static str, list: &str, leniency: &mut Leniency) -> Result<(), Rejection> {
+        match self.version {
+            Version::V4 if list.contains(',') && leniency.is_lenient() => {
+                let told = format!("The commas in \"{name}\" were taken to separate items; repeat the parameter.");
+                leniency.note(Note::new(Severity::Information, "value", told).about(name))
+            }
+            Version::V4 if list.contains(',') => {
+                let told = format!("In version 4 of Bulk Data \"{name}\" is repeated, not a list with commas.");
+                Err(Rejection::bad_value(name, told))
+            }
+            Version::V3 | Version::V4 => Ok(()),
+        }
+    }
+
+    /// The window between `_since` and `_until`, both exclusive (TT-02); `_till` is Microsoft's, and inclusive.
+    fn window(&self, leniency: &mut Leniency) -> Result<(Option<Timestamp>, Option<Timestamp>), Rejection> {
+        let since = self.instant(SINCE, leniency)?.map(|since| since.at);
+        // Between two ticks of the store there is nothing: the next one is as good.
+        let until = self.instant(UNTIL, leniency)?.map(|until| if until.cut { until.at.plus(TICK) } else { until.at });
+        let till = self.instant(TILL, leniency)?.map(|till| till.at);
+        let end = match (until, till) {
+            (Some(_), Some(_)) => {
+                let told = "\"_till\" cannot stand beside \"_until\": one is inclusive, the other exclusive.";
+                return Err(Rejection::bad_value(TILL, told));
+            }
+            (Some(until), None) => Some((UNTIL, until, until)),
+            (None, Some(till)) => Some((TILL, till, till.plus(TICK))),
+            (None, None) => None,
+        };
+        if let (Some(since), Some((name, end, _))) = (since, end)
+            && end <= since
+        {
+            return Err(Rejection::bad_value(name, format!("Nothing lies between \"_since\" and \"{name}\".")));
+        }
+        self.check_future(since, leniency)?;
+        Ok((since, end.map(|(_, _, before)| before)))
+    }
+
+    /// TT-10: an empty export would hide that a clock is wrong. A lenient client gets it, and is told.
+    fn check_future(&self, since: Option<Timestamp>, leniency: &mut Leniency) -> Result<(), Rejection> {
+        let told = "The time of \"_since\" has not come yet: nothing is later.";
+        match since {
+            Some(since) if since > self.now && leniency.is_lenient() => {
+                leniency.note(Note::new(Severity::Warning, "value", told).about(SINCE))
+            }
+            Some(since) if since > self.now => Err(Rejection::bad_value(SINCE, told)),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// An instant, or, for a lenient client, the midnight with which a day begins (TT-11). Any other text is an error
+    /// to both: without it more would be exported.
+    fn instant(&self, name: &'static str, leniency: &mut Leniency) -> Result<Option<Instant>, Rejection> {
+        let Some(text) = self.given.one(name)? else { return Ok(None) };
+        match values::instant(text) {
+            Ok(instant) => Ok(Some(instant)),
+            Err(NotAnInstant::Day(at)) if leniency.is_lenient() => {
+                let told = format!("The day in \"{name}\" was taken as its midnight in UTC, {}.", at.instant());
+                leniency.note(Note::new(Severity::Information, "value", told).about(name))?;
+                Ok(Some(Instant { at, cut: false }))
+            }
+            Err(NotAnInstant::Day(_) | NotAnInstant::Other) => {
+                let told = "is not an instant: date, time with seconds, and zone, as in 2026-01-02T03:04:05Z.";
+                Err(Rejection::bad_value(name, format!("The value of \"{name}\" {told}")))
+            }
+        }
+    }
+
+    /// `_minimumFileSize` and `_maximumFileSize` (PR-21). For a lenient client the smallest size gives way.
+    fn sizes(&self, leniency: &mut Leniency) -> Result<(Option<u64>, Option<u64>), Rejection> {
+        let smallest = self.count(SMALLEST, leniency)?;
+        let largest = self.count(LARGEST, leniency)?;
+        let least = self.terms.least_file;
+        let largest = match largest {
+            Some(size) if size < least => {
+                let told = format!("\"{LARGEST}\" is less than this server's bound, {least} bytes.");
+                leniency.pass_over(Severity::Warning, Rejection::bad_value(LARGEST, told))?;
+                None
+            }
+            Some(_) | None => largest,
+        };
+        match (smallest, largest) {
+            (Some(low), Some(high)) if high <= low => {
+                let told = format!("\"{LARGEST}\" must be greater than \"{SMALLEST}\".");
+                leniency.pass_over(Severity::Information, Rejection::bad_value(SMALLEST, told))?;
+                Ok((None, largest))
+            }
+            _ => Ok((smallest, largest)),
+        }
+    }
+
+    fn count(&self, name: &'static str, leniency: &mut Leniency) -> Result<Option<u64>, Rejection> {
+        let Some(text) = self.given.one(name)? else { return Ok(None) };
+        let number = values::positive(text);
+        if number.is_none() {
+            let refusal = Rejection::bad_value(name, format!("The value of \"{name}\" is not a positive integer."));
+            leniency.pass_over(Severity::Information, refusal)?;
+        }
+        Ok(number)
+    }
+
+    fn partial_manifests(&self, leniency: &mut Leniency) -> Result<bool, Rejection> {
+        let Some(text) = self.given.one(PARTIAL)? else { return Ok(false) };
+        let wanted = values::boolean(text);
+        if wanted.is_none() {
+            let refusal = Rejection::bad_value(PARTIAL, format!("The value of \"{PARTIAL}\" is not true or false."));
+            leniency.pass_over(Severity::Information, refusal)?;
+        }
+        Ok(wanted.unwrap_or_default())
+    }
+
+    /// Parameters that are known and cannot be done: checked all the same, so that a mistake is told as one.
+    fn what_is_not_there(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
+        // To pass it over would hand out the data of everybody else (ER-03).
+        if self.given.all(PATIENT).next().is_some() {
+            let told = "At system level an export cannot be restricted to patients.";
+            return Err(Rejection::not_supported(told).about(PATIENT));
+        }
+        self.type_filters(leniency)?;
+        self.associated(leniency)?;
+        self.organized(leniency)
+    }
+
+    /// `_elements` (PR-40, PR-41). A list of which nothing is left is an error also to a lenient client: without it more
+    /// would be handed out.
+    fn elements(&self, leniency: &mut Leniency) -> Result<Option<Elements>, Rejection> {
+        let Some(mut items) = self.items(ELEMENTS, leniency)? else { return Ok(None) };
+        for item in items.iter().filter(|item| !elements::is_element(item)) {
+            let told = format!("\"{}\" is not a root element, alone or as Type.element.", shown(item));
+            leniency.pass_over(Severity::Warning, Rejection::bad_value(ELEMENTS, told))?;
+        }
+        items.retain(|item| elements::is_element(item));
+        items.sort_unstable();
+        items.dedup();
+        match Elements::new(&items) {
+            Ok(elements) => Ok(Some(elements)),
+            Err(NotAnElement) => {
+                Err(Rejection::bad_value(ELEMENTS, "The parameter \"_elements\" names no root element, or too many."))
+            }
+        }
+    }
+
+    /// TF-07: a filter that is passed over widens the export, so its client is always told. The filter itself is not
+    /// repeated: it may name a person.
+    fn type_filters(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
+        for filter in self.given.all(TYPE_FILTER) {
+            let filtered = filter.map(|filter| ResourceType::parse(filter.split('?').next().unwrap_or_default()));
+            let refusal = match filtered {
+                Ok(Ok(of)) => {
+                    Rejection::not_supported(format!("\"_typeFilter\" is not supported: {of} cannot be filtered."))
+                }
+                Ok(Err(_)) => {
+                    Rejection::not_supported("\"_typeFilter\" is not supported: nothing can be filtered by a search.")
+                }
+                Err(refusal) => refusal,
+            };
+            leniency.pass_over(Severity::Warning, refusal.about(TYPE_FILTER))?;
+        }
+        Ok(())
+    }
+
+    /// PV-05. The values of the guide, and the two of Microsoft's server (PV-07).
+    fn associated(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
+        let known = ["LatestProvenanceResources", "RelevantProvenanceResources", "_history", "_deleted"];
+        for value in self.items(ASSOCIATED, leniency)?.unwrap_or_default() {
+            let refusal = if known.contains(&value.as_str()) {
+                Rejection::not_supported(format!("Associated data \"{value}\" is not supported.")).about(ASSOCIATED)
+            } else {
+                Rejection::bad_value(ASSOCIATED, format!("Associated data \"{}\" is not known.", shown(&value)))
+            };
+            leniency.pass_over(Severity::Warning, refusal)?;
+        }
+        Ok(())
+    }
+
+    /// OR-08: each file has one type.
+    fn organized(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
+        let Some(name) = self.given.one(ORGANIZE)? else { return Ok(()) };
+        let told = match ResourceType::parse(name) {
+            Ok(by) => format!("Output cannot be organized by {by}: each file holds resources of one type."),
+            Err(_) => "Output cannot be organized: each file holds resources of one type.".to_owned(),
+        };
+        leniency.pass_over(Severity::Information, Rejection::not_supported(told).about(ORGANIZE))
+    }
+}
+
+/// A client's text as an outcome may repeat it.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
+}
