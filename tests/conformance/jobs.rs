@@ -147,7 +147,7 @@ pub async fn only_open_jobs_of_the_caller_are_counted(jobs: &Arc<dyn Jobs>) {
     let records: Vec<Record> = vec![
         job(1).into(),
         planned(2).into(),
-        planned(3).completed(vec![], now(), week).unwrap().into(),
+        planned(3).completed((vec![], Default::default()), now(), week).unwrap().into(),
         planned(4).failed("lost".into(), now(), week).unwrap().into(),
         job(5).cancelled(now()).unwrap().into(),
         Job { caller: "theirs".into(), ..job(6) }.into(),
