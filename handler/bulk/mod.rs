@@ -2,6 +2,7 @@
 
 pub mod asked;
 pub mod block;
+pub mod capability;
 pub mod chunk;
 pub mod connection;
 pub mod crc;
@@ -16,7 +17,9 @@ pub mod limits;
 pub mod line;
 pub mod manifest;
 pub mod note;
+pub mod page;
 pub mod plan;
+pub mod polls;
 pub mod progress;
 pub mod record;
 pub mod rejection;

@@ -67,6 +67,11 @@ impl Rejection {
         Self::new(400, "incomplete", "The body of the request did not arrive whole.")
     }
 
+    /// The client has to wait, so many seconds (ER-14).
+    pub fn too_many(diagnostics: impl Into<String>, retry_after: u32) -> Self {
+        Self { retry_after: Some(retry_after), ..Self::new(429, "throttled", diagnostics) }
+    }
+
     /// The request is too big (ER-11).
     pub fn too_long(diagnostics: impl Into<String>) -> Self {
         Self::new(413, "too-long", diagnostics)

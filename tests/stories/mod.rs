@@ -6,5 +6,7 @@ mod contract;
 mod ends;
 mod files;
 mod life;
+mod pages;
 mod refusals;
+mod status;
 mod troubles;

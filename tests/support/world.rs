@@ -130,6 +130,7 @@ impl World {
             memory,
             clock: Arc::new(move || clock.now()),
             random: Arc::new(move || random.state().random()),
+            polls: Arc::default(),
         }
     }
 }
