@@ -1,6 +1,6 @@
 //! One test binary over the real handler.
 //!
-//! - `tidy`, `golden`: the tree and the stored formats.
+//! - `tidy`, `golden`, `requirements`: the tree, the stored formats, and what proves which requirement.
 //! - `stories`: the functions on in-memory ports, without a socket.
 //! - `simulation`: histories of everything that can go wrong, and an independent model of what must come out.
 //! - `conformance`: what each port promises, asked of the in-memory one and of the Azure adapter alike.
@@ -10,6 +10,7 @@ mod support;
 
 mod conformance;
 mod golden;
+mod requirements;
 mod simulation;
 mod stories;
 mod system;
