@@ -87,6 +87,10 @@ pub trait Jobs: Send + Sync {
     /// `NotFound` if it is not there, or not yet: a read may be older than another client's write.
     async fn load(&self, key: &Key) -> Result<Versioned<Record>, PortError>;
 
+    /// Whether the document is there. Unlike a read, which may be older than another client's write, this is decided where
+    /// writes are.
+    async fn exists(&self, key: &Key) -> Result<bool, PortError>;
+
     /// Replaces the document if nobody else has since it was loaded, and creates `beside` with it or not at all.
     /// `Conflict` if somebody has. Any other error leaves open whether the write took place.
     async fn replace(&self, record: Versioned<Record>, beside: Option<Record>) -> Result<Versioned<Record>, PortError>;

@@ -159,7 +159,7 @@ fn prove(manifest: &Manifest, blobs: Vec<BlobSummary>) -> Result<Expected> {
         let doing = || format!("the file {} of the manifest", name.1);
         let blob = written.remove(&name).with_context(|| format!("{} was not written", doing()))?;
         ensure!(file.count == Some(blob.lines.count), "{} has {} lines", doing(), blob.lines.count);
-        file.extension.check(blob.bytes, blob.crc64).with_context(doing)?;
+        file.check(blob.bytes, blob.crc64).with_context(doing)?;
         sum.bytes += blob.bytes;
         sum.lines += blob.lines;
     }

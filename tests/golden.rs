@@ -15,6 +15,7 @@ use fhir_export::bulk::file::{Files, Held, Kind};
 use fhir_export::bulk::job::{Job, Parts};
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::limits::Limits;
+use fhir_export::bulk::page::Page;
 use fhir_export::bulk::plan::{KeyRange, Plan};
 use fhir_export::bulk::record::{Record, Unreadable};
 use fhir_export::bulk::resource_type::ResourceType;
@@ -99,6 +100,17 @@ fn files() -> Files {
     chunk_with_nothing_left_to_do().done(2).unwrap().1.expect("a committed record")
 }
 
+/// The second page: the first chunk is through, of the other one part is taken.
+fn page() -> Page {
+    let mut first = Page::after(&id(), None);
+    first.know(0, Parts { generation: 1, count: 1 });
+    first.take(0, &files().files);
+    let mut page = Page::after(&id(), Some(&first));
+    page.know(3, Parts { generation: 0, count: 2 });
+    page.take(3, &files().files);
+    page
+}
+
 fn plan() -> Plan {
     let range = |min: &str, max: &str| KeyRange { min: min.into(), max: max.into() };
     Plan::new(id(), vec![range("", "3FFF"), range("3FFF", "FF")], 64).unwrap()
@@ -120,6 +132,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("chunk-released", chunk().released(now()).into()),
         ("chunk-closed", Chunk::closed(id(), 4, now()).into()),
         ("files", files().into()),
+        ("page", page().into()),
         ("summary", Summary::new(id()).with(&chunk(), now()).into()),
     ]
 }

@@ -1,6 +1,6 @@
 //! One test binary over the real handler.
 //!
-//! - `tidy`, `golden`: the tree and the stored formats.
+//! - `tidy`, `golden`, `requirements`: the tree, the stored formats, and what proves which requirement.
 //! - `stories`: the functions on in-memory ports, without a socket.
 //! - `hostile`: destinations that are meant to lead us elsewhere.
 //! - `simulation`: histories of everything that can go wrong, and an independent model of what must come out.
@@ -12,6 +12,7 @@ mod support;
 mod conformance;
 mod golden;
 mod hostile;
+mod requirements;
 mod simulation;
 mod stories;
 mod system;

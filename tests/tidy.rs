@@ -117,6 +117,14 @@ fn the_functions_are_bound_to_our_queue_and_routes() {
     }
     assert_eq!(json("ExportStart/function.json")["bindings"][0]["route"], "$export");
     assert_eq!(json("ExportStatus/function.json")["bindings"][0]["route"], "_operations/export/{jobId}");
+    for (function, route) in [
+        ("Metadata", "metadata"),
+        ("OperationDefinition", "OperationDefinition/{id}"),
+        ("SmartConfiguration", ".well-known/smart-configuration"),
+    ] {
+        let binding = &json(&format!("{function}/function.json"))["bindings"][0];
+        assert_eq!((&binding["route"], &binding["authLevel"]), (&route.into(), &"anonymous".into()));
+    }
 }
 
 /// An outside request must never reach the path on which the host posts queue messages.

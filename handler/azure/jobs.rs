@@ -10,7 +10,7 @@ use azure_data_cosmos::{ContainerClient, FeedScope, Query, TransactionalBatch};
 use futures::future::ready;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::bulk::job_id::JobId;
@@ -64,6 +64,20 @@ impl Jobs for CosmosJobs {
         Ok(Versioned::read(record, version))
     }
 
+    /// A write that must fail, since no document ever has this etag: how it fails tells, and it is the primary that does.
+    async fn exists(&self, key: &Key) -> Result<bool, PortError> {
+        let doing = || format!("ask for {} of job {}", key.id, key.job);
+        let options = ItemWriteOptions::default().with_precondition(Precondition::if_match(Etag::from(NO_ETAG)));
+        let (partition, document) = (key.job.to_string(), json!({ "id": key.id, "jobId": key.job }));
+        let written = self.client().await?.replace_item(partition, &key.id, document, Some(options)).await;
+        match written.doing(doing) {
+            Err(error) if error.kind == ErrorKind::Conflict => Ok(true),
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+            Ok(_) => Err(PortError::new(ErrorKind::Broken, format!("{}: an etag was not heeded", doing()))),
+        }
+    }
+
     async fn replace(&self, record: Versioned<Record>, beside: Option<Record>) -> Result<Versioned<Record>, PortError> {
         let key = record.key();
         let doing = || format!("replace {} of job {}", key.id, key.job);
@@ -115,6 +129,8 @@ impl Jobs for CosmosJobs {
         Ok(found.into_iter().map(Due::from).collect())
     }
 }
+
+const NO_ETAG: &str = "\"no document has this etag\"";
 
 impl CosmosJobs {
     /// Both writes in one transactional batch, or none of them. Gives the new version of the replaced document.

@@ -1,87 +1,256 @@
-//! The manifest of a completed export, in the published 3.0.0 format (requirements MF-01 to MF-24).
+//! The manifest of an export, in the published 3.0.0 format and in that of the 4.0.0 ballot (requirements MF-01 to MF-24).
 
+use std::borrow::Cow;
+
+use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::file::{FileRecord, Kind};
+use super::asked::Version;
+use super::file::{FileRecord, Kind, Severities};
 use super::job::Job;
+use super::resource_type::ResourceType;
 
-/// Builds the manifest. `link` gives the URL under which a blob of this name can be fetched.
+/// A manifest is a text with gaps where the files stand: their links are made one by one, while it is being sent.
+#[derive(Debug)]
+pub enum Piece {
+    Text(Cow<'static, str>),
+    File(FileRecord),
+}
+
+/// The manifest over `files`. Of a manifest in pages, `next` is the URL of the next page (MF-14).
 ///
 /// Files stand in an order that depends on nothing but the records: by type, then by name (MF-23).
-pub fn manifest(job: &Job, mut files: Vec<FileRecord>, link: impl Fn(&str) -> String) -> Value {
-    files.sort_by(|a, b| (&a.resource_type, &a.name).cmp(&(&b.resource_type, &b.name)));
-    let entries = |kind: Kind| -> Vec<Value> {
+pub fn pieces(job: &Job, mut files: Vec<FileRecord>, next: Option<&str>) -> Vec<Piece> {
+    files.sort_by(|a, b| (a.kind, &a.resource_type, &a.name).cmp(&(b.kind, &b.resource_type, &b.name)));
+    let mut files = files.into_iter().peekable();
+    let mut pieces = vec![head(job)];
+    for kind in [Kind::Output, Kind::Deleted, Kind::Error] {
+        let name = array(kind, job.asked.version);
         // A file without lines is never listed (MF-04): the engine writes none.
-        let of_kind = files.iter().filter(|file| file.kind == kind);
-        of_kind.map(|file| entry(file, &link(&file.name))).collect()
-    };
-    json!({
-        "transactionTime": job.transaction_time.instant(),
-        "request": job.asked.request,
+        let mut of_kind = std::iter::from_fn(|| files.next_if(|file| file.kind == kind)).peekable();
+        if of_kind.peek().is_none() && !is_always_there(kind, job.asked.version) {
+            continue;
+        }
+        pieces.push(text(format!(",\"{name}\":[")));
+        for (nth, file) in of_kind.enumerate() {
+            if nth > 0 {
+                pieces.push(text(","));
+            }
+            pieces.push(Piece::File(file));
+        }
+        pieces.push(text("]"));
+    }
+    if let Some(next) = next {
+        pieces.push(text(format!(",\"link\":{}", json!([{ "relation": "next", "url": next }]))));
+    }
+    pieces.push(text("}"));
+    pieces
+}
+
+fn text(text: impl Into<Cow<'static, str>>) -> Piece {
+    Piece::Text(text.into())
+}
+
+fn array(kind: Kind, version: Version) -> &'static str {
+    match (kind, version) {
+        (Kind::Output, _) => "output",
+        (Kind::Deleted, _) => "deleted",
+        (Kind::Error, Version::V3) => "error",
+        (Kind::Error, Version::V4) => "outcome",
+    }
+}
+
+/// Clients of the published versions look for every array; the ballot made two of them optional.
+fn is_always_there(kind: Kind, version: Version) -> bool {
+    version == Version::V3 || kind == Kind::Output
+}
+
+/// What stands before the files, without the brace that would close it.
+fn head(job: &Job) -> Piece {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Head<'a> {
+        transaction_time: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request: Option<&'a str>,
+        requires_access_token: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        manifest_type: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        output_format: Option<&'static str>,
+    }
+    let version = job.asked.version;
+    let head = Head {
+        transaction_time: job.transaction_time.instant(),
+        request: (version == Version::V3).then_some(job.asked.request.as_str()),
         // The links work without a token: signed in the default destination, the caller's own otherwise.
-        "requiresAccessToken": false,
-        "output": entries(Kind::Output),
-        "deleted": entries(Kind::Deleted),
-        "error": entries(Kind::Error),
+        requires_access_token: false,
+        manifest_type: (version == Version::V4).then_some(MANIFEST_TYPE),
+        output_format: (version == Version::V4).then_some("application/fhir+ndjson"),
+    };
+    let mut head = spelled(&head);
+    head.pop();
+    text(head)
+}
+
+const MANIFEST_TYPE: &str = "http://hl7.org/fhir/uv/bulkdata/StructureDefinition/BulkDataManifest";
+
+/// The entry of a file that can be fetched under `url`.
+pub fn entry(file: &FileRecord, url: &str, version: Version) -> String {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Entry<'a> {
+        #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+        resource_type: Option<&'a ResourceType>,
+        url: &'a str,
+        count: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        file_size: Option<u64>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        count_severity: Vec<Value>,
+        extension: Value,
+    }
+    let ballot = version == Version::V4;
+    let extension = match version {
+        Version::V3 => json!({ BYTES: file.held.bytes, CRC64: file.held.crc64 }),
+        Version::V4 => json!([{ "url": CRC64, "valueString": file.held.crc64 }]),
+    };
+    spelled(&Entry {
+        resource_type: (!ballot || file.kind == Kind::Output).then_some(&file.resource_type),
+        url,
+        count: file.held.count,
+        file_size: ballot.then_some(file.held.bytes),
+        count_severity: if ballot { counts(&file.held.severities) } else { Vec::new() },
+        extension,
     })
 }
 
-fn entry(file: &FileRecord, url: &str) -> Value {
-    json!({
-        "type": file.resource_type,
-        "url": url,
-        "count": file.held.count,
-        "extension": { BYTES: file.held.bytes, CRC64: file.held.crc64 },
-    })
-}
-
-/// What a client can prove a download with: the size, and the CRC-64/NVME as 16 hex digits (MF-15: an object keyed by
-/// URI).
+/// What a client can prove a download with: the size, and the CRC-64/NVME as 16 hex digits. An object keyed by URI in
+/// version 3, FHIR extensions in version 4, which has a place of its own for the size (MF-09, MF-15).
 const BYTES: &str = "urn:fhir-export:bytes";
 const CRC64: &str = "urn:fhir-export:crc64";
 
+fn counts(severities: &Severities) -> Vec<Value> {
+    let Severities { error, warning, information } = *severities;
+    let all = [("error", error), ("warning", warning), ("information", information)];
+    all.into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(code, count)| json!({ "code": code, "count": count }))
+        .collect()
+}
+
+/// Plain fields in the order in which they are declared.
+fn spelled(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::bulk::asked::Asked;
     use crate::bulk::crc::Crc64;
     use crate::bulk::destination::Destination;
     use crate::bulk::file::Held;
     use crate::bulk::job_id::JobId;
-    use crate::bulk::resource_type::ResourceType;
+    use crate::bulk::note::Severity;
     use crate::bulk::timestamp::Timestamp;
+
+    fn job(version: Version) -> Job {
+        let now = Timestamp::parse("2026-01-02T03:04:05.678Z").unwrap();
+        let asked = Asked { request: "https://x/$export".into(), version, ..Asked::default() };
+        Job::accepted(JobId::new(1), asked, Destination::Default, now, Duration::ZERO)
+    }
+
+    fn file(kind: Kind, name: &str, count: u64) -> FileRecord {
+        let mut held = Held { count, bytes: 10 * count, crc64: Crc64::of(name.as_bytes()), ..Held::default() };
+        if kind == Kind::Error {
+            let severities = [Severity::Warning, Severity::Information, Severity::Warning];
+            severities.into_iter().for_each(|severity| held.severities.add(severity));
+        }
+        let resource_type = ResourceType::parse(name.split('-').next().unwrap()).unwrap();
+        FileRecord { kind, resource_type, name: format!("{name}.ndjson"), held }
+    }
+
+    fn files() -> Vec<FileRecord> {
+        vec![
+            file(Kind::Output, "Patient-1", 5),
+            file(Kind::Error, "OperationOutcome-0", 3),
+            file(Kind::Deleted, "Bundle-9", 4),
+            file(Kind::Output, "Encounter-0", 2),
+            file(Kind::Output, "Patient-0", 3),
+        ]
+    }
+
+    fn manifest(job: &Job, files: Vec<FileRecord>, next: Option<&str>) -> Value {
+        let pieces = pieces(job, files, next).into_iter().map(|piece| match piece {
+            Piece::Text(text) => text.into_owned(),
+            Piece::File(file) => entry(&file, &format!("https://y/{}", file.name), job.asked.version),
+        });
+        serde_json::from_str(&pieces.collect::<String>()).unwrap()
+    }
+
+    fn crc64(name: &str) -> String {
+        Crc64::of(name.as_bytes()).to_string()
+    }
 
     #[test]
     fn a_manifest_lists_its_files_by_type_whatever_their_order() {
-        let now = Timestamp::parse("2026-01-02T03:04:05.678Z").unwrap();
-        let asked = Asked { request: "https://x/$export".into(), ..Asked::default() };
-        let job = Job::accepted(JobId::new(1), asked, Destination::Default, now, std::time::Duration::ZERO);
-        let file = |kind, name: &str, count| FileRecord {
-            kind,
-            resource_type: ResourceType::parse(name.split('-').next().unwrap()).unwrap(),
-            name: format!("{name}.ndjson"),
-            held: Held { count, bytes: 1, crc64: Crc64::of(name.as_bytes()), ..Held::default() },
-        };
-        let files = vec![
-            file(Kind::Output, "Patient-1", 5),
-            file(Kind::Error, "OperationOutcome-0", 1),
-            file(Kind::Output, "Encounter-0", 2),
-            file(Kind::Output, "Patient-0", 3),
-        ];
         let listed = |name: &str, count| {
-            let resource_type = name.split('-').next();
-            let extension = json!({ BYTES: 1, CRC64: Crc64::of(name.as_bytes()).to_string() });
+            let extension = json!({ BYTES: 10 * count, CRC64: crc64(name) });
             let url = format!("https://y/{name}.ndjson");
-            json!({ "type": resource_type, "url": url, "count": count, "extension": extension })
+            json!({ "type": name.split('-').next(), "url": url, "count": count, "extension": extension })
         };
         let expected = json!({
             "transactionTime": "2026-01-02T03:04:05.678Z",
             "request": "https://x/$export",
             "requiresAccessToken": false,
             "output": [listed("Encounter-0", 2), listed("Patient-0", 3), listed("Patient-1", 5)],
-            "deleted": [],
-            "error": [listed("OperationOutcome-0", 1)],
+            "deleted": [listed("Bundle-9", 4)],
+            "error": [listed("OperationOutcome-0", 3)],
         });
-        assert_eq!(manifest(&job, files, |name| format!("https://y/{name}")), expected);
+        assert_eq!(manifest(&job(Version::V3), files(), None), expected);
+    }
+
+    #[test]
+    fn a_manifest_of_the_ballot_has_its_names_and_no_request() {
+        let extension = |name: &str| json!([{ "url": CRC64, "valueString": crc64(name) }]);
+        let output = |name: &str, count| {
+            let (resource_type, url) = (name.split('-').next(), format!("https://y/{name}.ndjson"));
+            let (size, extension) = (10 * count, extension(name));
+            json!({ "type": resource_type, "url": url, "count": count, "fileSize": size, "extension": extension })
+        };
+        let expected = json!({
+            "transactionTime": "2026-01-02T03:04:05.678Z",
+            "requiresAccessToken": false,
+            "manifestType": MANIFEST_TYPE,
+            "outputFormat": "application/fhir+ndjson",
+            "output": [output("Encounter-0", 2), output("Patient-0", 3), output("Patient-1", 5)],
+            "deleted": [{
+                "url": "https://y/Bundle-9.ndjson", "count": 4, "fileSize": 40, "extension": extension("Bundle-9"),
+            }],
+            "outcome": [{
+                "url": "https://y/OperationOutcome-0.ndjson", "count": 3, "fileSize": 30,
+                "countSeverity": [{ "code": "warning", "count": 2 }, { "code": "information", "count": 1 }],
+                "extension": extension("OperationOutcome-0"),
+            }],
+        });
+        assert_eq!(manifest(&job(Version::V4), files(), None), expected);
+    }
+
+    #[test]
+    fn an_empty_manifest_has_the_arrays_that_its_version_asks_for() {
+        let keys = |version| manifest(&job(version), Vec::new(), None).as_object().unwrap().clone();
+        let (v3, v4) = (keys(Version::V3), keys(Version::V4));
+        assert!(["output", "deleted", "error"].iter().all(|name| v3[*name] == json!([])));
+        assert_eq!((&v4["output"], v4.get("deleted"), v4.get("outcome")), (&json!([]), None, None));
+        assert_eq!(v3.get("link"), None);
+    }
+
+    #[test]
+    fn a_page_links_to_the_next() {
+        let page = manifest(&job(Version::V3), files(), Some("https://x/status?page=2"));
+        assert_eq!(page["link"], json!([{ "relation": "next", "url": "https://x/status?page=2" }]));
     }
 }

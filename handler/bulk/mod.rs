@@ -3,6 +3,7 @@
 pub mod address;
 pub mod asked;
 pub mod block;
+pub mod capability;
 pub mod chunk;
 pub mod connection;
 pub mod crc;
@@ -18,8 +19,10 @@ pub mod limits;
 pub mod line;
 pub mod manifest;
 pub mod note;
+pub mod page;
 pub mod plan;
 pub mod policy;
+pub mod polls;
 pub mod progress;
 pub mod record;
 pub mod rejection;

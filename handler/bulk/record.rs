@@ -7,6 +7,7 @@ use super::chunk::Chunk;
 use super::file::Files;
 use super::job::Job;
 use super::job_id::JobId;
+use super::page::Page;
 use super::plan::Plan;
 use super::summary::Summary;
 
@@ -21,6 +22,7 @@ pub enum Record {
     Plan(Plan),
     Chunk(Chunk),
     Files(Files),
+    Page(Page),
     Summary(Summary),
 }
 
@@ -61,6 +63,11 @@ impl Key {
         Self::new(job, format!("files-{chunk}-{generation}-{part}"))
     }
 
+    /// Pages of the manifest count from 1.
+    pub fn page(job: &JobId, number: u32) -> Self {
+        Self::new(job, format!("page-{number}"))
+    }
+
     pub fn summary(job: &JobId) -> Self {
         Self::new(job, "summary")
     }
@@ -73,6 +80,7 @@ impl Record {
             Record::Plan(plan) => Key::plan(&plan.job),
             Record::Chunk(chunk) => Key::chunk(&chunk.job, chunk.number),
             Record::Files(files) => Key::files(&files.job, files.chunk, files.generation, files.part),
+            Record::Page(page) => Key::page(&page.job, page.number),
             Record::Summary(summary) => Key::summary(&summary.job),
         }
     }
@@ -117,4 +125,4 @@ macro_rules! record {
     )*};
 }
 
-record!(Job, Plan, Chunk, Files, Summary);
+record!(Job, Plan, Chunk, Files, Page, Summary);

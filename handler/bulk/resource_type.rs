@@ -42,6 +42,11 @@ impl ResourceType {
         KNOWN.binary_search(&self.as_str()).is_ok()
     }
 
+    /// The names of all those types, sorted.
+    pub fn names() -> &'static [&'static str] {
+        KNOWN
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -96,11 +96,30 @@ async fn remove_documents(app: &App, job: &Versioned<Job>) -> Result<Outcome, Po
         remove_parts(app, &chunk).await?;
         app.jobs.remove(&key).await?;
     }
+    if !remove_pages(app, job, started).await? {
+        return leave_to_the_watch(app, job).await;
+    }
     for key in [Key::summary(&job.id), Key::plan(&job.id), Key::job(&job.id)] {
         app.jobs.remove(&key).await?;
     }
     tracing::info!(job = %job.id, "export removed");
     Ok(Outcome::Done)
+}
+
+/// Removes the pages of the manifest, the last one first, so that those which are left always begin with the first: whoever
+/// goes on finds them. `false` when the time of the step is up.
+async fn remove_pages(app: &App, job: &Job, started: Timestamp) -> Result<bool, PortError> {
+    let mut pages = 0;
+    while job.asked.partial_manifests && app.jobs.exists(&Key::page(&job.id, pages + 1)).await? {
+        pages += 1;
+    }
+    for number in (1..=pages).rev() {
+        if app.now().since(started) >= app.settings.limits.step {
+            return Ok(false);
+        }
+        app.jobs.remove(&Key::page(&job.id, number)).await?;
+    }
+    Ok(true)
 }
 
 /// The stored plan; where there is none yet, an empty one takes its place, which a late planner finds.

@@ -12,7 +12,7 @@ use crate::bulk::destination::Destination;
 use crate::bulk::job::Job;
 use crate::bulk::job_id::JobId;
 use crate::bulk::limits::Limits;
-use crate::bulk::record::Key;
+use crate::bulk::record::{Key, Record};
 use crate::bulk::rejection::Rejection;
 use crate::bulk::request::Terms;
 use crate::bulk::secret::SealingKey;
@@ -26,10 +26,13 @@ mod chunk;
 mod cleanup;
 mod commit;
 mod finish;
+pub mod manifest;
 pub mod memory;
+pub mod metadata;
 mod missed;
 mod plan;
 pub mod poison;
+pub mod polls;
 pub mod start;
 pub mod status;
 pub mod watch;
@@ -48,6 +51,8 @@ pub struct App {
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// 128 bits from a cryptographic random source.
     pub random: Arc<dyn Fn() -> u128 + Send + Sync>,
+    /// Who asks for a status, and how often.
+    pub polls: Arc<polls::Polls>,
 }
 
 /// What of the configuration the functions need.
@@ -119,7 +124,7 @@ impl App {
         let clock = Arc::new(|| Timestamp::new(OffsetDateTime::now_utc()));
         let memory = Arc::new(Memory::new(&settings.limits));
         let (settings, random) = (Arc::new(settings), Arc::new(random));
-        Self { resources, jobs, outputs, steps, settings, memory, clock, random }
+        Self { resources, jobs, outputs, steps, settings, memory, clock, random, polls: Arc::default() }
     }
 
     pub fn now(&self) -> Timestamp {
@@ -129,6 +134,25 @@ impl App {
     /// The job, unless there is none.
     async fn job(&self, id: &JobId) -> Result<Option<Versioned<Job>>, PortError> {
         self.jobs.read(&Key::job(id)).await.found()
+    }
+
+    /// A document, unless there is none: which is never concluded from a read, since that may be older than another
+    /// client's write.
+    async fn certain<T>(&self, key: &Key) -> Result<Option<Versioned<T>>, PortError>
+    where
+        T: TryFrom<Record, Error = Key>,
+    {
+        if let Some(found) = self.jobs.read(key).await.found()? {
+            return Ok(Some(found));
+        }
+        if !self.jobs.exists(key).await? {
+            return Ok(None);
+        }
+        // That it is there may not have reached the replicas yet; then the client comes again.
+        match self.jobs.read(key).await.found()? {
+            Some(found) => Ok(Some(found)),
+            None => Err(PortError::new(ErrorKind::Unavailable, format!("read {}: it is there", key.id))),
+        }
     }
 
     /// The job, unless it is missing or closed: then a step of it is stale.

@@ -1,49 +1,89 @@
 //! `ExportStatus`: how far an export is, its manifest, and its end by the caller's wish.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::bulk::chunk::{Chunk, ChunkState};
-use crate::bulk::file::{FileRecord, Files};
-use crate::bulk::job::{Job, Parts, State};
+use crate::bulk::job::{Job, State};
 use crate::bulk::job_id::JobId;
+use crate::bulk::progress;
 use crate::bulk::record::Key;
 use crate::bulk::rejection::Rejection;
 use crate::bulk::step::{Step, StepKind};
 use crate::bulk::summary::Summary;
 use crate::bulk::timestamp::Timestamp;
-use crate::bulk::{manifest, progress};
-use crate::ports::{ErrorKind, Expected, Output, PortError, Versioned};
+use crate::ports::{Expected, Versioned};
 
+use super::manifest::{self, Body, Done};
 use super::{App, Failure};
 
 /// What a poll is answered.
-#[derive(Debug)]
-pub enum Status {
-    /// `X-Progress` and `Retry-After` in seconds.
-    Running { progress: String, retry_after: u64 },
-    /// The manifest, and when its files go away.
-    Completed { manifest: Value, expires: Timestamp },
+pub struct Status {
+    pub export: Export,
+    /// The client wants the export's status in a header of its own (HD-04).
+    pub separate: bool,
 }
 
-pub async fn run(app: &App, id: &str) -> Result<Status, Failure> {
-    let job = known(app, id).await?;
-    match &job.state {
-        State::Accepted | State::Planned { .. } => {
-            let summary = app.jobs.read(&Key::summary(&job.id)).await.found()?;
-            let summary = summary.map(Versioned::into_value).unwrap_or_else(|| Summary::new(job.id.clone()));
-            let retry_after = progress::retry_after(progress::age(&job, app.now()));
-            Ok(Status::Running { progress: progress::progress(&job, &summary), retry_after })
-        }
-        State::Completed { expires, parts, .. } => {
-            let manifest = manifest_of(app, &job, parts).await?;
-            Ok(Status::Completed { manifest, expires: *expires })
-        }
-        State::Failed { reason, .. } => Err(Rejection::failed_export(reason).into()),
-        State::Cancelled { .. } => Err(unknown(id).into()),
+/// How it stands with an export.
+pub enum Export {
+    /// `X-Progress`, `Retry-After` in seconds, and a page of the manifest where one can be handed out already.
+    Running {
+        progress: String,
+        retry_after: u64,
+        page: Option<Body>,
+    },
+    /// The manifest, or a page of it, and when its links end.
+    Completed {
+        manifest: Body,
+        expires: Timestamp,
+    },
+    Failed(Rejection),
+}
+
+/// The status of an export, with page `page` of its manifest if that comes in pages. They count from 1.
+pub async fn run(app: &App, id: &str, page: u32) -> Result<Status, Failure> {
+    if let Ok(id) = JobId::parse(id) {
+        app.polls.admit(&id, page, app.now())?;
     }
+    let job = known(app, id).await?;
+    if page > 1 && !job.asked.partial_manifests {
+        return Err(Rejection::not_found("The manifest of this export is not in pages.").into());
+    }
+    let export = match &job.state {
+        State::Accepted | State::Planned { .. } => running(app, &job, page).await?,
+        State::Completed { expires, parts, .. } => {
+            // Asking again renews the links, as long as there are files (ST-36).
+            let until = links_until(app).min(*expires);
+            let manifest = match job.asked.partial_manifests {
+                false => manifest::whole(app, &job, parts, until).await?,
+                true => match manifest::page(app, &job, &Done::All(parts), page).await? {
+                    Some(shown) => manifest::of_page(app, &job, shown, until).await?,
+                    None => return Err(Rejection::internal().into()),
+                },
+            };
+            Export::Completed { manifest, expires: until }
+        }
+        State::Failed { reason, .. } => Export::Failed(Rejection::failed_export(reason)),
+        State::Cancelled { .. } => return Err(unknown(id).into()),
+    };
+    Ok(Status { export, separate: job.asked.separate_status })
+}
+
+async fn running(app: &App, job: &Job, page: u32) -> Result<Export, Failure> {
+    let summary = app.jobs.read::<Summary>(&Key::summary(&job.id)).await.found()?;
+    let summary = summary.map(Versioned::into_value).unwrap_or_else(|| Summary::new(job.id.clone()));
+    let page = match job.asked.partial_manifests {
+        true => match manifest::page(app, job, &Done::SoFar(&summary), page).await? {
+            Some(shown) => Some(manifest::of_page(app, job, shown, links_until(app)).await?),
+            None => None,
+        },
+        false => None,
+    };
+    let retry_after = progress::retry_after(progress::age(job, app.now()));
+    Ok(Export::Running { progress: progress::progress(job, &summary), retry_after, page })
+}
+
+fn links_until(app: &App) -> Timestamp {
+    app.now().plus(app.settings.link_lifetime)
 }
 
 /// Cancels an export that runs, or removes one that has ended. From the answer on its status is 404 (DL-01 to DL-06).
@@ -102,49 +142,16 @@ pub async fn resume(app: &App, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The job of this id. A poll that comes right after the 202 may reach another process than the kick-off did, and that
+/// one may read from a replica which has not heard of the job yet: a client that is told 404 gives its export up. So what
+/// is not found is asked for where writes are decided, which costs one more call for ids that do not exist, and none for
+/// those that do.
 async fn known(app: &App, id: &str) -> Result<Versioned<Job>, Failure> {
     let parsed = JobId::parse(id).map_err(|_| unknown(id))?;
-    Ok(app.job(&parsed).await?.ok_or_else(|| unknown(id))?)
+    Ok(app.certain(&Key::job(&parsed)).await?.ok_or_else(|| unknown(id))?)
 }
 
 fn unknown(id: &str) -> Rejection {
     let shown: String = id.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
     Rejection::not_found(format!("There is no export \"{shown}\", or it was deleted or has expired."))
-}
-
-async fn manifest_of(app: &App, job: &Job, parts: &[Parts]) -> Result<Value, Failure> {
-    let output = app.output(job).await?;
-    let until = app.now().plus(app.settings.link_lifetime);
-    let mut files = Vec::new();
-    for (chunk, parts) in (0..).zip(parts) {
-        for part in 0..parts.count {
-            let key = Key::files(&job.id, chunk, parts.generation, part);
-            files.extend(recorded(app, &key).await?);
-        }
-    }
-    let links = links(&output, &files, until).await?;
-    Ok(manifest::manifest(job, files, |name| links[name].clone()))
-}
-
-/// The records of one part. The job says that it exists: one that cannot be found is trouble, never an empty one.
-async fn recorded(app: &App, key: &Key) -> Result<Vec<FileRecord>, PortError> {
-    match app.jobs.read::<Files>(key).await {
-        Ok(part) => Ok(part.into_value().files),
-        Err(error) if error.kind == ErrorKind::NotFound => {
-            Err(PortError::new(ErrorKind::Unavailable, format!("find {} of a completed export", key.id)))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-async fn links(
-    output: &Arc<dyn Output>,
-    files: &[FileRecord],
-    until: Timestamp,
-) -> Result<std::collections::HashMap<String, String>, PortError> {
-    let mut links = std::collections::HashMap::with_capacity(files.len());
-    for file in files {
-        links.insert(file.name.clone(), output.link(&file.name, until).await?);
-    }
-    Ok(links)
 }

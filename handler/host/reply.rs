@@ -1,5 +1,11 @@
 //! Answers: what a function said, as HTTP.
 
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use warp::http::StatusCode;
 use warp::http::response::Builder;
@@ -8,8 +14,9 @@ use warp::reply::{Reply, Response};
 use crate::bulk::note::{Note, Severity};
 use crate::bulk::rejection::{Rejection, outcome, outcome_of};
 use crate::functions::Failure;
+use crate::functions::manifest::Body;
 use crate::functions::start::Accepted;
-use crate::functions::status::Status;
+use crate::functions::status::{Export, Status};
 use crate::ports::ErrorKind;
 
 const FHIR_JSON: &str = "application/fhir+json";
@@ -32,16 +39,31 @@ pub(super) fn accepted(accepted: &Accepted) -> Response {
     json_body(builder, FHIR_JSON, &outcome_of(&notes))
 }
 
-/// ST-10 to ST-15 while it runs, ST-30 and ST-31 when it is complete.
-pub(super) fn status(status: &Status) -> Response {
-    match status {
-        Status::Running { progress, retry_after } => {
-            finished(respond(202).header("x-progress", progress).header("retry-after", *retry_after), "")
+/// ST-10 to ST-15 while it runs, ST-20 and ST-21 when it has failed, ST-30 and ST-31 when it is complete.
+pub(super) fn status(status: Status) -> Response {
+    let separate = status.separate;
+    match status.export {
+        Export::Running { progress, retry_after, page } => {
+            let builder = export_status(202, separate).header("x-progress", progress);
+            let builder = builder.header("retry-after", retry_after).header("cache-control", "no-store");
+            match page {
+                Some(page) => streamed(builder, page),
+                None => finished(builder, ""),
+            }
         }
-        Status::Completed { manifest, expires } => {
-            let builder = respond(200).header("expires", expires.http_date()).header("cache-control", "no-store");
-            json_body(builder, JSON, manifest)
+        Export::Completed { manifest, expires } => {
+            let builder = export_status(200, separate).header("expires", expires.http_date());
+            streamed(builder.header("cache-control", "no-store"), manifest)
         }
+        Export::Failed(failed) => json_body(export_status(failed.status, separate), FHIR_JSON, &failed.outcome()),
+    }
+}
+
+/// With `separate-export-status` the request itself has succeeded, and a header tells how it stands with the export.
+fn export_status(status: u16, separate: bool) -> Builder {
+    match (separate, StatusCode::from_u16(status)) {
+        (true, Ok(told)) => respond(200).header("x-export-status", told.to_string()),
+        (true, Err(_)) | (false, _) => respond(status),
     }
 }
 
@@ -49,6 +71,11 @@ pub(super) fn status(status: &Status) -> Response {
 pub(super) fn cancelled() -> Response {
     let told = "The export was cancelled or removed; its files and documents go as well.";
     json_body(respond(202), FHIR_JSON, &outcome("information", "informational", told, None))
+}
+
+/// What the server says of itself.
+pub(super) fn resource(resource: &Value) -> Response {
+    json_body(respond(200), FHIR_JSON, resource)
 }
 
 /// A refusal, as OperationOutcome.
@@ -96,6 +123,26 @@ fn respond(status: u16) -> Builder {
 
 fn json_body(builder: Builder, content_type: &'static str, body: &Value) -> Response {
     finished(builder.header("content-type", content_type), body.to_string())
+}
+
+/// A body of which not all is there yet. If it breaks off, so does the connection: a part never looks like the whole.
+fn streamed(builder: Builder, body: Body) -> Response {
+    let head = finished(builder.header("content-type", JSON), "");
+    let logged = body.inspect_err(|error| tracing::error!(%error, "a manifest broke off"));
+    let mut response = warp::reply::stream(Shareable(Mutex::new(logged.boxed()))).into_response();
+    (*response.status_mut(), *response.headers_mut()) = (head.status(), head.headers().clone());
+    response
+}
+
+/// warp asks for streams that several threads could look at, though only one ever does.
+struct Shareable<T>(Mutex<BoxStream<'static, T>>);
+
+impl<T> Stream for Shareable<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).poll_next_unpin(context)
+    }
 }
 
 fn finished(builder: Builder, body: impl Into<String>) -> Response {

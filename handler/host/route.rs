@@ -5,11 +5,13 @@
 
 use bytes::Buf;
 use futures::Stream;
+use serde_json::Value;
+use url::form_urlencoded;
 use warp::http::Method;
 use warp::reply::Response;
 
 use crate::bulk::rejection::Rejection;
-use crate::functions::{App, Failure, start, status};
+use crate::functions::{App, Failure, metadata, start, status};
 
 use super::{Request, invocation, kick_off, reply};
 
@@ -31,8 +33,17 @@ pub(super) async fn answer(
         (method, [group, name, id])
             if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("export") =>
         {
-            answered(export(app, method, id).await)
+            answered(export(app, method, id, &request.query).await)
         }
+        (method, [name]) if name.eq_ignore_ascii_case("metadata") => {
+            answered(described(app, method, |app| Ok(metadata::capabilities(app))))
+        }
+        (method, [kind, id]) if kind.eq_ignore_ascii_case("OperationDefinition") => {
+            answered(described(app, method, |app| metadata::operation(app, id)))
+        }
+        (_, [".well-known", "smart-configuration"]) => reply::rejection(&Rejection::not_found(
+            "This server asks for no SMART authorization: there is nothing to discover.",
+        )),
         _ => reply::rejection(&Rejection::not_found("There is nothing under this path.")),
     }
 }
@@ -51,10 +62,10 @@ async fn kick_off(
     Ok(reply::accepted(&accepted))
 }
 
-async fn export(app: Option<&App>, method: &Method, id: &str) -> Result<Response, Failure> {
+async fn export(app: Option<&App>, method: &Method, id: &str, query: &str) -> Result<Response, Failure> {
     let app = enabled(app)?;
     match *method {
-        Method::GET => Ok(reply::status(&status::run(app, id).await?)),
+        Method::GET => Ok(reply::status(status::run(app, id, page(query)?).await?)),
         Method::POST => {
             status::resume(app, id).await?;
             let status_url = start::status_url(app, id);
@@ -70,6 +81,27 @@ async fn export(app: Option<&App>, method: &Method, id: &str) -> Result<Response
         )
         .into()),
     }
+}
+
+/// Which page of a manifest is asked for: the first one, unless the query says otherwise.
+fn page(query: &str) -> Result<u32, Rejection> {
+    let named = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "page");
+    let Some((_, number)) = named else { return Ok(1) };
+    let number = number.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| Rejection::not_found("A manifest has no such page: they count from 1."))
+}
+
+/// Descriptions are there for everyone, and only to be read.
+fn described(
+    app: Option<&App>,
+    method: &Method,
+    describe: impl FnOnce(&App) -> Result<Value, Rejection>,
+) -> Result<Response, Failure> {
+    let app = enabled(app)?;
+    if method != Method::GET {
+        return Err(Rejection::method_not_allowed("This can only be read, with GET.", "GET").into());
+    }
+    Ok(reply::resource(&describe(app)?))
 }
 
 fn enabled(app: Option<&App>) -> Result<&App, Failure> {

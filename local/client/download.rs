@@ -116,7 +116,7 @@ impl Download<'_, '_> {
             disk.flush().await.context("write to disk")?;
         }
         lines.finish(self.file.count)?;
-        self.file.extension.check(bytes, crc.finalize())?;
+        self.file.check(bytes, crc.finalize())?;
         if let (Some(part), Some(out)) = (&part, self.out) {
             tokio::fs::rename(part, out.join(&self.name)).await.context("name the file")?;
         }

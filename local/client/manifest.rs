@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use url::Url;
 
 /// What a complete export consists of.
@@ -30,31 +31,54 @@ pub struct Listed {
     pub resource_type: Option<String>,
     pub url: String,
     pub count: Option<u64>,
+    /// Bytes; version 4 of the guide has a place for them.
+    #[serde(rename = "fileSize")]
+    pub file_size: Option<u64>,
     #[serde(default)]
     pub extension: Proofs,
 }
 
-/// What this project's server promises of a file beyond the guide.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Proofs {
-    #[serde(rename = "urn:fhir-export:bytes")]
-    pub bytes: Option<u64>,
-    /// CRC-64/NVME as 16 hex digits.
-    #[serde(rename = "urn:fhir-export:crc64")]
-    pub crc64: Option<String>,
-}
-
-impl Proofs {
+impl Listed {
     /// Whether a file of these bytes and this checksum is the one that was promised.
     pub fn check(&self, bytes: u64, crc64: u64) -> Result<()> {
-        if let Some(promised) = self.bytes {
+        if let Some(promised) = self.file_size.or(self.extension.bytes) {
             ensure!(bytes == promised, "the manifest promises {promised} bytes, the file has {bytes}");
         }
-        if let Some(promised) = &self.crc64 {
+        if let Some(promised) = &self.extension.crc64 {
             let found = format!("{crc64:016x}");
             ensure!(found == *promised, "the manifest promises the CRC-64 {promised}, the file has {found}");
         }
         Ok(())
+    }
+}
+
+/// What this project's server promises of a file beyond the guide.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "Extension")]
+pub struct Proofs {
+    bytes: Option<u64>,
+    /// CRC-64/NVME as 16 hex digits.
+    pub crc64: Option<String>,
+}
+
+/// An object keyed by URI up to version 3 of the guide, FHIR extensions since. Other servers' say nothing to us.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Extension {
+    Members(Map<String, Value>),
+    List(Vec<Value>),
+}
+
+impl From<Extension> for Proofs {
+    fn from(extension: Extension) -> Self {
+        let find = |uri: &str| match &extension {
+            Extension::Members(members) => members.get(uri).cloned(),
+            Extension::List(list) => Some(list.iter().find(|entry| entry["url"] == uri)?["valueString"].clone()),
+        };
+        Self {
+            bytes: find("urn:fhir-export:bytes").and_then(|bytes| bytes.as_u64()),
+            crc64: find("urn:fhir-export:crc64").and_then(|crc64| crc64.as_str().map(str::to_owned)),
+        }
     }
 }
 

@@ -52,6 +52,11 @@ impl Outcome {
         }
     }
 
+    /// The same outcome of an export whose status came in a header of its own.
+    pub fn of_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
     /// Whether polling again makes sense: the poll failed, not the export.
     pub fn can_pass(&self) -> bool {
         let busy = matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);

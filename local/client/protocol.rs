@@ -108,11 +108,12 @@ impl BulkClient {
             }
         };
         let after = retry_after(response.headers());
-        match response.status() {
+        let status = export_status(response.headers()).unwrap_or(response.status());
+        match status {
             StatusCode::OK => Manifest::read(&body(response).await?).map(|m| Poll::Page(Box::new(m))),
             StatusCode::ACCEPTED => running(response, after).await,
             _ => {
-                let outcome = Outcome::of(response).await;
+                let outcome = Outcome::of(response).await.of_status(status);
                 if !outcome.can_pass() {
                     return Err(outcome).with_context(|| format!("the export at {} failed", shown(page)));
                 }
@@ -180,6 +181,13 @@ async fn body(response: Response) -> Result<Vec<u8>> {
 /// The server's wish, in whole seconds. A date is not understood: the client's own back-off is as good.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// How it stands with the export, where the server says so apart from how it stands with the request:
+/// `Prefer: separate-export-status`, which a `--header` of the user's may ask for.
+fn export_status(headers: &HeaderMap) -> Option<StatusCode> {
+    let told = headers.get("x-export-status")?.to_str().ok()?;
+    told.split(' ').next()?.parse().ok()
 }
 
 /// 1, 2, 4 … seconds.

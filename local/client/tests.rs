@@ -271,6 +271,46 @@ async fn the_pages_of_a_manifest_become_one() {
 }
 
 #[tokio::test]
+async fn a_status_in_a_header_of_its_own_is_the_status() {
+    let server = Server::start().await;
+    let at = |status: &str, body: &str| with_headers(200, &[("x-export-status", status), ("retry-after", "0")], body);
+    server.on("GET /$export", [accepted("/status/1")]);
+    let complete = json!({"transactionTime": "2026-01-02T03:04:05Z", "requiresAccessToken": false}).to_string();
+    server.on("GET /status/1", [at("202 Accepted", ""), at("202 Accepted", ""), at("200 OK", &complete)]);
+    assert_eq!(server.manifest().await.unwrap().files().count(), 0);
+    assert_eq!(server.asked().len(), 4);
+
+    server.on("GET /status/1", [at("500 Internal Server Error", &outcome("processing", "the store is gone"))]);
+    let failed = format!("{:#}", server.manifest().await.unwrap_err());
+    assert!(failed.ends_with("500 Internal Server Error; error processing: the store is gone"), "{failed}");
+}
+
+#[tokio::test]
+async fn what_both_versions_promise_of_a_file_is_checked() {
+    let server = Server::start().await;
+    let group = lines("Group", 0..1);
+    let crc64 = format!("{:016x}", crc_fast::checksum(crc_fast::CrcAlgorithm::Crc64Nvme, group.as_bytes()));
+    let v3 = |bytes: usize, crc64: &str| json!({"urn:fhir-export:bytes": bytes, "urn:fhir-export:crc64": crc64});
+    let v4 = |crc64: &str| json!([{"url": "urn:other"}, {"url": "urn:fhir-export:crc64", "valueString": crc64}]);
+    let url = |name: &str| server.file(name, group.clone());
+    server.on_export(json!({ "output": [
+        {"type": "Group", "url": url("good-3"), "extension": v3(group.len(), &crc64)},
+        {"type": "Group", "url": url("good-4"), "fileSize": group.len(), "extension": v4(&crc64)},
+        {"type": "Group", "url": url("short-3"), "extension": v3(99, &crc64)},
+        {"type": "Group", "url": url("short-4"), "fileSize": 99, "extension": v4(&crc64)},
+        {"type": "Group", "url": url("torn-3"), "extension": v3(group.len(), "0000000000000000")},
+        {"type": "Group", "url": url("torn-4"), "extension": v4("0000000000000000")},
+    ]}));
+    let manifest = server.manifest().await.unwrap();
+    let client = BulkClient::new(&[]).unwrap();
+    let mut problems = client.download(&manifest, None, &Progress::nowhere(), &mut |_, _| ()).await.unwrap().problems;
+    problems.sort();
+    let named: Vec<_> = problems.iter().map(|problem| problem.split(':').next().unwrap()).collect();
+    assert_eq!(named, ["short-3", "short-4", "torn-3", "torn-4"]);
+    assert!(problems[0].contains("promises 99 bytes") && problems[3].contains("promises the CRC-64"), "{problems:?}");
+}
+
+#[tokio::test]
 async fn a_token_goes_to_the_server_and_to_files_only_where_they_need_it() {
     for needed in [false, true] {
         let server = Server::start().await;

@@ -87,6 +87,19 @@ pub async fn what_is_not_there_is_not_found(jobs: &Arc<dyn Jobs>) {
     assert_kind(jobs.load(&Key::files(&id(1), 0, 0, 0)).await, ErrorKind::NotFound);
 }
 
+/// And asking for a document, which is a write that fails, changes nothing.
+pub async fn whether_a_document_is_there_is_certain(jobs: &Arc<dyn Jobs>) {
+    let key = Key::job(&id(1));
+    assert!(!jobs.exists(&key).await.unwrap());
+    jobs.create(&job(1).into()).await.unwrap();
+    let before = jobs.read::<Job>(&key).await.unwrap();
+    assert!(jobs.exists(&key).await.unwrap());
+    assert!(!jobs.exists(&Key::job(&id(2))).await.unwrap() && !jobs.exists(&Key::plan(&id(1))).await.unwrap());
+    assert_eq!(jobs.read::<Job>(&key).await.unwrap(), before);
+    jobs.remove(&key).await.unwrap();
+    assert!(!jobs.exists(&key).await.unwrap());
+}
+
 pub async fn a_write_needs_the_version_that_was_read(jobs: &Arc<dyn Jobs>) {
     jobs.create(&chunk(1, 0).into()).await.unwrap();
     let key = Key::chunk(&id(1), 0);

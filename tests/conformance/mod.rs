@@ -44,6 +44,7 @@ macro_rules! keeps_all {
                 a_document_is_loaded_as_it_was_created,
                 a_document_is_created_only_once,
                 what_is_not_there_is_not_found,
+                whether_a_document_is_there_is_certain,
                 a_write_needs_the_version_that_was_read,
                 two_documents_are_written_together_or_not_at_all,
                 a_removed_document_is_gone_and_can_be_removed_again,

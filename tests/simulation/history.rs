@@ -38,6 +38,8 @@ pub struct Asking {
     pub largest_file: Option<u64>,
     /// What lenient handling passed over.
     pub notes: u8,
+    /// The manifest comes in pages.
+    pub in_pages: bool,
 }
 
 /// Numbers pick among what there is, modulo its count; where there is nothing, nothing happens.
@@ -139,13 +141,14 @@ fn setups() -> impl Strategy<Value = Setup> {
 fn asking() -> impl Strategy<Value = Asking> {
     let ages = || prop_oneof![3 => Just(None), 1 => (100u32..400).prop_map(Some), 1 => Just(Some(86_430))];
     let largest = prop_oneof![3 => Just(None), 1 => (1u64..900).prop_map(Some)];
-    (prop::bool::weighted(0.2), ages(), ages(), largest, 0u8..3).prop_map(
-        |(only_patients, since, before, largest_file, notes)| Asking {
+    (prop::bool::weighted(0.2), ages(), ages(), largest, 0u8..3, prop::bool::weighted(0.3)).prop_map(
+        |(only_patients, since, before, largest_file, notes, in_pages)| Asking {
             only_patients,
             since,
             before,
             largest_file,
             notes,
+            in_pages,
         },
     )
 }
@@ -175,7 +178,7 @@ fn ops() -> impl Strategy<Value = Op> {
 /// What the client does.
 fn asked() -> impl Strategy<Value = Op> {
     prop_oneof![
-        4 => Just(Op::Poll),
+        8 => Just(Op::Poll),
         2 => faults().prop_map(|faults| Op::Cancel { faults }),
         1 => faults().prop_map(|faults| Op::Resume { faults }),
     ]

@@ -7,11 +7,12 @@ use fhir_export::bulk::job::State;
 use fhir_export::bulk::limits::Limits;
 
 use crate::support::clinic::Clinic;
-use crate::support::export::{Export, json, text};
+use crate::support::export::{Export, text};
 use crate::support::exported::{Exported, download};
 use crate::support::gate::{Fault, When, WorkerId};
 use crate::support::host::{Host, Progress};
 use crate::support::judge::{every_blob_is_recorded, is_gone, judge, no_file_is_larger};
+use crate::support::pages::{Read, Reader};
 use crate::support::world::World;
 
 use super::history::{History, Op, Setup};
@@ -39,6 +40,7 @@ struct Played {
     handed_out: Option<Exported>,
     cancelled: bool,
     excuses: Excuses,
+    reader: Reader,
 }
 
 /// What a history did that an export may fail for.
@@ -63,7 +65,8 @@ impl Played {
         let mut host = Host::new(&world, settings(setup));
         let asked = asked(&setup.asked, world.now());
         let export = Export::of(&mut host, asked.clone());
-        Self { world, clinic, host, export, asked, handed_out: None, cancelled: false, excuses: Excuses::default() }
+        let (excuses, reader) = (Excuses::default(), Reader::default());
+        Self { world, clinic, host, export, asked, handed_out: None, cancelled: false, excuses, reader }
     }
 
     fn step(&mut self, op: &Op) -> Result<(), String> {
@@ -252,7 +255,8 @@ impl Played {
     /// A poll tells what is so, and what it hands out holds.
     fn poll(&mut self) -> Result<(), String> {
         let stored = self.export.stored(&self.world);
-        let answer = self.host.get(&self.export.status);
+        // All pages of a manifest are read; what they say once, they say for ever.
+        let Read { answer, whole } = self.reader.read(&mut self.host, &self.export.status)?;
         let expected = match stored.as_ref().map(|job| &job.state) {
             Some(State::Accepted | State::Planned { .. }) => 202,
             Some(State::Completed { .. }) => 200,
@@ -265,7 +269,8 @@ impl Played {
         if expected != 200 {
             return Ok(());
         }
-        let exported = download(&self.world, &self.export.job, &json(&answer))?;
+        let manifest = whole.ok_or("a complete export without a manifest")?;
+        let exported = download(&self.world, &self.export.job, &manifest)?;
         let until = stored.map(|job| job.transaction_time).ok_or("no job")?;
         judge(&exported, &self.clinic, until, &self.asked)?;
         no_file_is_larger(&exported, &self.asked)?;

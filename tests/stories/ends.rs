@@ -14,7 +14,7 @@ use crate::support::world::{World, small};
 use super::clinics::{completed_exactly, patients};
 
 /// Every read of the store fails for good until the export is closed.
-fn fail_every_page(host: &mut Host, export: &Export) {
+pub fn fail_every_page(host: &mut Host, export: &Export) {
     while export.is_open(&host.world) {
         if host.world.state().gate.script.is_empty() {
             host.break_next("resources.page", "", Fault::Refuse(ErrorKind::Broken));

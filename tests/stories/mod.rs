@@ -8,5 +8,7 @@ mod ends;
 mod files;
 mod kick_off;
 mod life;
+mod pages;
 mod refusals;
+mod status;
 mod troubles;

@@ -59,6 +59,10 @@ fn unknown_paths_and_methods_are_told_apart() {
     for (method, path, status) in [
         ("GET", "/".to_owned(), 200),
         ("GET", "/Patient".to_owned(), 404),
+        // The other levels of an export.
+        ("GET", "/Patient/$export".to_owned(), 404),
+        ("POST", "/Group/g1/$export".to_owned(), 404),
+        ("GET", "/Patient/p1/$export".to_owned(), 404),
         ("PUT", "/$export".to_owned(), 405),
         ("PUT", format!("/_operations/export/{id}"), 405),
         ("GET", format!("/_operations/export/{id}"), 404),

@@ -176,6 +176,15 @@ impl Jobs for World {
         self.call(Call::read("jobs.load", key.id.clone()), load).await
     }
 
+    async fn exists(&self, key: &Key) -> Result<bool, PortError> {
+        let exists = |state: &mut State| {
+            // The write that fails is made where all writes are: the client has seen the container up to it.
+            state.seen();
+            Ok(state.container.version(key).is_some())
+        };
+        self.call(Call::read("jobs.exists", key.id.clone()), exists).await
+    }
+
     async fn replace(&self, record: Versioned<Record>, beside: Option<Record>) -> Result<Versioned<Record>, PortError> {
         let call = Call::write("jobs.replace", record.key().id);
         let replace = |state: &mut State| {

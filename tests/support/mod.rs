@@ -15,5 +15,6 @@ pub mod export;
 pub mod exported;
 pub mod host;
 pub mod judge;
+pub mod pages;
 
 pub mod system;

@@ -131,6 +131,7 @@ impl World {
             memory,
             clock: Arc::new(move || clock.now()),
             random: Arc::new(move || random.state().random()),
+            polls: Arc::default(),
         }
     }
 }

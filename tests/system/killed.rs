@@ -6,7 +6,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::removal::delete_leaves_nothing;
 use crate::support::system::System;
-use crate::support::system::export::{completed, download, lines};
+use crate::support::system::export::{Pace, completed, download, lines};
 use crate::support::system::folder::{self, Folder};
 use crate::support::system::http::{Http, until};
 use crate::support::system::lines::assert_same;
@@ -40,7 +40,9 @@ async fn slow() -> MutexGuard<'static, System> {
 
 /// Waits until a range has been read and not all have. Returns how many.
 async fn in_the_middle(http: &Http, status_url: &str, after: u32) -> u32 {
+    let mut pace = Pace::default();
     until("the export is under way", async || {
+        pace.wait().await;
         let answer = http.get(status_url).await;
         assert_eq!(answer.status, 202, "it was too fast to be interrupted: {}", answer.text());
         // "12% complete, 11 of 96 ranges, …"

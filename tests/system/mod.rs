@@ -4,6 +4,7 @@ mod commands;
 mod destination;
 mod ends;
 mod exact;
+mod inferno;
 mod killed;
 mod modes;
 mod refusals;

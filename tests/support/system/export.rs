@@ -1,5 +1,7 @@
 //! A Bulk Data client as a caller would write it, independent of the one in `local`.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::System;
@@ -39,9 +41,27 @@ impl System {
     }
 }
 
+/// The pace of a client that is in a hurry, and yet asks so seldom that it is never told to wait.
+#[derive(Default)]
+pub struct Pace(u32);
+
+impl Pace {
+    pub async fn wait(&mut self) {
+        let pause = match self.0 {
+            0 => Duration::ZERO,
+            1..10 => Duration::from_millis(150),
+            _ => Duration::from_secs(1),
+        };
+        self.0 += 1;
+        tokio::time::sleep(pause).await;
+    }
+}
+
 /// Polls until the export is complete. Returns the manifest.
 pub async fn completed(http: &Http, status_url: &str) -> Value {
+    let mut pace = Pace::default();
     until("the export is complete", async || {
+        pace.wait().await;
         let answer = http.get(status_url).await;
         match answer.status {
             202 => None,

@@ -1,0 +1,250 @@
+//! What this server says of itself: a CapabilityStatement and an OperationDefinition (requirements CS-01 to CS-09).
+
+use serde_json::{Value, json};
+use url::Url;
+
+use super::destination;
+use super::resource_type::ResourceType;
+use super::timestamp::Timestamp;
+
+/// A parameter of the kick-off, as the OperationDefinition lists it.
+pub struct Parameter {
+    pub name: &'static str,
+    pub max: &'static str,
+    /// A FHIR data type.
+    pub kind: &'static str,
+    pub documentation: &'static str,
+}
+
+const fn parameter(
+    name: &'static str,
+    max: &'static str,
+    kind: &'static str,
+    documentation: &'static str,
+) -> Parameter {
+    Parameter { name, max, kind, documentation }
+}
+
+/// Every parameter that a kick-off at system level takes, but for those of FHIR REST that change nothing.
+pub const PARAMETERS: &[Parameter] = &[
+    parameter(
+        "_outputFormat",
+        "1",
+        "string",
+        "The only format is NDJSON: application/fhir+ndjson, application/ndjson or ndjson",
+    ),
+    parameter("_since", "1", "instant", "Only what was modified later, and the deletions since then"),
+    parameter("_until", "1", "instant", "Only what was modified earlier"),
+    parameter("_type", "*", "string", "Only these resource types: a comma list, or repeated"),
+    parameter(
+        "_elements",
+        "*",
+        "string",
+        "Only these root elements, as name or Type.name, and those that a resource must have: a comma list, or repeated",
+    ),
+    parameter("allowPartialManifests", "1", "boolean", "Files may be handed out while the export runs, page by page"),
+    parameter("_minimumFileSize", "1", "positiveInt", "Bytes: files grow at least so large, where there is so much"),
+    parameter("_maximumFileSize", "1", "positiveInt", "Bytes: no file is larger, unless it holds one single resource"),
+    parameter("_till", "1", "instant", "Microsoft's name for an inclusive _until; not beside _until"),
+    parameter("_maxCount", "1", "positiveInt", "Understood since Microsoft's server has it; changes nothing"),
+    parameter(destination::TYPE, "1", "string", "azure-block-blob: the files go to the destination of this request"),
+    parameter(
+        destination::SETTINGS,
+        "1",
+        "string",
+        "Base64 of the connection string of a storage account, with a shared access signature or an account key",
+    ),
+    parameter("_container", "1", "string", "The container in that account; without it, one is made for the export"),
+];
+
+const GUIDE: &str = "http://hl7.org/fhir/uv/bulkdata";
+
+const DOCUMENTATION: &str = "Exports everything that the FHIR server's store holds, or the types that are asked for, as \
+     it stood at one moment, to NDJSON files of one resource type each. Large types are spread over several files. \
+     Exports are at system level; nothing is added to what was asked for.";
+
+/// The CapabilityStatement of the server whose base is `base`.
+pub fn statement(base: &Url, now: Timestamp) -> Value {
+    let base = without_slash(base);
+    let resources: Vec<Value> = exported().map(|name| json!({ "type": name })).collect();
+    json!({
+        "resourceType": "CapabilityStatement",
+        "url": format!("{base}/metadata"),
+        "version": VERSION,
+        "name": "FhirExport",
+        "title": "FHIR Bulk Data export",
+        "status": "active",
+        "date": now.instant(),
+        "kind": "instance",
+        "instantiates": [format!("{GUIDE}/CapabilityStatement/bulk-data")],
+        "software": { "name": "fhir-export", "version": VERSION },
+        "implementation": { "description": "Bulk Data export of a FHIR server's store", "url": base },
+        "fhirVersion": FHIR_VERSION,
+        "format": ["application/fhir+json", "json"],
+        "implementationGuide": [format!("{GUIDE}/ImplementationGuide/hl7.fhir.uv.bulkdata")],
+        "rest": [{
+            "mode": "server",
+            "documentation": DOCUMENTATION,
+            "resource": resources,
+            "operation": [{
+                "name": "export",
+                "definition": format!("{GUIDE}/OperationDefinition/export"),
+                "documentation": format!("The parameters that this server takes: {base}/OperationDefinition/export"),
+            }],
+        }],
+    })
+}
+
+/// The OperationDefinition with the parameters that this server takes, if there is one of this id.
+pub fn operation(base: &Url, id: &str) -> Option<Value> {
+    let base = without_slash(base);
+    let parameters: Vec<Value> = PARAMETERS.iter().map(Parameter::definition).collect();
+    (id == "export").then(|| {
+        json!({
+            "resourceType": "OperationDefinition",
+            "id": "export",
+            "url": format!("{base}/OperationDefinition/export"),
+            "version": VERSION,
+            "name": "Export",
+            "title": "Bulk Data export of the whole system",
+            "status": "active",
+            "kind": "operation",
+            "description": DOCUMENTATION,
+            "affectsState": false,
+            "code": "export",
+            "base": format!("{GUIDE}/OperationDefinition/export"),
+            "system": true,
+            "type": false,
+            "instance": false,
+            "parameter": parameters,
+        })
+    })
+}
+
+impl Parameter {
+    fn definition(&self) -> Value {
+        let Self { name, max, kind, documentation } = self;
+        json!({ "name": name, "use": "in", "min": 0, "max": max, "documentation": documentation, "type": kind })
+    }
+}
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+const FHIR_VERSION: &str = "4.0.1";
+
+fn without_slash(base: &Url) -> &str {
+    base.as_str().trim_end_matches('/')
+}
+
+/// What the store may hold in the FHIR version that this statement speaks. Other types are exported as well, but their
+/// names would make it invalid.
+fn exported() -> impl Iterator<Item = &'static str> {
+    ResourceType::names().iter().copied().filter(|name| !LATER.contains(name))
+}
+
+/// The resource types that came after R4, in R4B or R5.
+const LATER: &[&str] = &[
+    "ActorDefinition",
+    "AdministrableProductDefinition",
+    "ArtifactAssessment",
+    "BiologicallyDerivedProductDispense",
+    "Citation",
+    "ClinicalUseDefinition",
+    "ConditionDefinition",
+    "DeviceAssociation",
+    "DeviceDispense",
+    "DeviceUsage",
+    "EncounterHistory",
+    "EvidenceReport",
+    "FormularyItem",
+    "GenomicStudy",
+    "ImagingSelection",
+    "Ingredient",
+    "InventoryItem",
+    "InventoryReport",
+    "ManufacturedItemDefinition",
+    "MedicinalProductDefinition",
+    "NutritionIntake",
+    "NutritionProduct",
+    "PackagedProductDefinition",
+    "Permission",
+    "RegulatedAuthorization",
+    "RequestOrchestration",
+    "Requirements",
+    "SubscriptionStatus",
+    "SubscriptionTopic",
+    "SubstanceDefinition",
+    "TestPlan",
+    "Transport",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bulk::asked::Version;
+    use crate::bulk::policy::{CallerPolicy, Named};
+    use crate::bulk::request::{self, KickOff, Terms};
+
+    fn base() -> Url {
+        Url::parse("https://fhir.example/r4/").unwrap()
+    }
+
+    #[test]
+    fn the_statement_has_what_its_definition_asks_for() {
+        let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
+        let statement = statement(&base(), now);
+        assert_eq!(statement["url"], "https://fhir.example/r4/metadata");
+        assert_eq!(statement["implementation"]["url"], "https://fhir.example/r4");
+        let rest = statement["rest"].as_array().unwrap();
+        assert_eq!((rest.len(), &rest[0]["operation"][0]["name"]), (1, &json!("export")));
+        let types: Vec<_> = rest[0]["resource"].as_array().unwrap().iter().map(|entry| &entry["type"]).collect();
+        // R4 has 146 types; OperationOutcome and Parameters are not stored.
+        assert_eq!(types.len(), 144);
+        assert!(types.contains(&&json!("Patient")) && !types.contains(&&json!("GenomicStudy")));
+    }
+
+    #[test]
+    fn every_later_type_is_known_as_a_type() {
+        assert!(LATER.iter().all(|name| ResourceType::names().contains(name)));
+        assert!(LATER.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn there_is_one_operation() {
+        let definition = operation(&base(), "export").unwrap();
+        assert_eq!(definition["url"], "https://fhir.example/r4/OperationDefinition/export");
+        assert_eq!(definition["parameter"].as_array().map(Vec::len), Some(PARAMETERS.len()));
+        assert_eq!(operation(&base(), "patient-export"), None);
+    }
+
+    #[test]
+    fn the_kick_off_takes_every_parameter_that_is_listed_and_no_other() {
+        let callers = CallerPolicy { named: Named::Any, ..CallerPolicy::default() };
+        let (version, least_file) = (Version::V3, 1);
+        let terms = Terms { public_url: base(), callers, default_destination: true, version, least_file };
+        let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
+        let code = |query: String| {
+            let refused = request::parse(&KickOff { query, ..KickOff::default() }, &terms, now).err();
+            refused.map(|rejection| (rejection.code, rejection.parameter))
+        };
+        for parameter in PARAMETERS {
+            // A value that nothing can be made of is refused for what it is, not for its name.
+            let refused = code(format!("{}=", parameter.name));
+            assert!(
+                refused.is_none_or(|(code, about)| code != "not-supported" || about.is_some()),
+                "{}",
+                parameter.name
+            );
+        }
+        for (other, value) in [
+            ("_typeFilter", "Patient?active=true"),
+            ("patient", "Patient/1"),
+            ("organizeOutputBy", "Patient"),
+            ("includeAssociatedData", "LatestProvenanceResources"),
+            ("_foo", "x"),
+        ] {
+            let listed = PARAMETERS.iter().any(|parameter| parameter.name == other);
+            let refused = code(format!("{other}={value}"));
+            assert!(!listed && refused.is_some_and(|(code, _)| code == "not-supported"), "{other}");
+        }
+    }
+}

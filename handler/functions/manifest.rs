@@ -1,0 +1,198 @@
+//! Hands out the manifest of an export: whole when it is complete, or in pages while it runs.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
+
+use crate::bulk::chunk::{Chunk, ChunkState};
+use crate::bulk::file::{FileRecord, Files};
+use crate::bulk::job::{Job, Parts};
+use crate::bulk::manifest::{self, Piece};
+use crate::bulk::page::Page;
+use crate::bulk::record::Key;
+use crate::bulk::rejection::Rejection;
+use crate::bulk::summary::Summary;
+use crate::bulk::timestamp::Timestamp;
+use crate::ports::{ErrorKind, Expected, PortError};
+
+use super::{App, Failure, start};
+
+/// The bytes of a manifest. One of ten thousand files is never in memory as a whole.
+pub type Body = BoxStream<'static, Result<Bytes, PortError>>;
+
+/// Documents that are read side by side.
+const READERS: usize = 16;
+
+/// Bytes of a manifest that are sent at a time.
+const BATCH: usize = 32 * 1024;
+
+/// Which chunks are done.
+pub enum Done<'a> {
+    /// All of them.
+    All(&'a [Parts]),
+    /// Those that are done so far: the summary says where it is worth to look.
+    SoFar(&'a Summary),
+}
+
+/// A page that was handed out, now or before.
+pub struct Shown {
+    page: Page,
+    /// Whether something comes after it.
+    has_next: bool,
+}
+
+/// The manifest with all files of a completed export. Its records are read before the first byte is sent.
+pub async fn whole(app: &App, job: &Job, parts: &[Parts], until: Timestamp) -> Result<Body, PortError> {
+    let mut reads = Vec::new();
+    for (chunk, parts) in (0..).zip(parts) {
+        let keys = (0..parts.count).map(|part| Key::files(&job.id, chunk, parts.generation, part));
+        reads.extend(keys.map(|key| recorded(app, key)));
+    }
+    let files: Vec<Vec<FileRecord>> = stream::iter(reads).buffered(READERS).try_collect().await?;
+    written(app, job, files.concat(), None, until).await
+}
+
+/// A page, as it was frozen.
+pub async fn of_page(app: &App, job: &Job, shown: Shown, until: Timestamp) -> Result<Body, PortError> {
+    let next = format!("{}?page={}", start::status_url(app, &job.id), shown.page.number + 1);
+    written(app, job, shown.page.files, shown.has_next.then_some(next.as_str()), until).await
+}
+
+/// Page `number`; `None` while there is nothing to list on it yet.
+pub async fn page(app: &App, job: &Job, done: &Done<'_>, number: u32) -> Result<Option<Shown>, Failure> {
+    let key = Key::page(&job.id, number);
+    let page = match app.jobs.read::<Page>(&key).await.found()? {
+        Some(page) => page.into_value(),
+        None => match new_page(app, job, done, number).await? {
+            Some(page) => freeze(app, page).await?,
+            None => return Ok(None),
+        },
+    };
+    let has_next = has_next(app, job, done, &page).await?;
+    Ok(Some(Shown { page, has_next }))
+}
+
+/// What the page would hold if it were handed out now.
+async fn new_page(app: &App, job: &Job, done: &Done<'_>, number: u32) -> Result<Option<Page>, Failure> {
+    let before = match number {
+        1 => None,
+        _ => match app.certain::<Page>(&Key::page(&job.id, number - 1)).await? {
+            Some(before) => Some(before.into_value()),
+            None => return Err(no_such_page(number)),
+        },
+    };
+    let mut page = Page::after(&job.id, before.as_ref());
+    fill(app, job, done, &mut page).await?;
+    match (page.files.is_empty(), done) {
+        (true, Done::SoFar(_)) => Ok(None),
+        // An export without any file has one page all the same.
+        (true, Done::All(_)) if number > 1 => Err(no_such_page(number)),
+        (true, Done::All(_)) | (false, _) => Ok(Some(page)),
+    }
+}
+
+fn no_such_page(number: u32) -> Failure {
+    Rejection::not_found(format!("The manifest of this export has no page {number}: follow its links.")).into()
+}
+
+/// The first writer wins; whoever comes second shows what the first one froze.
+async fn freeze(app: &App, page: Page) -> Result<Page, PortError> {
+    let key = Key::page(&page.job, page.number);
+    match app.jobs.create(&page.clone().into()).await.unless_conflict()? {
+        Some(()) => Ok(page),
+        None => match app.certain::<Page>(&key).await? {
+            Some(page) => Ok(page.into_value()),
+            None => Err(PortError::new(ErrorKind::Unavailable, format!("read {}: it was there", key.id))),
+        },
+    }
+}
+
+/// The next page exists or has something to list. What was handed out is never denied again: where the summary lags
+/// behind, the page itself tells.
+async fn has_next(app: &App, job: &Job, done: &Done<'_>, page: &Page) -> Result<bool, PortError> {
+    if let Done::SoFar(_) = done
+        && app.jobs.read::<Page>(&Key::page(&job.id, page.number + 1)).await.found()?.is_some()
+    {
+        return Ok(true);
+    }
+    let mut next = Page::after(&job.id, Some(page));
+    learn(app, job, done, &mut next).await?;
+    Ok(next.taken.iter().any(|taken| next.next_part(taken.chunk).is_some()))
+}
+
+async fn fill(app: &App, job: &Job, done: &Done<'_>, page: &mut Page) -> Result<(), PortError> {
+    learn(app, job, done, page).await?;
+    for chunk in page.taken.iter().map(|taken| taken.chunk).collect::<Vec<_>>() {
+        let Some(parts) = page.parts(chunk) else { continue };
+        while let Some(part) = page.next_part(chunk).filter(|_| !page.is_full()) {
+            let records = recorded(app, Key::files(&job.id, chunk, parts.generation, part)).await?;
+            page.take(chunk, &records);
+        }
+    }
+    Ok(())
+}
+
+/// Tells the page of every chunk that is done. The summary is a hint; the chunk's own document decides.
+async fn learn(app: &App, job: &Job, done: &Done<'_>, page: &mut Page) -> Result<(), PortError> {
+    let known = match done {
+        Done::All(parts) => (0..).zip(parts.iter().copied()).collect(),
+        Done::SoFar(summary) => {
+            let hints = summary.chunks.iter().filter(|chunk| chunk.done && page.parts(chunk.number).is_none());
+            let looks: Vec<_> = hints.map(|chunk| parts_when_done(app, job, chunk.number)).collect();
+            let looked: Vec<Option<(u32, Parts)>> = stream::iter(looks).buffered(READERS).try_collect().await?;
+            looked.into_iter().flatten().collect::<Vec<_>>()
+        }
+    };
+    known.into_iter().for_each(|(chunk, parts)| page.know(chunk, parts));
+    Ok(())
+}
+
+async fn parts_when_done(app: &App, job: &Job, number: u32) -> Result<Option<(u32, Parts)>, PortError> {
+    let chunk = app.jobs.read::<Chunk>(&Key::chunk(&job.id, number)).await.found()?;
+    let done = chunk.filter(|chunk| chunk.state == ChunkState::Done);
+    Ok(done.map(|chunk| (number, Parts { generation: chunk.generation, count: chunk.parts })))
+}
+
+/// The records of one part. Its job or its chunk says that it exists: one that cannot be found is trouble, never an empty
+/// one.
+async fn recorded(app: &App, key: Key) -> Result<Vec<FileRecord>, PortError> {
+    match app.jobs.read::<Files>(&key).await {
+        Ok(part) => Ok(part.into_value().files),
+        Err(error) if error.kind == ErrorKind::NotFound => {
+            Err(PortError::new(ErrorKind::Unavailable, format!("find {} of an export", key.id)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The manifest as it goes out: links are made on the way, the first of them before anything is answered.
+async fn written(
+    app: &App,
+    job: &Job,
+    files: Vec<FileRecord>,
+    next: Option<&str>,
+    until: Timestamp,
+) -> Result<Body, PortError> {
+    let (output, version) = (app.output(job).await?, job.asked.version);
+    let pieces = manifest::pieces(job, files, next).into_iter();
+    let batches = stream::try_unfold(pieces, move |mut pieces| {
+        let output = Arc::clone(&output);
+        async move {
+            let mut text = String::new();
+            while text.len() < BATCH {
+                match pieces.next() {
+                    Some(Piece::Text(piece)) => text.push_str(&piece),
+                    Some(Piece::File(file)) => {
+                        text.push_str(&manifest::entry(&file, &output.link(&file.name, until).await?, version));
+                    }
+                    None => break,
+                }
+            }
+            Ok((!text.is_empty()).then(|| (Bytes::from(text), pieces)))
+        }
+    });
+    let mut batches = batches.boxed();
+    let first = batches.try_next().await?;
+    Ok(stream::iter(first.map(Ok)).chain(batches).boxed())
+}

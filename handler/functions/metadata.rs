@@ -1,0 +1,19 @@
+//! `Metadata`: what this server can do, for clients that ask before they export.
+
+use serde_json::Value;
+
+use crate::bulk::capability;
+use crate::bulk::rejection::Rejection;
+
+use super::App;
+
+/// The CapabilityStatement.
+pub fn capabilities(app: &App) -> Value {
+    capability::statement(&app.settings.terms.public_url, app.now())
+}
+
+/// The OperationDefinition of this id.
+pub fn operation(app: &App, id: &str) -> Result<Value, Rejection> {
+    let definition = capability::operation(&app.settings.terms.public_url, id);
+    definition.ok_or_else(|| Rejection::not_found("There is no OperationDefinition of this id; there is \"export\"."))
+}
