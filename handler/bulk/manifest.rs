@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::asked::Version;
 use super::file::{FileRecord, Kind, Severities};
-use super::job::Job;
+use super::job::{Job, State};
 use super::resource_type::ResourceType;
 
 /// A manifest is a text with gaps where the files stand: their links are made one by one, while it is being sent.
@@ -43,8 +43,22 @@ pub fn pieces(job: &Job, mut files: Vec<FileRecord>, next: Option<&str>) -> Vec<
     if let Some(next) = next {
         pieces.push(text(format!(",\"link\":{}", json!([{ "relation": "next", "url": next }]))));
     }
+    if let Some(cost) = cost(job) {
+        pieces.push(text(format!(",\"extension\":{cost}")));
+    }
     pieces.push(text("}"));
     pieces
+}
+
+/// What reading the store has cost, in request units. Not on pages: all of them say the same beside their files (PM-07).
+fn cost(job: &Job) -> Option<Value> {
+    let State::Completed { totals, .. } = &job.state else { return None };
+    let charge = totals.request_charge;
+    match (job.asked.partial_manifests, job.asked.version) {
+        (true, _) => None,
+        (false, Version::V3) => Some(json!({ REQUEST_UNITS: charge })),
+        (false, Version::V4) => Some(json!([{ "url": REQUEST_UNITS, "valueDecimal": charge }])),
+    }
 }
 
 fn text(text: impl Into<Cow<'static, str>>) -> Piece {
@@ -129,6 +143,7 @@ pub fn entry(file: &FileRecord, url: &str, version: Version) -> String {
 /// version 3, FHIR extensions in version 4, which has a place of its own for the size (MF-09, MF-15).
 const BYTES: &str = "urn:fhir-export:bytes";
 const CRC64: &str = "urn:fhir-export:crc64";
+const REQUEST_UNITS: &str = "urn:fhir-export:request-units";
 
 fn counts(severities: &Severities) -> Vec<Value> {
     let Severities { error, warning, information } = *severities;
