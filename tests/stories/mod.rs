@@ -12,3 +12,4 @@ mod pages;
 mod refusals;
 mod status;
 mod troubles;
+mod windows;

@@ -43,6 +43,16 @@ pub enum Form {
     Broken,
 }
 
+impl Content {
+    /// The line, unless there is none.
+    pub fn line(&self) -> Option<&str> {
+        match self {
+            Content::Line(line) => Some(line),
+            Content::Broken | Content::Deleted => None,
+        }
+    }
+}
+
 impl Clinic {
     /// Creates a resource, or a new version of it, also after its deletion.
     pub fn write(&mut self, world: &World, name: (&str, &str), form: Form, stamp: Timestamp) {
