@@ -89,16 +89,16 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
   }
 }]
 
-module endpoint 'endpoint.bicep' = [for endpoint in endpoints: {
-  name: 'endpoint-${endpoint.name}'
+module endpoint 'endpoint.bicep' = [for each in endpoints: {
+  name: 'endpoint-${each.name}'
   params: {
-    name: 'pe-${endpoint.name}-${token}'
+    name: 'pe-${each.name}-${token}'
     location: location
     tags: tags
     subnetId: '${network.id}/subnets/endpoints'
-    targetId: endpoint.target
-    groupId: endpoint.group
-    zone: endpoint.zone
+    targetId: each.target
+    groupId: each.group
+    zone: each.zone
   }
   dependsOn: [dns]
 }]
