@@ -24,7 +24,12 @@ pub async fn build() -> Result<PathBuf> {
     }
     let built = cargo.current_dir(repository()).stderr(Stdio::inherit()).output().await.context("run cargo")?;
     ensure!(built.status.success(), "the handler does not build");
-    let lines = String::from_utf8_lossy(&built.stdout);
+    executable(&built.stdout)
+}
+
+/// The executable among what cargo tells of a build.
+pub fn executable(messages: &[u8]) -> Result<PathBuf> {
+    let lines = String::from_utf8_lossy(messages);
     let artifacts = lines.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
     artifacts.filter_map(|artifact| artifact.executable).next_back().context("cargo names no executable")
 }

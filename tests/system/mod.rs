@@ -6,6 +6,7 @@ mod ends;
 mod exact;
 mod killed;
 mod modes;
+mod package;
 mod refusals;
 mod removal;
 mod starts;
