@@ -49,7 +49,7 @@ test "$(cat "$scratch"/files/*.ndjson | wc -l)" -ge 1000
 echo "== the lines of the README"
 sed -n '/^## With curl$/,/^## /p' README.md | sed -n '/^```sh$/,/^```$/p' | sed '1d;$d' >"$scratch/curl.sh"
 mkdir "$scratch/curl"
-(cd "$scratch/curl" && BASE="$base" bash ../curl.sh)
+(cd "$scratch/curl" && BASE="$base" bash ../curl.sh >/dev/null)
 
 echo "== what is no route of ours"
 for path in ExportWorker ExportPoison ExportWatch; do

@@ -75,11 +75,11 @@ param logDays int = 90
 
 // The Azure Developer CLI finds an environment by this tag.
 var tags = { 'azd-env-name': environmentName }
-var token = toLower(uniqueString(subscription().id, environmentName, location))
+var suffix = toLower(uniqueString(subscription().id, environmentName, location))
 var stateDatabase = 'fhir-export'
 var stateContainer = 'jobs'
 var newAccount = empty(cosmosAccountName)
-var accountName = newAccount ? 'cosmos-${token}' : cosmosAccountName
+var accountName = newAccount ? 'cosmos-${suffix}' : cosmosAccountName
 var groupName = 'rg-${environmentName}'
 var accountGroup = newAccount || empty(cosmosResourceGroup) ? groupName : cosmosResourceGroup
 
@@ -93,7 +93,7 @@ module identity 'modules/identity.bicep' = {
   scope: group
   name: 'identity'
   params: {
-    name: 'id-${token}'
+    name: 'id-${suffix}'
     location: location
     tags: tags
   }
@@ -103,7 +103,7 @@ module monitoring 'modules/monitoring.bicep' = {
   scope: group
   name: 'monitoring'
   params: {
-    token: token
+    suffix: suffix
     location: location
     tags: tags
     principalId: identity.outputs.principalId
@@ -115,7 +115,7 @@ module hostStorage 'modules/host-storage.bicep' = {
   scope: group
   name: 'host-storage'
   params: {
-    name: 'st${token}'
+    name: 'st${suffix}'
     location: location
     tags: tags
     principalId: identity.outputs.principalId
@@ -130,7 +130,7 @@ module exportStorage 'modules/export-storage.bicep' = {
   scope: group
   name: 'export-storage'
   params: {
-    name: 'stx${token}'
+    name: 'stx${suffix}'
     location: location
     tags: tags
     principalId: identity.outputs.principalId
@@ -145,7 +145,7 @@ module vault 'modules/vault.bicep' = {
   scope: group
   name: 'vault'
   params: {
-    name: 'kv-${token}'
+    name: 'kv-${suffix}'
     location: location
     tags: tags
     principalId: identity.outputs.principalId
@@ -171,7 +171,7 @@ module account 'modules/cosmos-account.bicep' = if (newAccount) {
 
 module cosmos 'modules/cosmos.bicep' = {
   scope: resourceGroup(accountGroup)
-  name: 'cosmos-${token}'
+  name: 'cosmos-${suffix}'
   params: {
     accountName: accountName
     fhirDatabase: fhirDatabase
@@ -189,7 +189,7 @@ module network 'modules/network.bicep' = if (privateNetwork) {
   scope: group
   name: 'network'
   params: {
-    token: token
+    suffix: suffix
     location: location
     tags: tags
     plan: plan
@@ -204,7 +204,7 @@ module app 'modules/app.bicep' = {
   scope: group
   name: 'app'
   params: {
-    token: token
+    suffix: suffix
     location: location
     tags: tags
     plan: plan
@@ -237,7 +237,7 @@ module alerts 'modules/alerts.bicep' = {
   scope: group
   name: 'alerts'
   params: {
-    token: token
+    suffix: suffix
     location: location
     tags: tags
     workspaceId: monitoring.outputs.workspaceId

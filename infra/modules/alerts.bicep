@@ -1,5 +1,5 @@
 // What an operator is woken for, and the workbook in which to look.
-param token string
+param suffix string
 param location string
 param tags object
 param workspaceId string
@@ -72,7 +72,7 @@ var rules = [
 ]
 
 resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(emails)) {
-  name: 'ag-${token}'
+  name: 'ag-${suffix}'
   location: 'global'
   tags: tags
   properties: {
@@ -87,7 +87,7 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(emails
 }
 
 resource alert 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule in rules: {
-  name: '${rule.name}-${token}'
+  name: '${rule.name}-${suffix}'
   location: location
   tags: tags
   kind: 'LogAlert'

@@ -1,5 +1,5 @@
 // The function app on its plan, and every setting that it is deployed with.
-param token string
+param suffix string
 param location string
 param tags object
 param plan string
@@ -67,7 +67,7 @@ var handlerDefaults = {
   EXPORT_LOG: 'info'
 }
 
-// What the Functions host reads. A kick-off is for clients with a key of the app; nobody needs the host's own page.
+// What the Functions host reads.
 var hostSettings = {
   AzureWebJobsDisableHomepage: 'true'
   AzureWebJobsStorage__tableServiceUri: hostTableUri
@@ -110,7 +110,7 @@ var flex = {
 resource servers 'Microsoft.Web/serverfarms@2025-03-01' = {
   // checkov:skip=CKV_AZURE_212:Flex Consumption counts instances on the app; Premium's least is its default
   // checkov:skip=CKV_AZURE_225:An export survives the loss of a zone: its next step runs in another one
-  name: 'plan-${token}'
+  name: 'plan-${suffix}'
   location: location
   tags: tags
   kind: isFlex ? 'functionapp' : 'elastic'
@@ -128,7 +128,7 @@ resource site 'Microsoft.Web/sites@2025-03-01' = {
   // checkov:skip=CKV_AZURE_221:The same
   // checkov:skip=CKV_AZURE_212:Flex Consumption counts instances by itself, and none costs nothing
   // checkov:skip=CKV_AZURE_213:The host itself asks the handler, and starts it again
-  name: 'func-${token}'
+  name: 'func-${suffix}'
   location: location
   tags: union(tags, { 'azd-service-name': 'export' })
   kind: 'functionapp,linux'

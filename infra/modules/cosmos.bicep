@@ -88,6 +88,8 @@ resource readsResources 'Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignment
     roleDefinitionId: '${account.id}/sqlRoleDefinitions/${dataReader}'
     scope: '${account.id}/dbs/${fhirDatabase}/colls/${fhirContainer}'
   }
+  // One after the other: an account takes one change at a time.
+  dependsOn: [readsMetadata]
 }
 
 resource writesJobs 'Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignments@2025-04-15' = {
@@ -98,7 +100,7 @@ resource writesJobs 'Microsoft.DocumentDB/databaseAccounts/sqlRoleAssignments@20
     roleDefinitionId: '${account.id}/sqlRoleDefinitions/${dataContributor}'
     scope: '${account.id}/dbs/${stateDatabase}/colls/${stateContainer}'
   }
-  dependsOn: [jobs]
+  dependsOn: [jobs, readsResources]
 }
 
 // Cosmos DB Built-in Data Reader, Cosmos DB Built-in Data Contributor

@@ -1,12 +1,12 @@
 // Logs and telemetry, by the identity of the app alone.
-param token string
+param suffix string
 param location string
 param tags object
 param principalId string
 param logDays int
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
-  name: 'log-${token}'
+  name: 'log-${suffix}'
   location: location
   tags: tags
   properties: {
@@ -22,7 +22,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
 }
 
 resource insights 'Microsoft.Insights/components@2020-02-02' = {
-  name: 'appi-${token}'
+  name: 'appi-${suffix}'
   location: location
   tags: tags
   kind: 'web'

@@ -1,5 +1,5 @@
 // The optional private network: a subnet for the app, and one with an endpoint for each thing that it reaches.
-param token string
+param suffix string
 param location string
 param tags object
 param plan string
@@ -26,13 +26,13 @@ var zones = [
 
 // Its default rules let nothing in from the internet.
 resource rules 'Microsoft.Network/networkSecurityGroups@2024-07-01' = {
-  name: 'nsg-${token}'
+  name: 'nsg-${suffix}'
   location: location
   tags: tags
 }
 
 resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
-  name: 'vnet-${token}'
+  name: 'vnet-${suffix}'
   location: location
   tags: tags
   properties: {
@@ -79,7 +79,7 @@ resource dns 'Microsoft.Network/privateDnsZones@2024-06-01' = [for zone in zones
 
 resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [for (zone, i) in zones: {
   parent: dns[i]
-  name: 'link-${token}'
+  name: 'link-${suffix}'
   location: 'global'
   properties: {
     registrationEnabled: false
@@ -92,7 +92,7 @@ resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01
 module endpoint 'endpoint.bicep' = [for each in endpoints: {
   name: 'endpoint-${each.name}'
   params: {
-    name: 'pe-${each.name}-${token}'
+    name: 'pe-${each.name}-${suffix}'
     location: location
     tags: tags
     subnetId: '${network.id}/subnets/endpoints'
