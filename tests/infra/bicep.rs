@@ -212,19 +212,9 @@ fn collect_names(node: Node<'_>, text: &str, names: &mut BTreeSet<String>) {
         names.insert(slice(node, text).to_owned());
         return;
     }
-    let own_name = usize::from(matches!(
-        node.kind(),
-        "parameter_declaration"
-            | "variable_declaration"
-            | "resource_declaration"
-            | "module_declaration"
-            | "output_declaration"
-            | "object_property"
-            | "call_expression"
-    ));
-    // A key may be computed; a function may be called on something.
-    let skipped = |i: usize, child: &Node<'_>| i < own_name && child.kind() == "identifier";
-    for (_, child) in children(node).enumerate().filter(|(i, child)| !skipped(*i, child)) {
-        collect_names(child, text, names);
-    }
+    let names_itself =
+        node.kind().ends_with("_declaration") || matches!(node.kind(), "object_property" | "call_expression");
+    // A key may be computed, and a function belong to something: then the first is an expression like any other.
+    let own = children(node).take(usize::from(names_itself)).filter(|first| first.kind() == "identifier").count();
+    children(node).skip(own).for_each(|child| collect_names(child, text, names));
 }

@@ -86,7 +86,7 @@ fn outputs_taken<'t>(text: &'t str, name: &str) -> BTreeSet<&'t str> {
 fn secrets_come_in_marked_and_never_go_out() {
     for file in bicep::files() {
         for declaration in &file.declarations {
-            let is_secret = matches!(declaration.name.as_str(), "sealingKey");
+            let is_secret = declaration.name == "sealingKey";
             let marked = declaration.decorators.iter().any(|decorator| decorator == "secure");
             assert_eq!(is_secret, marked, "{}: {}", file.path.display(), declaration.name);
             assert!(declaration.kind != Kind::Output || !is_secret);

@@ -1,6 +1,8 @@
 //! What a resource of each type must say, whatever else it says, and the version of its type.
 
-use super::bicep::{self, Bicep, Declaration, Kind};
+use std::path::PathBuf;
+
+use super::bicep::{self, Declaration, Kind};
 
 /// The versions that the resources were written against. Newer ones may lack types in the compiler.
 const VERSIONS: &[(&str, &str)] = &[
@@ -31,21 +33,18 @@ fn every_resource_has_the_version_that_its_service_is_known_by() {
         let of = resource.resource_type();
         let family = |kind: &str| of == kind || of.starts_with(&format!("{kind}/"));
         let version = VERSIONS.iter().find(|(kind, _)| family(kind));
-        let version = version.unwrap_or_else(|| panic!("{}: {of} is new", file.path.display())).1;
-        assert_eq!(resource.version(), version, "{}: {}", file.path.display(), resource.name);
+        let version = version.unwrap_or_else(|| panic!("{}: {of} is new", file.display())).1;
+        assert_eq!(resource.version(), version, "{}: {}", file.display(), resource.name);
     }
 }
 
-fn resources() -> Vec<(Bicep, Declaration)> {
-    let mut found = Vec::new();
-    for file in bicep::files() {
-        let Bicep { path, text, declarations, used } = file;
-        for resource in declarations.into_iter().filter(|declaration| declaration.kind == Kind::Resource) {
-            let (path, text, used) = (path.clone(), text.clone(), used.clone());
-            found.push((Bicep { path, text, declarations: Vec::new(), used }, resource));
-        }
-    }
-    found
+/// Every resource, with the file that declares it.
+fn resources() -> Vec<(PathBuf, Declaration)> {
+    let declared = bicep::files().into_iter().flat_map(|file| {
+        let path = file.path;
+        file.declarations.into_iter().map(move |declaration| (path.clone(), declaration))
+    });
+    declared.filter(|(_, declaration)| declaration.kind == Kind::Resource).collect()
 }
 
 /// By type: path and value, as they are written.
@@ -122,7 +121,7 @@ fn every_resource_is_locked_as_its_type_demands() {
         for (file, resource) in ours {
             count += 1;
             for (path, value) in *demands {
-                let place = format!("{}: {}: {path}", file.path.display(), resource.name);
+                let place = format!("{}: {}: {path}", file.display(), resource.name);
                 assert_eq!(resource.says(path), Some(*value), "{place}");
             }
         }
