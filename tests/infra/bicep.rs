@@ -178,7 +178,7 @@ fn assert_sound(node: Node<'_>, path: &Path) {
 
 fn declaration(kind: Kind, node: Node<'_>, text: &str, decorators: Vec<String>) -> Declaration {
     let parts: Vec<_> = children(node).collect();
-    let is_existing = (0..node.child_count()).any(|i| node.child(i as u32).is_some_and(|c| c.kind() == "existing"));
+    let is_existing = node.children(&mut node.walk()).any(|child| child.kind() == "existing");
     let (of, rest) = match kind {
         Kind::Resource | Kind::Module => (slice(parts[1], text).trim_matches('\'').to_owned(), &parts[2..]),
         Kind::Parameter | Kind::Output => (slice(parts[1], text).to_owned(), &parts[2..]),
