@@ -32,7 +32,7 @@ pub async fn build() -> Result<PathBuf> {
 
 /// The subcommand of cargo and the target: without any libc if that can be built, else with an old one, else with ours.
 async fn way() -> Result<(&'static str, Option<&'static str>)> {
-    let zig = succeeds(cargo().args(["zigbuild", "--version"])).await;
+    let zig = succeeds(Command::new("cargo-zigbuild").arg("--version")).await;
     let musl = has_target(MUSL).await;
     // Some of the dependencies are in C.
     if musl && succeeds(Command::new("musl-gcc").arg("--version")).await {

@@ -50,6 +50,17 @@ async fn the_package_unpacked_elsewhere_exports_every_line() {
     assert_same(&folder::lines(), &system.exported_lines(&http, "").await);
 }
 
+#[test]
+fn the_emulator_is_in_our_surroundings_and_not_in_the_executable() {
+    assert!(names_the_emulator(local()), "it has another name now: this test proves nothing");
+    assert!(!names_the_emulator(handler()));
+}
+
+fn names_the_emulator(executable: &Path) -> bool {
+    let name = b"in_memory_emulator";
+    fs::read(executable).unwrap().windows(name.len()).any(|bytes| bytes == name)
+}
+
 fn runs_from(pid: u32, folder: &str) -> bool {
     fs::read_link(format!("/proc/{pid}/exe")).unwrap().starts_with(fs::canonicalize(folder).unwrap())
 }
