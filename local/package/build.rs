@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use memchr::memmem;
 use tokio::process::Command;
 
@@ -15,19 +15,15 @@ const MUSL: &str = "x86_64-unknown-linux-musl";
 /// That of Debian 10; the platform has a later one.
 const OLD_GLIBC: &str = "x86_64-unknown-linux-gnu.2.28";
 
-/// Builds the handler, and it alone: in one build with this program it would get the emulator's features.
 pub async fn build() -> Result<PathBuf> {
     let (subcommand, target) = way().await?;
     eprintln!("building with `cargo {subcommand}` for {}", target.unwrap_or("this machine"));
-    let mut cargo = cargo();
-    cargo.args([subcommand, "--locked", "--profile", "shipped", "--package", "fhir-export", "--bin", "fhir-export"]);
-    cargo.arg("--message-format=json-render-diagnostics").env("CARGO_ENCODED_RUSTFLAGS", without_our_paths());
+    let mut cargo = app::cargo();
+    cargo.args([subcommand, "--locked", "--profile", "shipped"]).env("CARGO_ENCODED_RUSTFLAGS", without_our_paths());
     if let Some(target) = target {
         cargo.args(["--target", target]);
     }
-    let built = cargo.current_dir(app::repository()).stderr(Stdio::inherit()).output().await.context("run cargo")?;
-    ensure!(built.status.success(), "the handler does not build");
-    app::executable(&built.stdout)
+    app::build_by(cargo).await
 }
 
 /// The subcommand of cargo and the target: without any libc if that can be built, else with an old one, else with ours.
@@ -46,10 +42,6 @@ async fn way() -> Result<(&'static str, Option<&'static str>)> {
         "install cargo-zigbuild: Azure runs Linux on x86-64"
     );
     Ok(("build", None))
-}
-
-fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
 async fn has_target(target: &str) -> bool {
