@@ -87,7 +87,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "FhirServer__Operations__Export__StorageAccountUri",
         None,
-        "Default destination by the identity of the app: refused by this version",
+        "Default destination by the identity of the app: its blob endpoint, https://….blob.core.windows.net/",
     ),
     setting("EXPORT_CONTAINER", Some("fhir-export"), "Container of the default destination"),
     setting("EXPORT_PUBLIC_URL", None, "Base of every URL that clients see; default is https://WEBSITE_HOSTNAME"),
@@ -273,12 +273,16 @@ impl Reader<'_> {
     fn default_destination(&mut self) -> Option<(StorageAccount, ContainerName)> {
         const CONNECTION: &str = "FhirServer__Operations__Export__StorageAccountConnection";
         const URI: &str = "FhirServer__Operations__Export__StorageAccountUri";
-        if self.text(URI).is_some() {
-            self.problem(URI, &format!("is not supported by this version: give {CONNECTION} with an account key"));
-        }
-        self.text(CONNECTION)?;
-        let account = self.account(CONNECTION)?;
-        if !matches!(account.credential, Credential::Key(_)) {
+        let account = match (self.text(URI), self.text(CONNECTION)) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => {
+                self.problem(URI, &format!("cannot stand beside {CONNECTION}: there is one default destination"));
+                return None;
+            }
+            (Some(uri), None) => self.default_by_identity(URI, &uri)?,
+            (None, Some(_)) => self.account(CONNECTION)?,
+        };
+        if matches!(account.credential, Credential::Sas(_)) {
             self.problem(CONNECTION, "must hold an AccountKey: download links are signed with it");
         }
         let container = self.text("EXPORT_CONTAINER").unwrap_or_default();
@@ -289,6 +293,17 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    /// The identity's token goes there, so it is https.
+    fn default_by_identity(&mut self, setting: &'static str, uri: &str) -> Option<StorageAccount> {
+        let blob = self.url(setting, uri)?;
+        let name = blob.host_str().and_then(|host| host.split('.').next()).unwrap_or_default().to_owned();
+        if blob.scheme() != "https" || blob.path() != "/" || blob.query().is_some() {
+            self.problem(setting, "is not the blob endpoint of a storage account: https, a host, and nothing else");
+            return None;
+        }
+        Some(StorageAccount { name, blob, queue: None, credential: Credential::Identity })
     }
 
     fn settings(&mut self, default_destination: bool) -> Option<Settings> {

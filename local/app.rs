@@ -13,16 +13,26 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// Builds the handler, and it alone: in one build with this program it would get the emulator's features.
-/// Returns the executable.
+/// Builds the handler as the tests have it, and returns the executable.
 pub async fn build() -> Result<PathBuf> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--package", "fhir-export", "--bin", "fhir-export"]);
-    cargo.arg("--message-format=json-render-diagnostics");
+    let mut cargo = cargo();
+    cargo.arg("build");
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    let built = cargo.current_dir(repository()).stderr(Stdio::inherit()).output().await.context("run cargo")?;
+    build_by(cargo).await
+}
+
+pub fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Builds the handler, and it alone: in one build with this program it would get the emulator's features.
+pub async fn build_by(mut cargo: Command) -> Result<PathBuf> {
+    cargo.args(["--package", "fhir-export", "--bin", "fhir-export", "--message-format=json-render-diagnostics"]);
+    // Not `output()`: it would keep to itself what cargo says on its way.
+    let cargo = cargo.current_dir(repository()).stdout(Stdio::piped()).spawn().context("run cargo")?;
+    let built = cargo.wait_with_output().await.context("run cargo")?;
     ensure!(built.status.success(), "the handler does not build");
     let lines = String::from_utf8_lossy(&built.stdout);
     let artifacts = lines.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());

@@ -12,6 +12,7 @@ mod demo;
 mod faults;
 mod host;
 mod load;
+mod package;
 mod server;
 mod size;
 mod source;
@@ -39,6 +40,8 @@ enum Command {
     Up(up::UpArgs),
     /// Exports a store of any size and measures time, CPU and memory of the handler
     Bench(bench::BenchArgs),
+    /// Builds what is deployed: the executable and the zip
+    Package(package::PackageArgs),
     /// Loads a folder of NDJSON files into a Cosmos DB container, as the FHIR server would have stored them
     Load(load::LoadArgs),
     /// Exports from any FHIR Bulk Data server
@@ -53,6 +56,7 @@ async fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(args).await,
         Command::Up(args) => up::up(args).await,
         Command::Bench(args) => bench::bench(args).await,
+        Command::Package(args) => package::package(args).await,
         Command::Load(args) => load::load(args).await,
         Command::Export(args) => client::export(args).await,
         Command::Verify(args) => client::verify(args).await,

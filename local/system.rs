@@ -75,6 +75,17 @@ impl System {
         let surroundings = Surroundings::start(&options, progress, seen).await?;
         let app_root = surroundings.scratch.0.join("app");
         app::lay_out(&app_root, handler)?;
+        Self::start_host(surroundings, app_root, options).await
+    }
+
+    /// The same with an app that is laid out already: `host.json`, the function folders and the executable.
+    pub async fn start_app(app: &Path, options: Options, progress: &Progress) -> Result<Self> {
+        let app_root = app.canonicalize().with_context(|| format!("open {}", app.display()))?;
+        let surroundings = Surroundings::start(&options, progress, |_| ()).await?;
+        Self::start_host(surroundings, app_root, options).await
+    }
+
+    async fn start_host(surroundings: Surroundings, app_root: PathBuf, options: Options) -> Result<Self> {
         let port = match options.port {
             Some(port) => port,
             None => free_port()?,

@@ -50,6 +50,9 @@ pub struct UpArgs {
     /// What serves the blobs
     #[arg(long, value_enum, default_value_t)]
     blobs: BlobService,
+    /// Run the app in this folder, such as an unpacked package, instead of building one
+    #[arg(long, value_name = "DIR", conflicts_with = "no_host")]
+    app: Option<PathBuf>,
     /// The emulators only: for `func start` with the real Core Tools; writes local.settings.json
     #[arg(long)]
     no_host: bool,
@@ -72,9 +75,9 @@ pub struct UpArgs {
 
 pub async fn up(args: UpArgs) -> Result<()> {
     let progress = Progress::on_stderr();
-    let no_host = args.no_host;
+    let (no_host, app) = (args.no_host, args.app.clone());
     let options = args.options();
-    if no_host { emulators(options, &progress).await } else { everything(options, &progress).await }
+    if no_host { emulators(options, &progress).await } else { everything(app, options, &progress).await }
 }
 
 /// `None` if we are told to stop before it is up: what was started ends with its owner, which is dropped here.
@@ -118,8 +121,12 @@ impl UpArgs {
     }
 }
 
-async fn everything(options: Options, progress: &Progress) -> Result<()> {
-    let Some(system) = unless_stopped(System::start(options, progress, |_| ())).await? else { return Ok(()) };
+async fn everything(app: Option<PathBuf>, options: Options, progress: &Progress) -> Result<()> {
+    let started = match app {
+        Some(app) => unless_stopped(System::start_app(&app, options, progress)).await,
+        None => unless_stopped(System::start(options, progress, |_| ())).await,
+    };
+    let Some(system) = started? else { return Ok(()) };
     let mut ready = described(&system.surroundings)?;
     ready["base"] = system.host.base().into();
     ready["handlerPid"] = system.host.handler_pid().await?.into();

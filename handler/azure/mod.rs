@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::ports::Ports;
 
 mod cosmos;
+mod delegation;
 mod error;
 mod guard;
 mod jobs;

@@ -10,21 +10,26 @@ use azure_storage_blob::models::{
 };
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOptions};
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 
 use crate::bulk::block::{BlockId, Blocks};
 use crate::bulk::connection::{Credential, StorageAccount};
 use crate::bulk::crc::Crc64;
 use crate::bulk::destination::ContainerName;
 use crate::bulk::sas::{self, Opens};
+use crate::bulk::secret::Secret;
 use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Output, Outputs, Place, PortError};
 
+use super::delegation::Delegation;
 use super::error::{Doing, call};
 use super::storage::{NamedBy, Storage, resource_url};
 
 pub struct BlobOutputs {
     storage: Storage,
     default: Option<(StorageAccount, ContainerName)>,
+    /// Signs links into the default destination, where the identity of the app opens it.
+    delegation: OnceCell<Arc<Delegation>>,
     scratch: (StorageAccount, ContainerName),
 }
 
@@ -34,22 +39,46 @@ impl BlobOutputs {
         default: Option<(StorageAccount, ContainerName)>,
         scratch: (StorageAccount, ContainerName),
     ) -> Self {
-        Self { storage, default, scratch }
+        Self { storage, default, delegation: OnceCell::new(), scratch }
     }
+
+    /// What signs links into the default destination.
+    async fn signer(&self, account: &StorageAccount) -> Result<Links, PortError> {
+        match &account.credential {
+            Credential::Key(key) => Ok(Links::ByKey(key.clone())),
+            Credential::Identity => {
+                let delegation =
+                    self.delegation.get_or_try_init(async || Delegation::new(&self.storage, account).map(Arc::new));
+                Ok(Links::ByIdentity(Arc::clone(delegation.await?)))
+            }
+            // The settings refuse it: a signature cannot make others.
+            Credential::Sas(_) => Err(PortError::new(ErrorKind::Broken, "sign links without a key or an identity")),
+        }
+    }
+}
+
+/// How the links into a container are made.
+enum Links {
+    /// Not signed: the container is the caller's, or nobody is given links into it.
+    Bare,
+    ByKey(Secret),
+    ByIdentity(Arc<Delegation>),
 }
 
 #[async_trait]
 impl Outputs for BlobOutputs {
     async fn open(&self, place: &Place) -> Result<Arc<dyn Output>, PortError> {
-        let (account, container, ours) = match (place, &self.default) {
-            (Place::Caller { account, container }, _) => (account, container, false),
-            (Place::Scratch, _) => (&self.scratch.0, &self.scratch.1, true),
-            (Place::Default, Some((account, container))) => (account, container, true),
+        let (account, container, named_by, links) = match (place, &self.default) {
+            (Place::Caller { account, container }, _) => (account, container, NamedBy::Caller, Links::Bare),
+            (Place::Scratch, _) => (&self.scratch.0, &self.scratch.1, NamedBy::Settings, Links::Bare),
+            (Place::Default, Some((account, container))) => {
+                (account, container, NamedBy::Settings, self.signer(account).await?)
+            }
             (Place::Default, None) => {
                 return Err(PortError::new(ErrorKind::Broken, "open the default destination: there is none"));
             }
         };
-        Ok(Arc::new(BlobOutput::new(&self.storage, account.clone(), container, ours)?))
+        Ok(Arc::new(BlobOutput::new(&self.storage, account.clone(), container, named_by, links)?))
     }
 }
 
@@ -57,8 +86,7 @@ struct BlobOutput {
     client: BlobContainerClient,
     account: StorageAccount,
     container: String,
-    /// Whether links are signed by us; those into a caller's container are bare.
-    ours: bool,
+    links: Links,
 }
 
 /// The media type of NDJSON files (FL-02).
@@ -69,9 +97,9 @@ impl BlobOutput {
         storage: &Storage,
         account: StorageAccount,
         container: &ContainerName,
-        ours: bool,
+        named_by: NamedBy,
+        links: Links,
     ) -> Result<Self, PortError> {
-        let named_by = if ours { NamedBy::Settings } else { NamedBy::Caller };
         let (client_options, credential) = storage.access(&account, named_by)?;
         let mut options = BlobContainerClientOptions { client_options, ..Default::default() };
         if let Some(version) = &storage.version {
@@ -80,7 +108,7 @@ impl BlobOutput {
         let url = resource_url(&account, &account.blob, container.as_str());
         let client = BlobContainerClient::new(url, credential, Some(options));
         let client = client.doing(|| "open a container".into())?;
-        Ok(Self { client, account, container: container.as_str().into(), ours })
+        Ok(Self { client, account, container: container.as_str().into(), links })
     }
 
     fn blob(&self, name: &str) -> BlobClient {
@@ -164,18 +192,14 @@ impl Output for BlobOutput {
 
     async fn link(&self, blob: &str, until: Timestamp) -> Result<String, PortError> {
         let mut url = self.url(blob);
-        if self.ours {
-            match &self.account.credential {
-                Credential::Key(key) => {
-                    let opens = Opens::Blob { container: &self.container, name: blob };
-                    let signature = sas::service(&self.account.name, key, &self.account.blob, opens, until);
-                    url.set_query(Some(signature.reveal()));
-                }
-                // The settings refuse these two for the default destination.
-                Credential::Sas(_) | Credential::Identity => {
-                    return Err(PortError::new(ErrorKind::Broken, "sign a link without an account key"));
-                }
+        match &self.links {
+            Links::Bare => {}
+            Links::ByKey(key) => {
+                let opens = Opens::Blob { container: &self.container, name: blob };
+                let signature = sas::service(&self.account.name, key, &self.account.blob, opens, until);
+                url.set_query(Some(signature.reveal()));
             }
+            Links::ByIdentity(delegation) => url = delegation.sign(url, (&self.container, blob), until).await?,
         }
         Ok(url.into())
     }

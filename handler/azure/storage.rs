@@ -55,6 +55,12 @@ impl Storage {
         Ok(Self { version, identity, transport: Transport::default(), callers, guarded })
     }
 
+    /// The same over another transport to the accounts of the settings.
+    #[cfg(test)]
+    pub(super) fn over(self, transport: Transport) -> Self {
+        Self { transport, ..self }
+    }
+
     /// The way to an account. To one that a caller named there is none unless the policy has it, now as at the kick-off.
     fn transport(&self, account: &StorageAccount, named_by: NamedBy) -> Result<Transport, PortError> {
         if named_by == NamedBy::Settings || self.callers.is_development_storage(&account.blob) {

@@ -33,6 +33,11 @@ impl Elements {
         }
     }
 
+    /// Its items, as they were given.
+    pub fn items(&self) -> &[String] {
+        &self.0
+    }
+
     /// The text of a resource without what is not wanted. `None` if that is no JSON object.
     ///
     /// A type that no item is about is cut to what it must have: read to the letter, the list is about all types (AMB-12).

@@ -2,6 +2,7 @@
 //! was accepted, written down and read again, asks for the same.
 
 use fhir_export::bulk::asked::{Asked, Version};
+use fhir_export::bulk::elements::Elements;
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::request::{self, KickOff, Method};
 use fhir_export::bulk::timestamp::Timestamp;
@@ -265,6 +266,9 @@ fn printed(asked: &Asked) -> Sent {
     let mut say = |name: &str, member: &str, value: Value| entries.push(json!({ "name": name, member: value }));
     for name in asked.types.iter().flatten() {
         say("_type", "valueString", name.as_str().into());
+    }
+    for item in asked.elements.iter().flat_map(Elements::items) {
+        say("_elements", "valueString", item.as_str().into());
     }
     for (name, at) in [("_since", asked.since), ("_until", asked.before)] {
         at.into_iter().for_each(|at| say(name, "valueInstant", at.last_modified().into()));

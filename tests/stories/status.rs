@@ -67,7 +67,10 @@ fn the_manifest_of_the_ballot_is_served_where_it_was_asked_for() {
     let export = Export::of(&mut host, Asked { version: Version::V4, ..Asked::default() });
     let manifest = export.complete(&mut host);
     let keys: Vec<_> = manifest.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["manifestType", "outcome", "output", "outputFormat", "requiresAccessToken", "transactionTime"]);
+    let expected =
+        ["extension", "manifestType", "outcome", "output", "outputFormat", "requiresAccessToken", "transactionTime"];
+    assert_eq!(keys, expected);
+    assert_eq!(manifest["extension"][0]["url"], "urn:fhir-export:request-units");
     let outcome = &manifest["outcome"][0];
     assert_eq!((outcome.get("type"), &outcome["countSeverity"]), (None, &json!([{ "code": "error", "count": 1 }])));
     for file in [outcome, &manifest["output"][0]] {

@@ -7,6 +7,7 @@ mod exact;
 mod inferno;
 mod killed;
 mod modes;
+mod package;
 mod refusals;
 mod removal;
 mod starts;
