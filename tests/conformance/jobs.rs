@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
-use fhir_export::bulk::chunk::{Chunk, ChunkState};
+use fhir_export::bulk::chunk::{Chunk, ChunkState, Totals};
 use fhir_export::bulk::destination::Destination;
 use fhir_export::bulk::file::{Files, Kind};
 use fhir_export::bulk::job::Job;
@@ -147,7 +147,7 @@ pub async fn only_open_jobs_of_the_caller_are_counted(jobs: &Arc<dyn Jobs>) {
     let records: Vec<Record> = vec![
         job(1).into(),
         planned(2).into(),
-        planned(3).completed(vec![], now(), week).unwrap().into(),
+        planned(3).completed((vec![], Totals::default()), now(), week).unwrap().into(),
         planned(4).failed("lost".into(), now(), week).unwrap().into(),
         job(5).cancelled(now()).unwrap().into(),
         Job { caller: "theirs".into(), ..job(6) }.into(),
