@@ -113,7 +113,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "EXPORT_STORAGE_API_VERSION",
         None,
-        "x-ms-version sent to storage accounts; default is the SDK's. Azurite needs 2025-11-05",
+        "x-ms-version sent to storage accounts; default is the SDK's, which an old emulator may not know",
     ),
     setting("EXPORT_SAFETY_LAG_SECONDS", Some("120"), "transactionTime is the kick-off minus this"),
     setting("EXPORT_LINK_MINUTES", Some("60"), "How long a link in a manifest works"),

@@ -58,7 +58,8 @@ pub const CHUNK_DOCUMENT_BYTES: usize = 80 * 1024;
 /// The service takes 50,000 blocks in one blob; what is staged until the next checkpoint must fit as well.
 pub const BLOCKS_PER_FILE: u32 = 49_000;
 
-/// A checkpoint is made when so many files wait for their commit, so that the document stays small.
+/// A checkpoint is made when so many files wait for their commit, and none is sealed for its size until then, so that the
+/// document stays small.
 pub const SEALED_FILES: usize = 50;
 
 /// Committed records leave the chunk's document for a `files` document once there are so many.

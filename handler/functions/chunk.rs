@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use crate::bulk::chunk::{Chunk, Claim, Pass, Position};
+use crate::bulk::chunk::{Chunk, ChunkState, Claim, Pass, Position};
 use crate::bulk::job::Job;
+use crate::bulk::job_id::JobId;
+use crate::bulk::limits;
 use crate::bulk::line;
 use crate::bulk::plan::{KeyRange, Plan};
 use crate::bulk::record::Key;
@@ -178,6 +180,17 @@ async fn put_down(app: &App, work: Work<'_>, error: &PortError) -> u32 {
         tracing::warn!(job = %saved.job, error = %second, "a chunk stays claimed until its lease ends");
     }
     ticket
+}
+
+/// The next message of a chunk could not be sent, and the one that is delivered again is stale: as soon as the queue is back,
+/// the chunk shall not wait for as long as for a message that is under way.
+pub async fn watch_soon(app: &App, id: &JobId, number: u32) -> Result<(), PortError> {
+    let chunk = app.jobs.read::<Chunk>(&Key::chunk(id, number)).await?;
+    if chunk.state == ChunkState::Open && chunk.lease.is_none() {
+        let soon = (*chunk).clone().watched(app.now().plus(limits::JOB_WATCH));
+        app.jobs.write(chunk.with(soon)).await.unless_conflict()?;
+    }
+    Ok(())
 }
 
 /// Tells the summary how far the chunk is, and sends *finish* when it was the last.

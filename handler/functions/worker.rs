@@ -32,10 +32,13 @@ pub async fn run(app: &App, step: &Step) -> Result<Outcome, PortError> {
             }
         },
     };
-    match outcome {
-        Outcome::Done | Outcome::Stale => {}
-        Outcome::Again => app.steps.push(&step, Duration::ZERO).await?,
-        Outcome::Later(delay) => app.steps.push(&step, delay).await?,
+    let sent = match outcome {
+        Outcome::Done | Outcome::Stale => Ok(()),
+        Outcome::Again => app.steps.push(&step, Duration::ZERO).await,
+        Outcome::Later(delay) => app.steps.push(&step, delay).await,
+    };
+    if let (Err(_), StepKind::Chunk(number)) = (&sent, step.kind) {
+        chunk::watch_soon(app, &step.job, number).await?;
     }
-    Ok(outcome)
+    sent.map(|()| outcome)
 }

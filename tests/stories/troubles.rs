@@ -103,6 +103,23 @@ fn an_outage_of_an_hour_ends_in_a_completed_export() {
 }
 
 #[test]
+fn a_chunk_whose_next_message_cannot_be_sent_does_not_wait_for_long() {
+    // Queue and blobs are one account: they are away together.
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    host.break_next("blobs.stage", "", Fault::OUTAGE);
+    host.break_next("steps.push", "", Fault::OUTAGE);
+    host.deliver();
+    let stopped = world.now();
+    completed_exactly(&mut host, &export, &clinic, None);
+    let waited = world.now().since(stopped);
+    assert!(waited <= Duration::from_secs(5 * 60), "{waited:?}");
+}
+
+#[test]
 fn a_lost_queue_is_made_up_for_by_the_watch() {
     for steps in 0..5 {
         let world = World::new();
