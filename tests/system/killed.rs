@@ -39,7 +39,7 @@ async fn slow() -> MutexGuard<'static, System> {
 }
 
 /// Waits until a range has been read and not all have. Returns how many.
-async fn in_the_middle(http: &Http, status_url: &str, after: u32) -> u32 {
+pub async fn in_the_middle(http: &Http, status_url: &str, after: u32) -> u32 {
     until("the export is under way", async || {
         let answer = http.get(status_url).await;
         assert_eq!(answer.status, 202, "it was too fast to be interrupted: {}", answer.text());

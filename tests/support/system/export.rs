@@ -1,9 +1,11 @@
 //! A Bulk Data client as a caller would write it, independent of the one in `local`.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::System;
-use super::http::{Answer, Http, until};
+use super::http::{Answer, Http, PATIENCE, until_within};
 
 /// One file of a manifest, downloaded.
 pub struct Downloaded {
@@ -41,7 +43,12 @@ impl System {
 
 /// Polls until the export is complete. Returns the manifest.
 pub async fn completed(http: &Http, status_url: &str) -> Value {
-    until("the export is complete", async || {
+    completed_within(PATIENCE, http, status_url).await
+}
+
+/// The same for an export that is disturbed.
+pub async fn completed_within(patience: Duration, http: &Http, status_url: &str) -> Value {
+    until_within(patience, "the export is complete", async || {
         let answer = http.get(status_url).await;
         match answer.status {
             202 => None,
