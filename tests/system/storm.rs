@@ -30,7 +30,7 @@ async fn nothing_is_lost_and_nothing_comes_twice_however_often_the_handler_is_ki
     let system = system(&resources);
     rules::set(&http, &system, PAGE).await;
     let writer = Writer::start(&system, &resources, seed).await;
-    until("the writer has got going", async || (writer.count() >= 500).then_some(())).await;
+    until("the writer has got going", async || (writer.count() >= 1000).then_some(())).await;
     let kick_off = {
         // What has its time before the kick-off is in the store by then, as the safety lag demands.
         let _held = writer.hold().await;
