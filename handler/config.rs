@@ -130,7 +130,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "EXPORT_STORAGE_API_VERSION",
         None,
-        "x-ms-version sent to storage accounts; default is the SDK's. Azurite needs 2025-11-05",
+        "x-ms-version sent to storage accounts; default is the SDK's, which an old emulator may not know",
     ),
     setting(
         "EXPORT_BULK_DATA_VERSION",

@@ -16,7 +16,7 @@ use crate::app;
 use crate::blobs::{BlobSummary, blob_of};
 use crate::client::{BulkClient, Manifest, Progress, kick_off_url};
 use crate::faults::{Effect, Rule};
-use crate::host::{HttpMode, Logs, QueueBody};
+use crate::host::{Delivery, HttpMode, Logs, QueueBody};
 use crate::size;
 use crate::source::Content;
 use crate::storage::BlobService;
@@ -98,6 +98,7 @@ impl BenchArgs {
             workers: 0,
             mode: HttpMode::Proxy,
             queue_body: QueueBody::Chunked,
+            delivery: Delivery::Once,
             logs: if self.logs { Logs::Print } else { Logs::Quiet },
             storage: None,
             blobs: BlobService::Sink,

@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::client::{BulkClient, Progress, kick_off_url};
 use crate::data::Expected;
-use crate::host::{HttpMode, Logs, QueueBody};
+use crate::host::{Delivery, HttpMode, Logs, QueueBody};
 use crate::source::{Content, Source};
 use crate::storage::BlobService;
 use crate::system::{Options, System};
@@ -35,6 +35,7 @@ pub async fn demo(args: DemoArgs) -> Result<()> {
         workers: 0,
         mode: HttpMode::Proxy,
         queue_body: QueueBody::Chunked,
+        delivery: Delivery::Once,
         logs: if args.logs { Logs::Print } else { Logs::Quiet },
         storage: None,
         blobs: BlobService::Azurite,

@@ -14,7 +14,7 @@ use crate::app;
 use crate::client::Progress;
 use crate::cosmos::CosmosEmulator;
 use crate::data::Line;
-use crate::host::{Host, HostOptions, HttpMode, Logs, QueueBody};
+use crate::host::{Delivery, Host, HostOptions, HttpMode, Logs, QueueBody};
 use crate::source::{Content, Source};
 use crate::storage::{BlobService, Storage};
 use crate::store::{Expected, GeneratedStore};
@@ -32,6 +32,7 @@ pub struct Options {
     pub workers: usize,
     pub mode: HttpMode,
     pub queue_body: QueueBody,
+    pub delivery: Delivery,
     pub logs: Logs,
     /// A storage emulator that runs already, by its connection string; `None` starts Azurite.
     pub storage: Option<String>,
@@ -97,6 +98,7 @@ impl System {
             port: Some(port),
             mode: options.mode,
             queue_body: options.queue_body,
+            delivery: options.delivery,
             workers: options.workers,
             // As the platform does it.
             revive: Some(Duration::from_secs(1)),
@@ -169,8 +171,6 @@ fn settings(cosmos: &CosmosEmulator, storage: &str) -> BTreeMap<String, String> 
         ("EXPORT_CALLER_DESTINATIONS", "on".to_owned()),
         ("EXPORT_DEVELOPMENT_STORAGE", storage.to_owned()),
         ("EXPORT_SEALING_KEY", STANDARD.encode(sealing_key)),
-        // Azurite knows no newer version; the SDK would send one.
-        ("EXPORT_STORAGE_API_VERSION", "2025-11-05".to_owned()),
         ("EXPORT_STEP_SECONDS", "10".to_owned()),
         ("EXPORT_CHECKPOINT_SECONDS", "5".to_owned()),
         ("EXPORT_WATCH_SCHEDULE", "*/5 * * * * *".to_owned()),

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::app;
 use crate::client::Progress;
-use crate::host::{HttpMode, Logs, QueueBody};
+use crate::host::{Delivery, HttpMode, Logs, QueueBody};
 use crate::size;
 use crate::source::{Content, Source};
 use crate::storage::BlobService;
@@ -62,6 +62,9 @@ pub struct UpArgs {
     /// Send queue messages with a Content-Length, as Core Tools does, instead of chunked, as Azure does
     #[arg(long)]
     content_length: bool,
+    /// Deliver each queue message once more, as an at-least-once queue may: at the same time or later
+    #[arg(long)]
+    deliver_twice: bool,
     /// Use the storage emulator with this connection string instead of starting one
     #[arg(long, value_name = "CONNECTION")]
     storage: Option<String>,
@@ -113,6 +116,7 @@ impl UpArgs {
             workers: self.workers,
             mode: if self.forward { HttpMode::Forward } else { HttpMode::Proxy },
             queue_body: if self.content_length { QueueBody::ContentLength } else { QueueBody::Chunked },
+            delivery: if self.deliver_twice { Delivery::Twice } else { Delivery::Once },
             logs: if self.logs { Logs::Print } else { Logs::Quiet },
             storage: self.storage,
             blobs: self.blobs,

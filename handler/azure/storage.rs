@@ -23,7 +23,7 @@ use super::guard::{Guard, Lookup};
 /// Everything that clients of storage accounts share. Cheap to clone; the connections are in the transport.
 #[derive(Clone)]
 pub struct Storage {
-    /// `x-ms-version`; absent is the SDK's own. Azurite knows only versions older than the newest SDK's.
+    /// `x-ms-version`; absent is the SDK's own. An emulator knows only versions that are older than itself.
     pub(super) version: Option<String>,
     identity: Arc<dyn TokenCredential>,
     /// To the accounts of the settings.

@@ -217,15 +217,19 @@ impl Chunk {
     /// The last write of a step that went wrong: free for the next claim, by the same message, which the host delivers
     /// again.
     pub fn given_back(self, due: Timestamp) -> Self {
-        Self { lease: None, watch_at: due.plus(limits::UNCLAIMED), writes: self.writes + 1, ..self }
+        Self { lease: None, watch_at: due.plus(limits::UNSENT), writes: self.writes + 1, ..self }
     }
 
-    /// The watch sends the chunk again. One that nobody takes up is sent ever more seldom: its message waits in a long
-    /// queue, most likely, and more of them would only make it longer.
+    /// The watch sends the chunk again. One that nobody takes up is sent once more soon, since its message may have been lost
+    /// with its sender, and then ever more seldom: it waits in a long queue, most likely, and more messages would only make
+    /// that longer.
     pub fn sent_again(self, now: Timestamp) -> Self {
         let resent = if self.lease.is_some() { 0 } else { (self.resent + 1).min(3) };
         let freed = Self { resent, ..self }.released(now);
-        Self { watch_at: now.plus(limits::UNCLAIMED * 8u32.pow(resent)), ..freed }
+        match resent {
+            0 => freed,
+            _ => Self { watch_at: now.plus(limits::UNCLAIMED * 4u32.pow(resent)), ..freed },
+        }
     }
 
     /// The same chunk, to be looked at by the watch at another time.
@@ -531,17 +535,21 @@ mod tests {
 
     #[test]
     fn a_chunk_that_nobody_takes_up_is_sent_ever_more_seldom() {
-        let mut chunk = chunk();
-        let (mut at, mut sent) = (chunk.watch_at, 0);
-        while at.since(now()) <= Duration::from_secs(3600) {
-            chunk = chunk.sent_again(at);
-            sent += 1;
-            at = chunk.watch_at;
+        let planned = chunk();
+        let left = claimed(chunk(), now()).released(now());
+        for mut chunk in [planned.clone(), left] {
+            let (mut at, mut sent) = (chunk.watch_at, 0);
+            while at.since(now()) <= Duration::from_secs(3600) {
+                chunk = chunk.sent_again(at);
+                sent += 1;
+                at = chunk.watch_at;
+            }
+            assert_eq!(sent, 1);
         }
-        assert_eq!(sent, 1);
+        let (chunk, at) = (planned, now());
         let dead = claimed(chunk, at);
         let again = dead.clone().sent_again(dead.watch_at);
-        assert_eq!(again.watch_at.since(dead.watch_at), limits::UNCLAIMED);
+        assert_eq!(again.watch_at.since(dead.watch_at), limits::UNSENT);
     }
 
     #[test]

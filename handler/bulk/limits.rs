@@ -37,6 +37,10 @@ pub const CALL: Duration = Duration::from_secs(20);
 /// The watch steps in when a message that was sent has not been taken up for so long.
 pub const UNCLAIMED: Duration = Duration::from_secs(15 * 60);
 
+/// The watch steps in sooner for a chunk that a step has just left: that step may have died before it sent the next
+/// message, and what a death costs is to be two minutes at most.
+pub const UNSENT: Duration = Duration::from_secs(80);
+
 /// The watch looks at an open job this often.
 pub const JOB_WATCH: Duration = Duration::from_secs(60);
 
@@ -58,7 +62,8 @@ pub const CHUNK_DOCUMENT_BYTES: usize = 80 * 1024;
 /// The service takes 50,000 blocks in one blob; what is staged until the next checkpoint must fit as well.
 pub const BLOCKS_PER_FILE: u32 = 49_000;
 
-/// A checkpoint is made when so many files wait for their commit, so that the document stays small.
+/// A checkpoint is made when so many files wait for their commit, and none is sealed for its size until then, so that the
+/// document stays small.
 pub const SEALED_FILES: usize = 50;
 
 /// Committed records leave the chunk's document for a `files` document once there are so many.

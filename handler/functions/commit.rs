@@ -157,7 +157,11 @@ impl<'a> Work<'a> {
         let limits = &self.app.settings.limits;
         self.app.now().since(self.saved_at) >= limits.checkpoint_time
             || self.next.totals.bytes - self.saved_bytes >= limits.checkpoint_bytes
-            || self.next.files.iter().filter(|file| file.sealed).count() >= limits::SEALED_FILES
+            || self.sealed_files() >= limits::SEALED_FILES
+    }
+
+    pub(super) fn sealed_files(&self) -> usize {
+        self.next.files.iter().filter(|file| file.sealed).count()
     }
 
     /// Makes everything so far count, and goes on.

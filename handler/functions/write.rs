@@ -5,6 +5,7 @@ use crate::bulk::deletion;
 use crate::bulk::document::Document;
 use crate::bulk::file::{Kind, Severities};
 use crate::bulk::key_log::ResourceKey;
+use crate::bulk::limits;
 use crate::bulk::line::{self, Flaw};
 use crate::bulk::note::Note;
 use crate::bulk::resource_type::ResourceType;
@@ -126,7 +127,9 @@ impl Work<'_> {
         self.next.totals.bytes += bytes as u64;
         let limits = &self.app.settings.limits;
         let roll_at = limits.file_bytes.max(self.job.asked.smallest_file.unwrap_or(0));
-        if self.next.files[file].held.bytes + buffered as u64 >= roll_at {
+        let has_its_size = self.next.files[file].held.bytes + buffered as u64 >= roll_at;
+        // A page is recorded as a whole: once the document holds enough sealed files, others grow up to the next checkpoint.
+        if has_its_size && self.sealed_files() < limits::SEALED_FILES {
             self.stage(file).await?;
             self.next.files[file].sealed = true;
         } else if buffered >= limits.block_bytes {

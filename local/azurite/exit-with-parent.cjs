@@ -2,3 +2,5 @@
 process.stdin.resume();
 process.stdin.on("end", () => process.exit(0));
 process.stdin.on("error", () => process.exit(0));
+// By itself it keeps nothing running: told to end, Azurite writes down what it has and ends.
+process.stdin.unref?.();

@@ -45,6 +45,7 @@ pub use invocation::QueueBody;
 use launch::Launch;
 pub use logs::Logs;
 use process::Handler;
+pub use queue::Delivery;
 use queue::Pump;
 use settings::{Settings, truthy};
 
@@ -61,6 +62,7 @@ pub struct HostOptions {
     pub settings: BTreeMap<String, String>,
     pub mode: HttpMode,
     pub queue_body: QueueBody,
+    pub delivery: Delivery,
     /// 0: one process does all. Else that process serves HTTP and timers, and so many further ones share the queues,
     /// as the Flex Consumption plan scales functions apart.
     pub workers: usize,
@@ -79,6 +81,7 @@ impl HostOptions {
             settings,
             mode: HttpMode::default(),
             queue_body: QueueBody::default(),
+            delivery: Delivery::default(),
             workers: 0,
             revive: None,
             logs: Logs::default(),
@@ -210,8 +213,12 @@ impl Parts {
                     tasks.spawn(timer::run(function.name.clone(), trigger.clone(), invoker, stopped.clone()));
                 }
                 Trigger::Queue(trigger) => {
-                    for handler in queue_handlers(handlers) {
-                        let pump = Pump::new(&function.name, trigger, &self.host.queues, self.invoker(handler))?;
+                    let handlers = queue_handlers(handlers);
+                    for (handler, next) in handlers.iter().zip(handlers.iter().cycle().skip(1)) {
+                        let mut pump = Pump::new(&function.name, trigger, &self.host.queues, self.invoker(handler))?;
+                        if self.options.delivery == Delivery::Twice {
+                            pump = pump.repeating_to(self.invoker(next));
+                        }
                         tasks.spawn(Arc::new(pump).run(stopped.clone()));
                     }
                 }

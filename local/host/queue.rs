@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -34,6 +35,16 @@ const POISON_SUFFIX: &str = "-poison";
 /// Names of 3 to 63 characters are valid.
 const LONGEST_QUEUE_NAME: usize = 63;
 
+/// How often each message is delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delivery {
+    #[default]
+    Once,
+    /// And once more, as a queue may that promises at least once: to the next process, in turn at the same time and when
+    /// the message is settled.
+    Twice,
+}
+
 /// Pumps one queue into one function of one process.
 pub struct Pump {
     function: String,
@@ -43,6 +54,9 @@ pub struct Pump {
     /// A poison queue has none of its own.
     poison: Option<QueueClient>,
     invoker: Arc<Invoker>,
+    /// Where messages are delivered a second time.
+    again: Option<Arc<Invoker>>,
+    delivered: AtomicU64,
     logs: Logs,
 }
 
@@ -71,7 +85,14 @@ impl Pump {
             poison: poison_name(&trigger.queue).map(|name| open(&name)).transpose()?,
             logs: invoker.logs.clone(),
             invoker,
+            again: None,
+            delivered: AtomicU64::new(0),
         })
+    }
+
+    /// Delivers each message to this process, too.
+    pub fn repeating_to(self, again: Arc<Invoker>) -> Self {
+        Self { again: Some(again), ..self }
     }
 
     /// Runs until the host stops, then until the last invocation has ended and its message is settled.
@@ -151,8 +172,20 @@ impl Pump {
         };
         let sys = Sys::of(&self.function, now);
         let body = payload::of_message(&self.trigger.binding, self.trigger.content, &queued, sys);
-        let outcome = self.invoke_renewing(body, &mut lease).await;
-        self.settle(outcome, &lease).await
+        let Some(again) = &self.again else { return self.invoke_and_settle(body, &mut lease).await };
+        // What comes of it is nobody's business: the message is settled by its first delivery.
+        let repeated = again.invoke(&self.function, body.clone());
+        if self.delivered.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            return tokio::join!(self.invoke_and_settle(body, &mut lease), repeated).0;
+        }
+        let settled = self.invoke_and_settle(body, &mut lease).await;
+        repeated.await;
+        settled
+    }
+
+    async fn invoke_and_settle(&self, body: String, lease: &mut Lease) -> Result<()> {
+        let outcome = self.invoke_renewing(body, lease).await;
+        self.settle(outcome, lease).await
     }
 
     /// Keeps the message hidden for as long as the function runs.

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, ensure};
 use azure_core::credentials::Secret;
 use azure_core::hmac::hmac_sha256;
-use azure_storage_queue::{QueueClient, QueueClientOptions};
+use azure_storage_queue::QueueClient;
 use time::format_description::well_known::Iso8601;
 use time::format_description::well_known::iso8601::{Config, EncodedConfig, TimePrecision};
 use time::{Duration, OffsetDateTime};
-use url::{Host, Url};
+use url::Url;
 
 /// The account that every storage emulator knows; its key is public.
 pub const EMULATOR_ACCOUNT: &str = "devstoreaccount1";
@@ -18,8 +18,6 @@ pub const EMULATOR_KEY: &str =
 /// Ports 10000 and 10001 are the emulator's own.
 const EMULATOR_QUEUES: &str = "http://127.0.0.1:10001/devstoreaccount1";
 
-/// The newest service version that every Azurite in use understands.
-const EMULATOR_VERSION: &str = "2025-11-05";
 const SAS_VERSION: &str = "2021-06-08";
 /// The signature is made once per start, so it must outlive any run of the stand-in.
 const SAS_LIFETIME: Duration = Duration::days(365);
@@ -32,11 +30,7 @@ pub fn open(connection: &str, queue: &str) -> Result<QueueClient> {
     let mut url = account.endpoint;
     url.path_segments_mut().ok().context("the queue endpoint cannot have a path")?.pop_if_empty().push(queue);
     url.set_query(Some(&account.sas));
-    let mut options = QueueClientOptions::default();
-    if is_loopback(&url) {
-        options.version = EMULATOR_VERSION.to_owned();
-    }
-    QueueClient::new(url, None, Some(options)).with_context(|| format!("open queue {queue}"))
+    QueueClient::new(url, None, None).with_context(|| format!("open queue {queue}"))
 }
 
 struct Account {
@@ -97,15 +91,6 @@ pub fn account_sas(account: &str, key: &str, services: &str, expires: OffsetDate
         .extend_pairs([("se", expires.as_str()), ("sig", signature.as_str())])
         .finish();
     Ok(query)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        None => false,
-    }
 }
 
 #[cfg(test)]

@@ -70,6 +70,24 @@ fn a_step_whose_worker_died_is_running_again_within_two_minutes() {
 }
 
 #[test]
+fn a_worker_that_dies_before_it_sends_the_next_message_keeps_the_chunk_no_longer_than_two_minutes() {
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    host.break_next("resources.page", "", Fault::THROTTLE);
+    let dead = host.deliver_up_to("steps.push", "");
+    host.kill(dead);
+    let pages = world.state().gate.calls_named("resources.page");
+    let died = world.now();
+    let running = |world: &World| world.state().gate.calls_named("resources.page") > pages;
+    assert_eq!(host.go_on_until(running), Ok(()));
+    assert!(world.now().since(died) <= Duration::from_secs(120), "{:?}", world.now().since(died));
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+#[test]
 fn throttling_never_counts_as_a_failure() {
     let world = World::new();
     let clinic = patients(&world, 6);
@@ -100,6 +118,23 @@ fn an_outage_of_an_hour_ends_in_a_completed_export() {
         world.state().gate.outage = None;
         completed_exactly(&mut host, &export, &clinic, None);
     }
+}
+
+#[test]
+fn a_chunk_whose_next_message_cannot_be_sent_does_not_wait_for_long() {
+    // Queue and blobs are one account: they are away together.
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    host.break_next("blobs.stage", "", Fault::OUTAGE);
+    host.break_next("steps.push", "", Fault::OUTAGE);
+    host.deliver();
+    let stopped = world.now();
+    completed_exactly(&mut host, &export, &clinic, None);
+    let waited = world.now().since(stopped);
+    assert!(waited <= Duration::from_secs(5 * 60), "{waited:?}");
 }
 
 #[test]

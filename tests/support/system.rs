@@ -10,13 +10,17 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+pub mod azurite;
 pub mod cosmos;
 pub mod export;
 pub mod folder;
 pub mod http;
 pub mod lines;
 pub mod processes;
+pub mod random;
+pub mod rules;
 pub mod storage;
+pub mod writer;
 
 use folder::Folder;
 use processes::{Descendant, signal};

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::support::system::folder::Folder;
-use crate::support::system::{local, shared};
+use crate::support::system::folder::{self, Folder};
+use crate::support::system::http::Http;
+use crate::support::system::lines::assert_same;
+use crate::support::system::{System, local, shared};
 
 #[test]
 fn the_demo_shows_its_files_and_finds_every_line_exact() {
@@ -30,6 +32,21 @@ fn the_curl_lines_of_the_readme_work_as_they_stand() {
     bash.args(["-c", commands]).env("BASE", &shared().ready.base).env("no_proxy", "127.0.0.1");
     let shown = succeeded(&bash.current_dir(folder.path()).output().unwrap());
     assert!(shown.contains("transactionTime") && shown.contains("ndjson"), "{shown}");
+}
+
+#[tokio::test]
+async fn what_load_puts_into_a_running_system_comes_out_of_its_export() {
+    let (http, folder) = (Http::new(), Folder::of_oddities());
+    let system = System::up(&["--patients", "1", "--set", "FhirServer__CosmosDb__CollectionId=loaded"]);
+    let account = &system.ready.cosmos;
+    // It makes the container; and what is loaded again replaces what is there.
+    for _ in 0..2 {
+        let mut load = Command::new(local());
+        load.args(["load", "--data", folder.path(), "--container", "loaded"]);
+        load.args(["--cosmos", &account.endpoint, "--key", &account.key]);
+        succeeded(&load.output().unwrap());
+        assert_same(&folder::lines(), &system.exported_lines(&http, "").await);
+    }
 }
 
 fn succeeded(output: &Output) -> String {

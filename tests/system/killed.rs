@@ -39,7 +39,7 @@ async fn slow() -> MutexGuard<'static, System> {
 }
 
 /// Waits until a range has been read and not all have. Returns how many.
-async fn in_the_middle(http: &Http, status_url: &str, after: u32) -> u32 {
+pub async fn in_the_middle(http: &Http, status_url: &str, after: u32) -> u32 {
     let mut pace = Pace::default();
     until("the export is under way", async || {
         pace.wait().await;

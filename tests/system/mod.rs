@@ -1,13 +1,16 @@
 //! The built executable behind the host stand-in, with both emulators: what only shows when all of it runs.
 
+mod away;
 mod commands;
 mod destination;
 mod ends;
 mod exact;
 mod inferno;
 mod killed;
+mod large;
 mod modes;
 mod package;
 mod refusals;
 mod removal;
 mod starts;
+mod storm;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::super::QueueBody;
+use super::super::{Delivery, QueueBody};
 use super::{App, Report};
 
 fn assert_posted(report: &Report, name: &str) {
@@ -108,6 +108,37 @@ async fn workers_share_the_queue_and_the_first_process_keeps_http() {
     app.no_report();
     host.stop().await;
     assert_eq!(app.messages_left().await, 3);
+}
+
+#[tokio::test]
+async fn a_message_may_be_delivered_twice_to_different_processes() {
+    let mut app = App::with_queue().await;
+    app.root.write("host.json", &one_at_a_time(&app));
+    app.options.workers = 2;
+    app.options.delivery = Delivery::Twice;
+    let host = app.start().await;
+    let workers = BTreeSet::from_iter(host.handler_pids()[1..].iter().copied());
+    // The first message of a pump comes twice at the same time; two of them are in both processes before any is done.
+    app.send("wait 1").await;
+    let both = [app.report().await, app.report().await];
+    assert_eq!(BTreeSet::from([both[0].pid, both[1].pid]), workers);
+    assert_eq!(both[0].payload(), both[1].payload());
+    host.stop().await;
+    assert_eq!(app.messages_left().await, 1);
+}
+
+#[tokio::test]
+async fn a_message_that_is_done_may_come_again() {
+    let mut app = App::with_queue().await;
+    app.options.delivery = Delivery::Twice;
+    let host = app.start().await;
+    for text in ["first", "second"] {
+        app.send(text).await;
+        let texts = [app.report().await.text(), app.report().await.text()];
+        assert_eq!(texts, [text, text]);
+    }
+    host.stop().await;
+    assert_eq!(app.messages_left().await, 0);
 }
 
 fn one_at_a_time(app: &App) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::System;
-use super::http::{Answer, Http, until};
+use super::http::{Answer, Http, PATIENCE, until_within};
 
 /// One file of a manifest, downloaded.
 pub struct Downloaded {
@@ -59,8 +59,13 @@ impl Pace {
 
 /// Polls until the export is complete. Returns the manifest.
 pub async fn completed(http: &Http, status_url: &str) -> Value {
+    completed_within(PATIENCE, http, status_url).await
+}
+
+/// The same for an export that is disturbed.
+pub async fn completed_within(patience: Duration, http: &Http, status_url: &str) -> Value {
     let mut pace = Pace::default();
-    until("the export is complete", async || {
+    until_within(patience, "the export is complete", async || {
         pace.wait().await;
         let answer = http.get(status_url).await;
         match answer.status {
