@@ -94,6 +94,8 @@ fn files_of_deletions_and_of_errors_are_on_the_pages_as_well() {
 fn a_page_has_at_most_a_hundred_files() {
     let world = World::new();
     let clinic = patients(&world, 230);
+    // A file for each: no page of the store has more than may be sealed between two checkpoints.
+    world.state().store.page_size = 1;
     let limits = Limits { file_bytes: 1, checkpoint_bytes: 1 << 20, ..small().limits };
     let mut host = Host::new(&world, Settings { limits, ..small() });
     let export = in_pages(&mut host);
