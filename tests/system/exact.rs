@@ -42,7 +42,7 @@ async fn a_manifest_tells_all_that_a_client_needs_and_nothing_secret() {
     let manifest = completed(&http, &status_url).await;
 
     let keys: BTreeSet<_> = manifest.as_object().unwrap().keys().map(String::as_str).collect();
-    let published = ["transactionTime", "request", "requiresAccessToken", "output", "deleted", "error"];
+    let published = ["transactionTime", "request", "requiresAccessToken", "output", "deleted", "error", "extension"];
     assert_eq!(keys, BTreeSet::from(published));
     let time = Timestamp::parse(manifest["transactionTime"].as_str().unwrap()).unwrap();
     let lag = Duration::from_secs(120);

@@ -143,7 +143,8 @@ impl Client<'_> {
         assert!(imf_fixdate(complete.header("expires")) > OffsetDateTime::now_utc());
         let manifest = complete.json();
         let keys: Vec<_> = manifest.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["deleted", "error", "output", "request", "requiresAccessToken", "transactionTime"]);
+        let expected = ["deleted", "error", "extension", "output", "request", "requiresAccessToken", "transactionTime"];
+        assert_eq!(keys, expected);
         assert_eq!(manifest["requiresAccessToken"], false);
         assert!(is_fhir_instant(manifest["transactionTime"].as_str().unwrap()));
         let output = manifest["output"].as_array().unwrap();
@@ -302,7 +303,10 @@ impl Client<'_> {
         by_get.refusal(405);
         let manifest = self.polled(accepted.header("content-location")).await.json();
         let keys: Vec<_> = manifest.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["manifestType", "output", "outputFormat", "requiresAccessToken", "transactionTime"]);
+        assert_eq!(
+            keys,
+            ["extension", "manifestType", "output", "outputFormat", "requiresAccessToken", "transactionTime"]
+        );
         for file in manifest["output"].as_array().unwrap() {
             let content = self.get(file["url"].as_str().unwrap(), &[]).await.body;
             assert_eq!(file["fileSize"], content.len());

@@ -55,7 +55,15 @@ fn account(connection: &str) -> StorageAccount {
 
 async fn opened(connection: &str, container: &str) -> std::sync::Arc<dyn Output> {
     let place = Place::Caller { account: account(connection), container: ContainerName::parse(container).unwrap() };
-    azure::connect(&config(&[])).unwrap().outputs.open(&place).await.unwrap()
+    // Base64 of 32 zero bytes.
+    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let config = config(&[
+        ("EXPORT_CALLER_DESTINATIONS", "on"),
+        ("EXPORT_SEALING_KEY", key),
+        // The one place of a caller that is on this machine.
+        ("EXPORT_DEVELOPMENT_STORAGE", connection),
+    ]);
+    azure::connect(&config).unwrap().outputs.open(&place).await.unwrap()
 }
 
 #[tokio::test]
