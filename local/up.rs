@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app;
 use crate::client::Progress;
@@ -83,11 +83,32 @@ pub async fn up(args: UpArgs) -> Result<()> {
     if no_host { emulators(options, &progress).await } else { everything(app, options, &progress).await }
 }
 
-/// `None` if we are told to stop before it is up: what was started ends with its owner, which is dropped here.
-async fn unless_stopped<T>(starting: impl Future<Output = Result<T>>) -> Result<Option<T>> {
-    tokio::select! {
-        started = starting => started.map(Some),
-        stopped = stop_signal() => stopped.map(|()| None),
+/// Ctrl-C, and the signal with which a test or a service manager ends us.
+///
+/// Made once, before anything is started: a signal that comes while nobody listens is lost.
+struct StopSignal {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignal {
+    fn new() -> Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// `None` if it comes before the system is up: what was started ends with its owner, which is dropped here.
+    async fn unless_received<T>(&mut self, starting: impl Future<Output = Result<T>>) -> Result<Option<T>> {
+        tokio::select! {
+            started = starting => started.map(Some),
+            () = self.received() => Ok(None),
+        }
     }
 }
 
@@ -126,9 +147,10 @@ impl UpArgs {
 }
 
 async fn everything(app: Option<PathBuf>, options: Options, progress: &Progress) -> Result<()> {
+    let mut stop = StopSignal::new()?;
     let started = match app {
-        Some(app) => unless_stopped(System::start_app(&app, options, progress)).await,
-        None => unless_stopped(System::start(options, progress, |_| ())).await,
+        Some(app) => stop.unless_received(System::start_app(&app, options, progress)).await,
+        None => stop.unless_received(System::start(options, progress, |_| ())).await,
     };
     let Some(system) = started? else { return Ok(()) };
     let mut ready = described(&system.surroundings)?;
@@ -136,13 +158,14 @@ async fn everything(app: Option<PathBuf>, options: Options, progress: &Progress)
     ready["handlerPid"] = system.host.handler_pid().await?.into();
     println!("{ready}");
     progress.say("ready; Ctrl-C stops everything");
-    stop_signal().await?;
+    stop.received().await;
     system.stop().await;
     Ok(())
 }
 
 async fn emulators(options: Options, progress: &Progress) -> Result<()> {
-    let started = unless_stopped(Surroundings::start(&options, progress, |_| ())).await?;
+    let mut stop = StopSignal::new()?;
+    let started = stop.unless_received(Surroundings::start(&options, progress, |_| ())).await?;
     let Some(surroundings) = started else { return Ok(()) };
     let mut values = surroundings.settings.clone();
     values.insert("EXPORT_PUBLIC_URL".into(), format!("http://localhost:{}", options.port.unwrap_or(7071)));
@@ -153,7 +176,7 @@ async fn emulators(options: Options, progress: &Progress) -> Result<()> {
     std::fs::write(&file, content).with_context(|| format!("write {}", file.display()))?;
     println!("{}", described(&surroundings)?);
     progress.say("ready: run `func start`; Ctrl-C stops the emulators");
-    stop_signal().await?;
+    stop.received().await;
     surroundings.stop().await;
     Ok(())
 }
@@ -179,15 +202,6 @@ fn described(surroundings: &Surroundings) -> Result<Value> {
         "rules": { "cosmos": format!("{}_rules", cosmos.endpoint()), "blobs": storage.rules() },
         "expected": surroundings.expected,
     }))
-}
-
-/// Waits for Ctrl-C, or for the signal with which a test or a service manager ends us.
-async fn stop_signal() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        stopped = tokio::signal::ctrl_c() => stopped.context("wait for Ctrl-C"),
-        _ = terminate.recv() => Ok(()),
-    }
 }
 
 /// Reads `NAME=VALUE`.
