@@ -4,12 +4,10 @@
 //! was left out has the tag SUBSETTED.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 
+use super::members::Members;
 use super::resource_type::ResourceType;
 
 /// The elements that a client wants.
@@ -153,31 +151,6 @@ fn push_member(text: &mut String, name: &str, value: &str) {
     text.push_str(&serde_json::Value::from(name).to_string());
     text.push(':');
     text.push_str(value);
-}
-
-/// The members of an object, in their order, with their values as they stand.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<Cow<'de, str>, &'de RawValue>()? {
-                    members.push((name, value));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
 }
 
 /// Kept in every resource: what it is, and what changes the meaning of everything in it.

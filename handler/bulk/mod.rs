@@ -18,6 +18,7 @@ pub mod key_log;
 pub mod limits;
 pub mod line;
 pub mod manifest;
+pub mod members;
 pub mod note;
 pub mod page;
 pub mod plan;

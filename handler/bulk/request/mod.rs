@@ -11,7 +11,6 @@ use super::timestamp::Timestamp;
 
 mod accept;
 mod leniency;
-mod members;
 pub mod parameters;
 pub mod prefer;
 mod restrictions;

@@ -9,7 +9,7 @@ use crate::bulk::note::Severity;
 use crate::bulk::rejection::Rejection;
 
 use super::leniency::Leniency;
-use super::members::Members;
+use crate::bulk::members::Members;
 
 /// A parameter that this server understands, if only to say that it cannot do it.
 #[derive(Debug)]
