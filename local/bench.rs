@@ -58,7 +58,7 @@ pub struct BenchArgs {
 }
 
 /// Waits of a client that is in no hurry would be the largest part of a short export.
-const POLL_EVERY: Duration = Duration::from_millis(200);
+const POLL_EVERY: Duration = Duration::from_secs(1);
 
 pub async fn bench(args: BenchArgs) -> Result<()> {
     let progress = if args.json { Progress::nowhere() } else { Progress::on_stderr() };

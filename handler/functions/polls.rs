@@ -45,8 +45,8 @@ mod tests {
     #[test]
     fn each_page_of_each_export_counts_for_itself_and_the_memory_is_bounded() {
         let (polls, now) = (Polls::default(), Timestamp::parse("2026-01-02T03:04:05Z").unwrap());
-        let refused = |id, page| (0..25).filter(|_| polls.admit(&JobId::new(id), page, now).is_err()).count();
-        assert_eq!([refused(1, 1), refused(1, 2), refused(2, 1), refused(1, 1)], [5, 5, 5, 25]);
+        let refused = |id, page| (0..45).filter(|_| polls.admit(&JobId::new(id), page, now).is_err()).count();
+        assert_eq!([refused(1, 1), refused(1, 2), refused(2, 1), refused(1, 1)], [5, 5, 5, 45]);
         for id in 0..50_000 {
             let at = now.plus(Duration::from_millis(id));
             assert_eq!(polls.admit(&JobId::new(100 + u128::from(id)), 1, at), Ok(()));

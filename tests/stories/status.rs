@@ -86,7 +86,7 @@ fn a_client_that_hammers_is_told_to_wait_and_no_other_is() {
     patients(&world, 3);
     let mut host = Host::new(&world, small());
     let (export, other) = (Export::start(&mut host, ""), Export::start(&mut host, ""));
-    let answers: Vec<Answer> = (0..30).map(|_| host.get(&export.status)).collect();
+    let answers: Vec<Answer> = (0..50).map(|_| host.get(&export.status)).collect();
     assert!(answers[..10].iter().all(|answer| answer.status() == 202));
     let refused = answers.last().unwrap();
     assert_eq!((refused.status().as_u16(), header(refused, "retry-after")), (429, Some("1")));
@@ -94,8 +94,8 @@ fn a_client_that_hammers_is_told_to_wait_and_no_other_is() {
     assert_eq!(host.get(&other.status).status(), 202);
     assert_eq!(host.delete(&other.status).status(), 202);
     host.wait(Duration::from_secs(1));
-    assert_eq!(host.get(&export.status).status(), 202);
-    assert_eq!(host.get(&export.status).status(), 429);
+    let answers = [202, 202, 429].map(|_| host.get(&export.status).status().as_u16());
+    assert_eq!(answers, [202, 202, 429]);
 }
 
 #[test]
