@@ -8,7 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::bulk::asked::Version;
-use crate::bulk::connection::{Connection, Credential, StorageAccount};
+use crate::bulk::connection::{Connection, Credential, StorageAccount, account_of_host};
 use crate::bulk::destination::ContainerName;
 use crate::bulk::limits::{self, Limits};
 use crate::bulk::policy::{CallerPolicy, Named, SUFFIXES};
@@ -266,7 +266,7 @@ impl Reader<'_> {
         let blob = endpoint("AzureWebJobsStorage__blobServiceUri", "blob");
         let queue = endpoint("AzureWebJobsStorage__queueServiceUri", "queue");
         let (blob, queue) = (blob?, queue?);
-        let name = blob.host_str().and_then(|host| host.split('.').next()).unwrap_or_default().to_owned();
+        let name = account_of_host(&blob).unwrap_or_default().to_owned();
         Some(StorageAccount { name, blob, queue: Some(queue), credential: Credential::Identity })
     }
 
@@ -298,7 +298,7 @@ impl Reader<'_> {
     /// The identity's token goes there, so it is https.
     fn default_by_identity(&mut self, setting: &'static str, uri: &str) -> Option<StorageAccount> {
         let blob = self.url(setting, uri)?;
-        let name = blob.host_str().and_then(|host| host.split('.').next()).unwrap_or_default().to_owned();
+        let name = account_of_host(&blob).unwrap_or_default().to_owned();
         if blob.scheme() != "https" || blob.path() != "/" || blob.query().is_some() {
             self.problem(setting, "is not the blob endpoint of a storage account: https, a host, and nothing else");
             return None;

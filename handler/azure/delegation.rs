@@ -31,6 +31,9 @@ const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// A key is asked for so much longer than the link needs it, so that many links share one.
 const SPARE: Duration = Duration::from_secs(6 * 60 * 60);
 
+/// The service cuts the end of a key to whole seconds, as links have theirs.
+const CUT: Duration = Duration::from_secs(1);
+
 /// Clocks differ: a key is good from a little earlier on.
 const SKEW: Duration = Duration::from_secs(15 * 60);
 
@@ -38,9 +41,7 @@ impl Delegation {
     pub(super) fn new(storage: &Storage, account: &StorageAccount) -> Result<Self, PortError> {
         let (client_options, credential) = storage.access(account, NamedBy::Settings)?;
         let mut options = BlobServiceClientOptions { client_options, ..Default::default() };
-        if let Some(version) = &storage.version {
-            options.version.clone_from(version);
-        }
+        storage.choose_version(&mut options.version);
         let client = BlobServiceClient::new(account.blob.clone(), credential, Some(options));
         let client = client.doing(|| "open the account of the default destination".into())?;
         Ok(Self { client, account: account.name.clone(), key: Mutex::new(None) })
@@ -65,7 +66,7 @@ impl Delegation {
     /// A key that is good until then, the one at hand or a new one.
     async fn key(&self, now: Timestamp, until: Timestamp) -> Result<Arc<UserDelegationKey>, PortError> {
         let mut kept = self.key.lock().await;
-        if let Some(key) = kept.as_ref().filter(|key| ends(key) >= until) {
+        if let Some(key) = kept.as_ref().filter(|key| ends(key).plus(CUT) > until) {
             return Ok(Arc::clone(key));
         }
         let doing = || "have a key delegated for links".to_owned();
@@ -75,7 +76,7 @@ impl Delegation {
         let fetched =
             call(doing, async { self.client.get_user_delegation_key(info, None).await?.into_model() }).await?;
         let fetched = Arc::new(fetched);
-        // The service cuts seconds; a key that ends much earlier than it was asked for is none that links can rest on.
+        // A key that ends much earlier than it was asked for is none that links can rest on.
         if ends(&fetched).plus(SKEW) < until {
             return Err(PortError::new(ErrorKind::Broken, format!("{}: it ends too early", doing())));
         }

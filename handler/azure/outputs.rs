@@ -102,9 +102,7 @@ impl BlobOutput {
     ) -> Result<Self, PortError> {
         let (client_options, credential) = storage.access(&account, named_by)?;
         let mut options = BlobContainerClientOptions { client_options, ..Default::default() };
-        if let Some(version) = &storage.version {
-            options.version.clone_from(version);
-        }
+        storage.choose_version(&mut options.version);
         let url = resource_url(&account, &account.blob, container.as_str());
         let client = BlobContainerClient::new(url, credential, Some(options));
         let client = client.doing(|| "open a container".into())?;

@@ -24,9 +24,7 @@ impl QueueSteps {
     pub fn new(storage: &Storage, account: &StorageAccount, queue: &str) -> anyhow::Result<Self> {
         let (client_options, credential) = storage.access(account, NamedBy::Settings)?;
         let mut options = QueueClientOptions { client_options, ..Default::default() };
-        if let Some(version) = &storage.version {
-            options.version.clone_from(version);
-        }
+        storage.choose_version(&mut options.version);
         let endpoint =
             account.queue.as_ref().ok_or_else(|| anyhow::anyhow!("the queue's account has no queue endpoint"))?;
         let url = resource_url(account, endpoint, queue);

@@ -9,7 +9,6 @@ use azure_core::http::policies::{Policy, PolicyResult};
 use azure_core::http::{ClientOptions, Context, ExponentialRetryOptions, Request, RetryOptions, Transport, Url};
 use time::OffsetDateTime;
 
-use crate::bulk::address::Reach;
 use crate::bulk::connection::{Credential, StorageAccount};
 use crate::bulk::limits::CALL;
 use crate::bulk::policy::CallerPolicy;
@@ -24,13 +23,13 @@ use super::guard::{Guard, Lookup};
 #[derive(Clone)]
 pub struct Storage {
     /// `x-ms-version`; absent is the SDK's own. An emulator knows only versions that are older than itself.
-    pub(super) version: Option<String>,
+    version: Option<String>,
     identity: Arc<dyn TokenCredential>,
     /// To the accounts of the settings.
     transport: Transport,
     callers: CallerPolicy,
-    /// To accounts that callers named: one for each reach.
-    guarded: [(Reach, Transport); 2],
+    /// To accounts that callers named.
+    guarded: Transport,
 }
 
 /// Whose word it is that an account is to be written to.
@@ -47,12 +46,15 @@ impl Storage {
         callers: CallerPolicy,
         lookup: &Lookup,
     ) -> azure_core::Result<Self> {
-        let guarded = |reach| {
-            let guard = Guard::new(callers.clone(), reach, Arc::clone(lookup))?;
-            Ok::<_, azure_core::Error>((reach, Transport::new(Arc::new(guard))))
-        };
-        let guarded = [guarded(Reach::Public)?, guarded(Reach::Private)?];
+        let guarded = Transport::new(Arc::new(Guard::new(callers.clone(), Arc::clone(lookup))?));
         Ok(Self { version, identity, transport: Transport::default(), callers, guarded })
+    }
+
+    /// Puts the version of the settings, if they name one, in the place of the SDK's own.
+    pub(super) fn choose_version(&self, version: &mut String) {
+        if let Some(chosen) = &self.version {
+            version.clone_from(chosen);
+        }
     }
 
     /// The same over another transport to the accounts of the settings.
@@ -66,11 +68,9 @@ impl Storage {
         if named_by == NamedBy::Settings || self.callers.is_development_storage(&account.blob) {
             return Ok(self.transport.clone());
         }
-        let denied =
-            |_| PortError::new(ErrorKind::Denied, "reach a destination that the settings do not allow (any more)");
-        let reach = self.callers.admits(&account.blob).map_err(denied)?;
-        let guarded = self.guarded.iter().find(|(of, _)| *of == reach);
-        guarded.map(|(_, transport)| transport.clone()).ok_or_else(|| denied(""))
+        let denied = "reach a destination that the settings do not allow (any more)";
+        self.callers.admits(&account.blob).map_err(|_| PortError::new(ErrorKind::Denied, denied))?;
+        Ok(self.guarded.clone())
     }
 
     /// Options and credential for a client of this account.

@@ -57,13 +57,6 @@ pub enum Version {
     V4,
 }
 
-impl Asked {
-    /// Whether deletions belong to the export (MF-12).
-    pub fn deletions(&self) -> bool {
-        self.since.is_some()
-    }
-}
-
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -142,6 +142,11 @@ fn name_in(blob: &Url) -> Result<String, Problem> {
     account_name(label.unwrap_or_default().trim_end_matches("-secondary"))
 }
 
+/// The first label of the host of an endpoint in a cloud: the account that it belongs to.
+pub fn account_of_host(endpoint: &Url) -> Option<&str> {
+    endpoint.host_str()?.split('.').next()
+}
+
 fn credential(parts: &BTreeMap<&str, &str>) -> Result<Credential, Problem> {
     use base64::Engine;
     match (parts.get("AccountKey"), parts.get("SharedAccessSignature")) {

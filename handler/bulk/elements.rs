@@ -45,23 +45,8 @@ impl Elements {
         if kept.len() == members.len() {
             return Some(Cow::Borrowed(text));
         }
-        let mut reduced = String::with_capacity(text.len() + TAG.len() + 32);
-        let mut tagged = false;
-        for (name, value) in kept {
-            reduced.push(if reduced.is_empty() { '{' } else { ',' });
-            if name == "meta" {
-                tagged = true;
-                push_member(&mut reduced, name, &with_tag(value.get())?);
-            } else {
-                push_member(&mut reduced, name, value.get());
-            }
-        }
-        if !tagged {
-            reduced.push(if reduced.is_empty() { '{' } else { ',' });
-            push_member(&mut reduced, "meta", &format!("{{\"tag\":[{TAG}]}}"));
-        }
-        reduced.push('}');
-        Some(Cow::Owned(reduced))
+        let kept = kept.into_iter().map(|(name, value)| (name.as_str(), value.get()));
+        with_member(kept, "meta", with_tag).map(Cow::Owned)
     }
 
     fn keeps(&self, resource_type: &str, member: &str) -> bool {
@@ -112,45 +97,48 @@ fn mandatory(resource_type: &str) -> &'static [&'static str] {
 const TAG: &str = r#"{"system":"http://terminology.hl7.org/CodeSystem/v3-ObservationValue","code":"SUBSETTED"}"#;
 
 /// `meta` with the tag behind those that it has.
-fn with_tag(meta: &str) -> Option<String> {
-    if meta == "null" {
-        return Some(format!("{{\"tag\":[{TAG}]}}"));
-    }
-    let Members(members) = serde_json::from_str(meta).ok()?;
-    let mut tagged = String::with_capacity(meta.len() + TAG.len() + 16);
-    let mut has_tags = false;
-    for (name, value) in &members {
-        tagged.push(if tagged.is_empty() { '{' } else { ',' });
-        if name == "tag" {
-            has_tags = true;
-            push_member(&mut tagged, name, &behind(value.get())?);
-        } else {
-            push_member(&mut tagged, name, value.get());
-        }
-    }
-    if !has_tags {
-        tagged.push(if tagged.is_empty() { '{' } else { ',' });
-        push_member(&mut tagged, "tag", &format!("[{TAG}]"));
-    }
-    tagged.push('}');
-    Some(tagged)
+fn with_tag(meta: Option<&str>) -> Option<String> {
+    let Members(members) = match meta.unwrap_or("null") {
+        "null" => Members(Vec::new()),
+        meta => serde_json::from_str(meta).ok()?,
+    };
+    with_member(members.iter().map(|(name, value)| (name.as_str(), value.get())), "tag", behind)
 }
 
-fn behind(tags: &str) -> Option<String> {
-    if tags == "null" {
-        return Some(format!("[{TAG}]"));
-    }
-    let inner = tags.strip_prefix('[')?.strip_suffix(']')?.trim();
+fn behind(tags: Option<&str>) -> Option<String> {
+    let inner = match tags.unwrap_or("null") {
+        "null" => "",
+        tags => tags.strip_prefix('[')?.strip_suffix(']')?.trim(),
+    };
     Some(match inner {
         "" => format!("[{TAG}]"),
         tags => format!("[{tags},{TAG}]"),
     })
 }
 
-fn push_member(text: &mut String, name: &str, value: &str) {
-    text.push_str(&serde_json::Value::from(name).to_string());
-    text.push(':');
-    text.push_str(value);
+/// An object of these members, in which one has another value: where it stands, or at the end if it is missing.
+fn with_member<'m>(
+    members: impl Iterator<Item = (&'m str, &'m str)>,
+    changed: &str,
+    value_of: impl Fn(Option<&str>) -> Option<String>,
+) -> Option<String> {
+    let mut spelled = Vec::new();
+    let mut is_there = false;
+    for (name, value) in members {
+        match name == changed {
+            true => spelled.push(member(name, &value_of(Some(value))?)),
+            false => spelled.push(member(name, value)),
+        }
+        is_there |= name == changed;
+    }
+    if !is_there {
+        spelled.push(member(changed, &value_of(None)?));
+    }
+    Some(format!("{{{}}}", spelled.join(",")))
+}
+
+fn member(name: &str, value: &str) -> String {
+    format!("{}:{value}", serde_json::Value::from(name))
 }
 
 /// Kept in every resource: what it is, and what changes the meaning of everything in it.
@@ -412,7 +400,7 @@ mod tests {
             (r#"{"tag":[]}"#, r#"{"tag":[TAG]}"#),
             (r#"{"a":1.0,"tag":[ 1 , 2 ]}"#, r#"{"a":1.0,"tag":[1 , 2,TAG]}"#),
         ] {
-            assert_eq!(with_tag(meta).unwrap(), tagged(expected), "{meta}");
+            assert_eq!(with_tag(Some(meta)).unwrap(), tagged(expected), "{meta}");
         }
     }
 

@@ -21,17 +21,6 @@ pub enum Kind {
     Error,
 }
 
-impl Kind {
-    /// What the lines of such a file are, where that does not depend on what was exported.
-    pub fn fixed_type(self) -> Option<ResourceType> {
-        match self {
-            Kind::Output => None,
-            Kind::Deleted => Some(ResourceType::bundle()),
-            Kind::Error => Some(ResourceType::operation_outcome()),
-        }
-    }
-}
-
 /// How many lines of an `error` file have which severity; a manifest of version 4 tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

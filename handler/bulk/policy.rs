@@ -4,7 +4,7 @@
 use url::{Host, Url};
 
 use super::address::Reach;
-use super::connection::{Connection, Credential, StorageAccount, account_name};
+use super::connection::{Connection, Credential, StorageAccount, account_name, account_of_host};
 use super::destination::SETTINGS;
 use super::rejection::Rejection;
 
@@ -85,7 +85,9 @@ impl CallerPolicy {
         match self.admits(&account.blob) {
             Err(why) => refuse(why),
             Ok(_) if account.blob.path() != "/" => refuse("it has a path"),
-            Ok(_) if account_of(&account.blob) != Some(&account.name) => refuse("its host is not that of the account"),
+            Ok(_) if account_of_host(&account.blob) != Some(&account.name) => {
+                refuse("its host is not that of the account")
+            }
             Ok(_) => Ok(account),
         }
     }
@@ -128,11 +130,6 @@ impl CallerPolicy {
             Named::Listed | Named::Any => Ok(Reach::Public),
         }
     }
-}
-
-/// The first label of the host: the account that it belongs to.
-fn account_of(url: &Url) -> Option<&str> {
-    url.host_str()?.split('.').next()
 }
 
 /// Base64 that may have lost its plus signs to the form encoding of a query.

@@ -59,17 +59,13 @@ impl Work<'_> {
     fn is_asked_for(&self, document: &Document) -> bool {
         let types = self.job.asked.types.as_ref();
         let named = types.is_none_or(|types| types.iter().any(|name| name.as_str() == document.resource_type));
-        named && self.window.holds(document) && (!document.is_deleted || self.job.asked.deletions())
+        named && self.window.holds(document)
     }
 
     /// Adds a line to the error file.
     pub async fn append_note(&mut self, note: &Note) -> Result<(), Interrupted> {
-        let line = note.line();
-        let file = self.file_with_room(Kind::Error, &ResourceType::operation_outcome(), line.len()).await?;
-        let buffer = self.buffer(file);
-        let before = buffer.lines.len();
-        buffer.lines.extend_from_slice(&line);
-        buffer.severities.add(note.severity);
+        let (file, before) = self.put(Kind::Error, &ResourceType::operation_outcome(), &note.line()).await?;
+        self.buffer(file).severities.add(note.severity);
         self.next.totals.errors += 1;
         self.line_added(file, before).await
     }
@@ -86,13 +82,18 @@ impl Work<'_> {
     }
 
     async fn append_deletion(&mut self, tombstone: &Document) -> Result<(), Interrupted> {
-        let line = deletion::line(tombstone);
-        let file = self.file_with_room(Kind::Deleted, &ResourceType::bundle(), line.len()).await?;
-        let buffer = self.buffer(file);
-        let before = buffer.lines.len();
-        buffer.lines.extend_from_slice(&line);
+        let (file, before) = self.put(Kind::Deleted, &ResourceType::bundle(), &deletion::line(tombstone)).await?;
         self.next.totals.deleted += 1;
         self.line_added(file, before).await
+    }
+
+    /// Puts a line that is there already into the buffer of its file. Gives the file, and what the buffer held before.
+    async fn put(&mut self, kind: Kind, of: &ResourceType, line: &[u8]) -> Result<(usize, usize), Interrupted> {
+        let file = self.file_with_room(kind, of, line.len()).await?;
+        let lines = &mut self.buffer(file).lines;
+        let before = lines.len();
+        lines.extend_from_slice(line);
+        Ok((file, before))
     }
 
     /// The file that takes lines of this kind and type. One that would grow beyond what the client wants by a line of

@@ -83,7 +83,7 @@ async fn no_hostile_destination_gets_a_connection_outside_the_policy() {
     let corpus = corpus::destinations();
     assert!(corpus.len() >= 2000, "{} destinations", corpus.len());
     let trap = Trap::new().await;
-    let guard = Guard::new(policy(), Reach::Public, trap.lookup(vec![vec![trap.address()]])).unwrap();
+    let guard = Guard::new(policy(), trap.lookup(vec![vec![trap.address()]])).unwrap();
     let mut admitted = 0;
     for connection in &corpus {
         let account = match policy().account(&STANDARD.encode(connection)) {
@@ -118,7 +118,7 @@ async fn a_name_that_leads_inside_is_not_followed() {
         let address = SocketAddr::new(address.parse().unwrap(), trap.address().port());
         let public: SocketAddr = "20.60.1.2:443".parse().unwrap();
         for answers in [vec![vec![address]], vec![vec![public, address]], vec![vec![public], vec![address]]] {
-            let guard = Guard::new(policy(), Reach::Public, trap.lookup(answers)).unwrap();
+            let guard = Guard::new(policy(), trap.lookup(answers)).unwrap();
             for _ in 0..2 {
                 get(&guard, "https://example.blob.core.windows.net/container/blob").await;
             }

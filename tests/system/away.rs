@@ -50,26 +50,18 @@ async fn an_export_waits_for_storage_that_is_started_again() {
 
 #[tokio::test]
 async fn throttling_delays_an_export_and_never_fails_it() {
-    let refusal = r#"{"throttle":{"retryAfterMs":20}}"#;
-    disturbed_by(&[
-        &format!(r#"[{{"on":"Query","path":"/fhirR4/","do":{refusal}}}]"#),
-        &format!(r#"[{{"do":{refusal}}}]"#),
-    ])
-    .await;
+    disturbed_by(r#"{"throttle":{"retryAfterMs":20}}"#).await;
 }
 
 #[tokio::test]
 async fn a_store_that_is_unavailable_delays_an_export_and_never_fails_it() {
-    let refusal = r#"{"refuse":{"status":503}}"#;
-    disturbed_by(&[
-        &format!(r#"[{{"on":"Query","path":"/fhirR4/","do":{refusal}}}]"#),
-        &format!(r#"[{{"do":{refusal}}}]"#),
-    ])
-    .await;
+    disturbed_by(r#"{"refuse":{"status":503}}"#).await;
 }
 
 /// First only the resources cannot be read, then our own documents neither.
-async fn disturbed_by(disturbances: &[&str]) {
+async fn disturbed_by(refusal: &str) {
+    let disturbances =
+        [format!(r#"[{{"on":"Query","path":"/fhirR4/","do":{refusal}}}]"#), format!(r#"[{{"do":{refusal}}}]"#)];
     let http = Http::new();
     let system = slow(&http).await;
     let status_url = system.start(&http, "").await;
