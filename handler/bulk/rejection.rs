@@ -156,6 +156,11 @@ fn issue(severity: &str, code: &str, diagnostics: &str, expression: Option<&str>
     issue
 }
 
+/// A client's text as an outcome may repeat it.
+pub fn repeated(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,11 +5,11 @@ use serde_json::value::RawValue;
 use url::form_urlencoded;
 
 use crate::bulk::destination;
+use crate::bulk::members::Members;
 use crate::bulk::note::Severity;
-use crate::bulk::rejection::Rejection;
+use crate::bulk::rejection::{Rejection, repeated};
 
 use super::leniency::Leniency;
-use crate::bulk::members::Members;
 
 /// A parameter that this server understands, if only to say that it cannot do it.
 #[derive(Debug)]
@@ -136,7 +136,7 @@ fn find(name: &str, leniency: &mut Leniency) -> Result<Option<&'static Known>, R
     if let Some(known) = KNOWN.iter().find(|known| known.name == name) {
         return Ok(Some(known));
     }
-    let shown: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    let shown = repeated(name);
     if let Some(known) = KNOWN.iter().find(|known| known.name.eq_ignore_ascii_case(name)) {
         // To pass over a restriction for its spelling would widen the export.
         let told = format!("The parameter \"{shown}\" is spelled \"{}\".", known.name);

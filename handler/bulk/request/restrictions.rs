@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::bulk::asked::{Asked, Version};
 use crate::bulk::elements::{self, Elements, NotAnElement};
 use crate::bulk::note::{Note, Severity};
-use crate::bulk::rejection::Rejection;
+use crate::bulk::rejection::{Rejection, repeated};
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::timestamp::Timestamp;
 
@@ -66,7 +66,7 @@ impl Restrictions<'_> {
                 Ok(known) if known.known() && types.contains(&known) => {}
                 Ok(known) if known.known() => types.push(known),
                 Ok(_) | Err(_) => {
-                    let told = format!("\"{}\" is not a FHIR resource type that is stored.", shown(&name));
+                    let told = format!("\"{}\" is not a FHIR resource type that is stored.", repeated(&name));
                     leniency.pass_over(Severity::Warning, Rejection::bad_value(TYPE, told))?;
                 }
             }
@@ -223,7 +223,7 @@ impl Restrictions<'_> {
     fn elements(&self, leniency: &mut Leniency) -> Result<Option<Elements>, Rejection> {
         let Some(mut items) = self.items(ELEMENTS, leniency)? else { return Ok(None) };
         for item in items.iter().filter(|item| !elements::is_element(item)) {
-            let told = format!("\"{}\" is not a root element, alone or as Type.element.", shown(item));
+            let told = format!("\"{}\" is not a root element, alone or as Type.element.", repeated(item));
             leniency.pass_over(Severity::Warning, Rejection::bad_value(ELEMENTS, told))?;
         }
         items.retain(|item| elements::is_element(item));
@@ -263,7 +263,7 @@ impl Restrictions<'_> {
             let refusal = if known.contains(&value.as_str()) {
                 Rejection::not_supported(format!("Associated data \"{value}\" is not supported.")).about(ASSOCIATED)
             } else {
-                Rejection::bad_value(ASSOCIATED, format!("Associated data \"{}\" is not known.", shown(&value)))
+                Rejection::bad_value(ASSOCIATED, format!("Associated data \"{}\" is not known.", repeated(&value)))
             };
             leniency.pass_over(Severity::Warning, refusal)?;
         }
@@ -279,9 +279,4 @@ impl Restrictions<'_> {
         };
         leniency.pass_over(Severity::Information, Rejection::not_supported(told).about(ORGANIZE))
     }
-}
-
-/// A client's text as an outcome may repeat it.
-fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(64).collect()
 }
