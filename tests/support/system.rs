@@ -185,7 +185,7 @@ pub fn local() -> &'static PathBuf {
     &LOCAL
 }
 
-/// The built handler, as it is shipped.
+/// The built handler, in the profile of the tests.
 pub fn handler() -> &'static PathBuf {
     static HANDLER: LazyLock<PathBuf> = LazyLock::new(|| built("fhir-export"));
     &HANDLER
@@ -194,7 +194,10 @@ pub fn handler() -> &'static PathBuf {
 /// Builds a package by itself, so that it has only the features that it asks for, and returns its executable.
 fn built(package: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--release", "--package", package, "--bin", package]);
+    cargo.args(["build", "--package", package, "--bin", package]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
     cargo.args(["--message-format", "json-render-diagnostics"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     let mut cargo = cargo.stdout(Stdio::piped()).spawn().unwrap();
     let mut messages = String::new();
