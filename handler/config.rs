@@ -140,7 +140,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "EXPORT_MAX_ACTIVE",
         Some("10"),
-        "Most exports that run at the same time; a further one is refused with 429",
+        "Most exports of one caller that run at the same time; a further one is refused with 429",
     ),
     setting("EXPORT_SAFETY_LAG_SECONDS", Some("120"), "transactionTime is the kick-off minus this"),
     setting("EXPORT_LINK_MINUTES", Some("60"), "How long a link in a manifest works"),

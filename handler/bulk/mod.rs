@@ -3,6 +3,7 @@
 pub mod address;
 pub mod asked;
 pub mod block;
+pub mod caller;
 pub mod capability;
 pub mod chunk;
 pub mod connection;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bulk::block::BlockId;
+use crate::bulk::caller::Caller;
 use crate::bulk::connection::{Credential, StorageAccount};
 use crate::bulk::destination::{self, ContainerName, Destination};
 use crate::bulk::job::Job;
@@ -38,9 +39,9 @@ const SHORT_SIGNATURE: Duration = Duration::from_secs(24 * 60 * 60);
 /// When a caller who has too many exports should try again: one may end by then, or be deleted.
 const FULL: u32 = 60;
 
-pub async fn run(app: &App, kick_off: &KickOff) -> Result<Accepted, Failure> {
+pub async fn run(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepted, Failure> {
     let request = request::parse(kick_off, &app.settings.terms, app.now())?;
-    leave_room(app).await?;
+    leave_room(app, caller).await?;
     let mut notes = request.asked.notes.clone();
     notes.extend(request.destination.as_ref().and_then(|named| ends_soon(app, named)));
     let id = JobId::new((app.random)());
@@ -49,22 +50,22 @@ pub async fn run(app: &App, kick_off: &KickOff) -> Result<Accepted, Failure> {
         None => prepare_default(app, &id).await?,
     };
     let job = Job::accepted(id, request.asked, destination, app.now(), app.settings.safety_lag);
+    let job = Job { caller: caller.name().to_owned(), ..job };
     if let Err(error) = store_and_send(app, &job).await {
         take_back(app, &job.id).await;
         return Err(error.into());
     }
-    tracing::info!(job = %job.id, transaction_time = %job.transaction_time, "export accepted");
+    tracing::info!(job = %job.id, caller = job.caller, transaction_time = %job.transaction_time, "export accepted");
     Ok(Accepted { status_url: status_url(app, &job.id), preferences: request.preferences.applied(), notes })
 }
 
 /// KO-15. Two kick-offs at the same moment may both find the last free place: the limit is there to spare the store.
-async fn leave_room(app: &App) -> Result<(), Failure> {
+async fn leave_room(app: &App, caller: &Caller) -> Result<(), Failure> {
     let most = app.settings.most_active;
-    // Callers are not told apart: one bucket for all.
-    if app.jobs.open_jobs("", most).await? < most {
+    if app.jobs.open_jobs(caller.name(), most).await? < most {
         return Ok(());
     }
-    let told = format!("{most} exports are active, as many as may be; wait until one ends, or delete one.");
+    let told = format!("{most} exports of yours are active, as many as may be; wait until one ends, or delete one.");
     Err(Rejection::too_many(told, FULL).into())
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bulk::caller::Caller;
 use crate::bulk::chunk::{Chunk, ChunkState};
 use crate::bulk::job::{Job, State};
 use crate::bulk::job_id::JobId;
@@ -40,11 +41,11 @@ pub enum Export {
 }
 
 /// The status of an export, with page `page` of its manifest if that comes in pages. They count from 1.
-pub async fn run(app: &App, id: &str, page: u32) -> Result<Status, Failure> {
+pub async fn run(app: &App, caller: &Caller, id: &str, page: u32) -> Result<Status, Failure> {
     if let Ok(id) = JobId::parse(id) {
-        app.polls.admit(&id, page, app.now())?;
+        app.polls.admit(caller, &id, page, app.now())?;
     }
-    let job = known(app, id).await?;
+    let job = known(app, caller, id).await?;
     if page > 1 && !job.asked.partial_manifests {
         return Err(Rejection::not_found("The manifest of this export is not in pages.").into());
     }
@@ -87,10 +88,10 @@ fn links_until(app: &App) -> Timestamp {
 }
 
 /// Cancels an export that runs, or removes one that has ended. From the answer on its status is 404 (DL-01 to DL-06).
-pub async fn cancel(app: &App, id: &str) -> Result<(), Failure> {
+pub async fn cancel(app: &App, caller: &Caller, id: &str) -> Result<(), Failure> {
     let mut tried = false;
     loop {
-        let job = known(app, id).await?;
+        let job = known(app, caller, id).await?;
         let cancelled = match (*job).clone().cancelled(app.now()) {
             Ok(cancelled) => cancelled,
             // Our own write, whose answer was lost and which the SDK repeated.
@@ -110,8 +111,8 @@ pub async fn cancel(app: &App, id: &str) -> Result<(), Failure> {
 }
 
 /// Takes up a Failed export again from its last commits.
-pub async fn resume(app: &App, id: &str) -> Result<(), Failure> {
-    let job = known(app, id).await?;
+pub async fn resume(app: &App, caller: &Caller, id: &str) -> Result<(), Failure> {
+    let job = known(app, caller, id).await?;
     let resumed = (*job).clone().resumed(app.now()).map_err(|_| match job.state {
         State::Cancelled { .. } => unknown(id),
         _ => Rejection::conflict("Only an export that has failed, not longer than a day ago, can be taken up again."),
@@ -142,16 +143,18 @@ pub async fn resume(app: &App, id: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The job of this id. A poll that comes right after the 202 may reach another process than the kick-off did, and that
+/// The job of this id, if it is one of the caller's. A poll that comes right after the 202 may reach another process than the kick-off did, and that
 /// one may read from a replica which has not heard of the job yet: a client that is told 404 gives its export up. So what
 /// is not found is asked for where writes are decided, which costs one more call for ids that do not exist, and none for
 /// those that do.
-async fn known(app: &App, id: &str) -> Result<Versioned<Job>, Failure> {
+async fn known(app: &App, caller: &Caller, id: &str) -> Result<Versioned<Job>, Failure> {
     let parsed = JobId::parse(id).map_err(|_| unknown(id))?;
-    Ok(app.certain(&Key::job(&parsed)).await?.ok_or_else(|| unknown(id))?)
+    let job = app.certain::<Job>(&Key::job(&parsed)).await?.filter(|job| caller.sees(job));
+    Ok(job.ok_or_else(|| unknown(id))?)
 }
 
 fn unknown(id: &str) -> Rejection {
     let shown: String = id.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
-    Rejection::not_found(format!("There is no export \"{shown}\", or it was deleted or has expired."))
+    let told = "or it was deleted, has expired, or was started with another credential";
+    Rejection::not_found(format!("There is no export \"{shown}\", {told}."))
 }

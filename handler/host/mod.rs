@@ -18,6 +18,7 @@ use warp::reply::Response;
 use crate::bulk::rejection::Rejection;
 use crate::functions::App;
 
+mod caller;
 mod invocation;
 mod kick_off;
 mod reply;

@@ -13,7 +13,7 @@ use warp::reply::Response;
 use crate::bulk::rejection::Rejection;
 use crate::functions::{App, Failure, metadata, start, status};
 
-use super::{Request, invocation, kick_off, reply};
+use super::{Request, caller, invocation, kick_off, reply};
 
 /// Answers a request. `app` is `None` while the feature is switched off.
 pub(super) async fn answer(
@@ -30,10 +30,8 @@ pub(super) async fn answer(
             invocation::answer(app, name, body).await
         }
         (_, [name]) if name.eq_ignore_ascii_case("$export") => answered(kick_off(app, &request, body).await),
-        (method, [group, name, id])
-            if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("export") =>
-        {
-            answered(export(app, method, id, &request.query).await)
+        (_, [group, name, id]) if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("export") => {
+            answered(export(app, &request, id).await)
         }
         (method, [name]) if name.eq_ignore_ascii_case("metadata") => {
             answered(described(app, method, |app| Ok(metadata::capabilities(app))))
@@ -58,21 +56,21 @@ async fn kick_off(
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<Response, Failure> {
     let app = enabled(app)?;
-    let accepted = start::run(app, &kick_off::read(request, body).await?).await?;
+    let accepted = start::run(app, &caller::of(request), &kick_off::read(request, body).await?).await?;
     Ok(reply::accepted(&accepted))
 }
 
-async fn export(app: Option<&App>, method: &Method, id: &str, query: &str) -> Result<Response, Failure> {
-    let app = enabled(app)?;
-    match *method {
-        Method::GET => Ok(reply::status(status::run(app, id, page(query)?).await?)),
+async fn export(app: Option<&App>, request: &Request, id: &str) -> Result<Response, Failure> {
+    let (app, caller) = (enabled(app)?, caller::of(request));
+    match request.method {
+        Method::GET => Ok(reply::status(status::run(app, &caller, id, page(&request.query)?).await?)),
         Method::POST => {
-            status::resume(app, id).await?;
+            status::resume(app, &caller, id).await?;
             let status_url = start::status_url(app, id);
             Ok(reply::accepted(&start::Accepted { status_url, preferences: None, notes: Vec::new() }))
         }
         Method::DELETE => {
-            status::cancel(app, id).await?;
+            status::cancel(app, &caller, id).await?;
             Ok(reply::cancelled())
         }
         _ => Err(Rejection::method_not_allowed(

@@ -3,6 +3,7 @@
 mod clinics;
 
 mod any_kick_off;
+mod callers;
 mod contract;
 mod ends;
 mod files;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fhir_export::bulk::asked::{Asked, Version};
+use fhir_export::bulk::caller::Caller;
 use fhir_export::bulk::chunk::Totals;
 use fhir_export::bulk::crc::Crc64;
 use fhir_export::bulk::file::{FileRecord, Files, Held, Kind};
@@ -187,7 +188,7 @@ fn a_manifest_of_very_many_files_is_sent_as_it_is_made() {
     let mut host = Host::new(&world, small());
     let export = completed(&mut host, 120);
     let app = world.app(small());
-    let status = block_on(status::run(&app, export.job.as_str(), 1));
+    let status = block_on(status::run(&app, &Caller::without_key(), export.job.as_str(), 1));
     let Ok(status::Status { export: Stands::Completed { manifest, .. }, .. }) = status else { panic!("not complete") };
     let batches: Vec<_> = block_on(manifest.map(Result::unwrap).collect::<Vec<_>>());
     assert!(batches.len() > 50 && batches.iter().all(|batch| batch.len() < 40_000));
