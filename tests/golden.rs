@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::block::BlockId;
-use fhir_export::bulk::chunk::{Chunk, Claim, Pass, Position};
+use fhir_export::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped};
 use fhir_export::bulk::crc::Crc64;
 use fhir_export::bulk::destination::{ContainerName, Destination};
 use fhir_export::bulk::file::{Files, Held, Kind};
@@ -119,17 +119,20 @@ fn plan() -> Plan {
 fn records() -> Vec<(&'static str, Record)> {
     let parts = vec![Parts { generation: 0, count: 1 }, Parts { generation: 1, count: 3 }];
     let planned = job().planned(2, 5, now()).unwrap();
+    let failed = planned.clone().failed("the store is gone".into(), now(), WEEK).unwrap();
     vec![
         ("job-accepted", job().into()),
         ("job-accepted-to-a-named-destination", job_to_a_named_destination().into()),
         ("job-planned", planned.clone().into()),
         ("job-completed", planned.clone().completed((parts, chunk().totals), now(), WEEK).unwrap().into()),
-        ("job-failed", planned.clone().failed("the store is gone".into(), now(), WEEK).unwrap().into()),
+        ("job-failed", failed.clone().into()),
+        ("job-taken-up-again", failed.resumed(now()).unwrap().into()),
         ("job-cancelled", planned.cancelled(now()).unwrap().into()),
         ("plan", plan().into()),
         ("chunk", chunk().into()),
         ("chunk-in-its-second-pass", chunk_in_its_second_pass().into()),
         ("chunk-released", chunk().released(now()).into()),
+        ("chunk-that-could-not-be-written", chunk().given_back(Stopped::Writing, now()).into()),
         ("chunk-closed", Chunk::closed(id(), 4, now()).into()),
         ("files", files().into()),
         ("page", page().into()),

@@ -66,6 +66,9 @@ pub struct Chunk {
     /// How often the watch has sent the chunk again while nobody took it up.
     #[serde(default)]
     pub resent: u32,
+    /// What the last claim could not do that ended in vain.
+    #[serde(default, skip_serializing_if = "Stopped::is_usual")]
+    pub stopped: Stopped,
     pub totals: Totals,
 }
 
@@ -77,6 +80,23 @@ pub enum ChunkState {
     Done,
     /// The job was cancelled; nothing may be recorded any more.
     Closed,
+}
+
+/// At what a claim ended in vain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stopped {
+    /// The store, or a worker that died.
+    #[default]
+    Reading,
+    /// The destination did not take what was read.
+    Writing,
+}
+
+impl Stopped {
+    fn is_usual(&self) -> bool {
+        *self == Stopped::default()
+    }
 }
 
 /// How far a chunk has been read.
@@ -174,6 +194,7 @@ impl Chunk {
             ticket: 0,
             cleaned: false,
             resent: 0,
+            stopped: Stopped::default(),
             totals: Totals::default(),
         }
     }
@@ -211,12 +232,16 @@ impl Chunk {
 
     /// The last write of a step: free for the next claim, whose message is due at `due` and carries the new ticket.
     pub fn released(self, due: Timestamp) -> Self {
-        Self { ticket: self.ticket + 1, ..self.given_back(due) }
+        Self { ticket: self.ticket + 1, ..self.freed(due) }
     }
 
     /// The last write of a step that went wrong: free for the next claim, by the same message, which the host delivers
     /// again.
-    pub fn given_back(self, due: Timestamp) -> Self {
+    pub fn given_back(self, stopped: Stopped, due: Timestamp) -> Self {
+        Self { stopped, ..self.freed(due) }
+    }
+
+    fn freed(self, due: Timestamp) -> Self {
         Self { lease: None, watch_at: due.plus(limits::UNSENT), writes: self.writes + 1, ..self }
     }
 
@@ -239,7 +264,7 @@ impl Chunk {
 
     /// The caller wants a failed export to go on: earlier claims do not count any more.
     pub fn resumed(self, now: Timestamp) -> Self {
-        Self { claims: 0, ..self }.released(now)
+        Self { claims: 0, stopped: Stopped::default(), ..self }.released(now)
     }
 
     /// A page was read, for so many request units.
@@ -311,6 +336,7 @@ impl Chunk {
         if position != self.position {
             self.position = position;
             self.claims = 0;
+            self.stopped = Stopped::default();
         }
     }
 

@@ -26,6 +26,9 @@ pub struct Job {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub caller: String,
     pub created: Timestamp,
+    /// When the caller last wanted it to go on after it had failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<Timestamp>,
     /// Nothing modified later is exported (TT-01): kick-off minus the safety lag.
     pub transaction_time: Timestamp,
     pub destination: Destination,
@@ -92,6 +95,7 @@ impl Job {
             asked,
             caller: String::new(),
             created: now,
+            resumed: None,
             transaction_time: now.minus(safety_lag).whole_milliseconds(),
             destination,
             watch_at: now.plus(limits::JOB_WATCH),
@@ -156,7 +160,7 @@ impl Job {
                 return Err(NotAllowed);
             }
         };
-        Ok(Self { state, watch_at: now.plus(limits::JOB_WATCH), ..self })
+        Ok(Self { state, resumed: Some(now), watch_at: now.plus(limits::JOB_WATCH), ..self })
     }
 
     /// The same job without its destination's secret, to be looked at again later.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bulk::chunk::{Chunk, Claim, Pass, Position};
+use crate::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped};
 use crate::bulk::job::Job;
 use crate::bulk::line;
 use crate::bulk::plan::{KeyRange, Plan};
@@ -27,31 +27,41 @@ pub async fn run(app: &App, step: &mut Step, number: u32) -> Result<Outcome, Por
     let (claimed, lost) = match (*found).clone().claim((app.random)(), app.now(), limits) {
         Claim::Claimed(chunk) => (*chunk, false),
         Claim::Stale => return Ok(Outcome::Stale),
-        Claim::Exhausted if app.settings.lost_range == LostRange::Report => {
+        Claim::Exhausted if app.settings.lost_range == LostRange::Report && found.stopped == Stopped::Reading => {
             match (*found).clone().resumed(app.now()).claim((app.random)(), app.now(), limits) {
                 Claim::Claimed(chunk) => (*chunk, true),
                 Claim::Stale | Claim::Exhausted => return Ok(Outcome::Stale),
             }
         }
         Claim::Exhausted => {
-            app.fail(id, given_up(limits.claims)).await?;
+            app.fail(id, given_up(found.stopped, limits.claims)).await?;
             return Ok(Outcome::Done);
         }
     };
     let Some(chunk) = claim(app, found.with(claimed)).await? else { return Ok(Outcome::Stale) };
 
     let mut work = Work::new(app, &job, chunk);
-    let worked = match lost {
+    let mut worked = match lost {
         true => report_lost(&mut work, &plan).await,
         false => read_on(&mut work, &plan).await,
     };
+    if let Err(Interrupted::Unread(_)) = worked
+        && work.has_moved()
+        && let Err(interrupted) = keep_what_was_read(&mut work, &plan).await
+    {
+        worked = Err(interrupted);
+    }
     step.ticket = Some(work.chunk().ticket);
     match worked {
         Ok(outcome) => Ok(outcome),
         Err(Interrupted::Lost) => Ok(Outcome::Stale),
         Err(Interrupted::Anew) => Ok(Outcome::Again),
-        Err(Interrupted::Trouble(error)) => {
-            step.ticket = Some(put_down(app, work, &error).await);
+        Err(Interrupted::Unwritten(error)) => {
+            step.ticket = Some(put_down(app, work, Stopped::Writing, &error).await);
+            Err(error)
+        }
+        Err(Interrupted::Unread(error) | Interrupted::Trouble(error)) => {
+            step.ticket = Some(put_down(app, work, Stopped::Reading, &error).await);
             Err(error)
         }
         Err(Interrupted::Refused(error)) => {
@@ -63,8 +73,13 @@ pub async fn run(app: &App, step: &mut Step, number: u32) -> Result<Outcome, Por
 }
 
 /// Why a job is Failed whose chunk was claimed so often in vain.
-pub(super) fn given_up(claims: u32) -> String {
-    format!("a part of the store could not be read in {claims} attempts")
+fn given_up(stopped: Stopped, claims: u32) -> String {
+    match stopped {
+        Stopped::Reading => format!("a part of the store could not be read in {claims} attempts"),
+        Stopped::Writing => {
+            format!("a part of the export could not be written to the destination in {claims} attempts")
+        }
+    }
 }
 
 /// Writes the claim. `None` if someone else was faster; one's own claim whose answer was lost is found again.
@@ -127,7 +142,7 @@ async fn read_page(work: &mut Work<'_>, range: &KeyRange) -> Result<(), Interrup
     let app = work.app;
     // Held as long as the page: the semaphore is never closed.
     let _permit = app.memory.pages.acquire().await;
-    let page = app.resources.page(&slice, position.cursor.as_deref()).await?;
+    let page = app.resources.page(&slice, position.cursor.as_deref()).await.map_err(Interrupted::Unread)?;
     work.append_notes_of_request().await?;
     match position.pass {
         Pass::Current => {
@@ -163,14 +178,22 @@ async fn report_lost(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interr
     Ok(Outcome::Again)
 }
 
+/// The next page cannot be read now: what was read before it shall not be read again, and it tells that the chunk gets
+/// further, however slowly.
+async fn keep_what_was_read(work: &mut Work<'_>, plan: &Plan) -> Result<(), Interrupted> {
+    work.checkpoint().await?;
+    report(work.app, work.chunk(), plan.chunks).await;
+    Ok(())
+}
+
 /// After trouble: frees the chunk for the next claim, as far as it can be written. Gives the ticket of its message.
 ///
 /// Passing troubles do not count against the chunk.
-async fn put_down(app: &App, work: Work<'_>, error: &PortError) -> u32 {
+async fn put_down(app: &App, work: Work<'_>, stopped: Stopped, error: &PortError) -> u32 {
     let saved = work.into_saved();
     let freed = match error.worth_retrying() {
         Some(after) => (*saved).clone().postponed(app.now().plus(after)),
-        None => (*saved).clone().given_back(app.now()),
+        None => (*saved).clone().given_back(stopped, app.now()),
     };
     let ticket = freed.ticket;
     // Best effort: if this write does not succeed, the watch takes up the chunk at the end of its lease.

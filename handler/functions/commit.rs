@@ -27,6 +27,11 @@ use super::{App, cleanup};
 pub enum Interrupted {
     /// Another worker owns the chunk, or the job is closed: nothing of this step counts from here on.
     Lost,
+    /// The store does not give the next page. What was read before it is whole, and can be made to count.
+    Unread(PortError),
+    /// The destination does not take what was read.
+    Unwritten(PortError),
+    /// Anything else that a call was answered with.
     Trouble(PortError),
     /// The destination that the caller named does not accept the caller's credential (any more).
     Refused(PortError),
@@ -133,8 +138,13 @@ impl<'a> Work<'a> {
     fn at_destination(&self, error: PortError) -> Interrupted {
         match (error.kind, &self.job.destination) {
             (ErrorKind::Denied, Destination::Caller { .. }) => Interrupted::Refused(error),
-            _ => Interrupted::Trouble(error),
+            _ => Interrupted::Unwritten(error),
         }
+    }
+
+    /// Whether something was read that does not count yet.
+    pub fn has_moved(&self) -> bool {
+        self.next.position != self.saved.position
     }
 
     /// A page was read to its end.

@@ -94,7 +94,9 @@ const LATE: Duration = Duration::from_secs(10 * 60);
 /// Whether no chunk has written anything for longer than the settings' patience.
 async fn has_stalled(app: &App, job: &Job) -> Result<bool, PortError> {
     let summary = app.jobs.read::<Summary>(&Key::summary(&job.id)).await.found()?;
-    let last = summary.and_then(|summary| summary.moved).unwrap_or(job.created);
+    let moved = summary.and_then(|summary| summary.moved);
+    // One that was taken up again gets as much time as a new one.
+    let last = moved.into_iter().chain(job.resumed).fold(job.created, Ord::max);
     Ok(app.now().since(last) >= app.settings.patience)
 }
 

@@ -98,6 +98,27 @@ fn throttling_never_counts_as_a_failure() {
 }
 
 #[test]
+fn what_was_read_before_a_page_that_is_throttled_is_not_read_again() {
+    let pages_read = |throttled: bool| {
+        let world = World::new();
+        let clinic = patients(&world, 8);
+        world.state().store.page_size = 1;
+        let mut host = Host::new(&world, small());
+        let export = Export::start(&mut host, "");
+        host.deliver();
+        if throttled {
+            host.break_next("resources.page", "5]", Fault::THROTTLE);
+            host.deliver();
+            let summary = host.get(&export.status).headers()["x-progress"].to_str().unwrap().to_owned();
+            assert!(summary.contains("5 resources"), "{summary}");
+        }
+        completed_exactly(&mut host, &export, &clinic, None);
+        world.state().gate.calls_named("resources.page")
+    };
+    assert_eq!(pages_read(true), pages_read(false) + 1);
+}
+
+#[test]
 fn an_outage_of_an_hour_ends_in_a_completed_export() {
     for begun in [1, 2] {
         let world = World::new();
