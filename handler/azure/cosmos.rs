@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use azure_core::credentials::TokenCredential;
 use azure_data_cosmos::options::{
-    BinaryEncodingOptions, ConnectionPoolOptions, OperationOptions, ServerCertificateValidation, ThrottlingRetryOptions,
+    BinaryEncodingOptions, ConnectionPoolOptions, ConnectionPoolOptionsBuilder, OperationOptions,
+    ServerCertificateValidation, ThrottlingRetryOptions,
 };
 use azure_data_cosmos::{AccountReference, ContainerClient, CosmosClient, CosmosRuntime, RoutingStrategy};
+use azure_data_cosmos_driver::models::{AccountReference as DriverAccount, ContainerReference};
+use azure_data_cosmos_driver::{CosmosDriver, CosmosDriverRuntimeBuilder, DriverOptions};
 use tokio::sync::OnceCell;
 
 use crate::bulk::limits::CALL;
@@ -20,6 +23,12 @@ pub struct Cosmos {
     account: CosmosAccount,
     identity: Arc<dyn TokenCredential>,
     client: OnceCell<CosmosClient>,
+}
+
+/// A container as the driver below the SDK reads it: its answers are bytes.
+pub(super) struct Feed {
+    pub driver: Arc<CosmosDriver>,
+    pub container: ContainerReference,
 }
 
 /// A call ends in good time, retries included: the SDK's own patience with a busy account outlasts the lease of a claim.
@@ -49,19 +58,37 @@ impl Cosmos {
         })
     }
 
+    /// The same account, below the SDK. It has connections of its own: pages are few and large, and HTTP/1.1 has no frames
+    /// to copy and no windows to wait for.
+    pub(super) async fn feed(&self, database: &str, container: &str) -> Result<Feed, PortError> {
+        let doing = || format!("open the container {database}/{container}");
+        let pool = pool().with_is_http2_allowed(false).build().doing(doing)?;
+        let runtime = CosmosDriverRuntimeBuilder::new().with_connection_pool(pool).build().await.doing(doing)?;
+        let endpoint = self.endpoint()?;
+        let account = match &self.account.key {
+            Some(key) => DriverAccount::with_account_key(endpoint, key.reveal().to_owned()),
+            None => DriverAccount::with_credential(endpoint, Arc::clone(&self.identity)),
+        };
+        let options = DriverOptions::builder(account).with_operation_options(bounded()).build();
+        let driver = runtime.create_driver(options).await.doing(doing)?;
+        let container =
+            driver.resolve_container(database, container, OperationOptions::default()).await.doing(doing)?;
+        Ok(Feed { driver, container })
+    }
+
+    fn endpoint(&self) -> Result<azure_core::http::Url, PortError> {
+        let endpoint = self.account.host.as_str().parse();
+        endpoint.map_err(|_| PortError::new(ErrorKind::Broken, "connect to the Cosmos DB account"))
+    }
+
     async fn connect(&self) -> Result<CosmosClient, PortError> {
         let doing = || "connect to the Cosmos DB account".to_owned();
-        let endpoint = self.account.host.as_str().parse();
-        let endpoint = endpoint.map_err(|_| PortError::new(ErrorKind::Broken, doing()))?;
-        let pool = ConnectionPoolOptions::builder()
-            .with_server_certificate_validation(ServerCertificateValidation::RequiredUnlessEmulator)
-            .with_max_dataplane_request_timeout(CALL)
-            .build()
-            .doing(doing)?;
+        let endpoint = self.endpoint()?;
+        let pool = pool().build().doing(doing)?;
         let runtime = CosmosRuntime::builder().with_connection_pool(pool).build().await.doing(doing)?;
         let account = match &self.account.key {
-            Some(key) => AccountReference::with_authentication_key(endpoint, key.reveal().to_owned()),
-            None => AccountReference::with_credential(endpoint, Arc::clone(&self.identity)),
+            Some(key) => AccountReference::with_authentication_key(endpoint.into(), key.reveal().to_owned()),
+            None => AccountReference::with_credential(endpoint.into(), Arc::clone(&self.identity)),
         };
         CosmosClient::builder()
             .with_runtime(runtime)
@@ -72,4 +99,10 @@ impl Cosmos {
             .await
             .doing(doing)
     }
+}
+
+fn pool() -> ConnectionPoolOptionsBuilder {
+    ConnectionPoolOptions::builder()
+        .with_server_certificate_validation(ServerCertificateValidation::RequiredUnlessEmulator)
+        .with_max_dataplane_request_timeout(CALL)
 }

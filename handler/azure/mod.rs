@@ -17,6 +17,7 @@ mod error;
 mod guard;
 mod jobs;
 mod outputs;
+pub mod page;
 mod resources;
 mod steps;
 mod storage;

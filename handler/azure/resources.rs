@@ -1,7 +1,5 @@
 //! [`Resources`] on the container that Microsoft's FHIR server writes.
 
-use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -10,38 +8,49 @@ use azure_data_cosmos::options::{
     MaxItemCountHint, OperationOptions, PriorityLevel, QueryOptions, ThroughputControlOptions,
 };
 use azure_data_cosmos::{ContainerClient, FeedScope, Query};
+use azure_data_cosmos_driver::models::CosmosOperation;
+use azure_data_cosmos_driver::options::PlanOptions;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use futures::TryStreamExt;
-use serde::de::{DeserializeOwned, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::bulk::chunk::Pass;
-use crate::bulk::document::Document;
 use crate::bulk::plan::KeyRange;
 use crate::bulk::window::Window;
 use crate::ports::{Documented, ErrorKind, Page, PortError, Resources, Slice};
 
-use super::cosmos::Cosmos;
+use super::cosmos::{Cosmos, Feed};
 use super::error::{Doing, call};
+use super::page::{self, OddRow};
 
 pub struct CosmosResources {
     cosmos: Arc<Cosmos>,
     database: String,
     container: String,
     client: OnceCell<ContainerClient>,
+    feed: OnceCell<Feed>,
 }
 
 impl CosmosResources {
     pub fn new(cosmos: Arc<Cosmos>, database: &str, container: &str) -> Self {
-        Self { cosmos, database: database.into(), container: container.into(), client: OnceCell::new() }
+        Self {
+            cosmos,
+            database: database.into(),
+            container: container.into(),
+            client: OnceCell::new(),
+            feed: OnceCell::new(),
+        }
     }
 
     async fn client(&self) -> Result<&ContainerClient, PortError> {
         self.client.get_or_try_init(|| self.cosmos.container(&self.database, &self.container)).await
+    }
+
+    async fn feed(&self) -> Result<&Feed, PortError> {
+        self.feed.get_or_try_init(|| self.cosmos.feed(&self.database, &self.container)).await
     }
 }
 
@@ -56,9 +65,9 @@ impl Resources for CosmosResources {
     }
 
     async fn page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError> {
-        match self.page_of::<Row>(slice, cursor).await {
-            // Read again, row by row: rare, and it costs one page.
-            Err(error) if error.kind == ErrorKind::Unreadable => self.page_of::<OddRow>(slice, cursor).await,
+        match self.scanned_page(slice, cursor).await {
+            // Read again by the SDK: rare, and it costs one page.
+            Err(error) if error.kind == ErrorKind::Unreadable => self.page_by_sdk(slice, cursor).await,
             other => other,
         }
     }
@@ -75,22 +84,41 @@ impl Resources for CosmosResources {
 }
 
 impl CosmosResources {
-    async fn page_of<R>(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError>
-    where
-        R: DeserializeOwned + Into<Document> + Send + 'static,
-    {
+    /// The page as the driver below the SDK hands it out, in bytes.
+    async fn scanned_page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError> {
+        let doing = || "read a page of resources".to_owned();
+        let feed = self.feed().await?;
+        let query = serde_json::to_vec(&query(slice)?).map_err(|_| PortError::new(ErrorKind::Broken, doing()))?;
         // Without a hint the service gives 100 documents a page.
+        let operation = CosmosOperation::query_items(feed.container.clone(), Some(feed_range(&slice.range)?))
+            .with_body(query)
+            .with_max_item_count(MaxItemCountHint::ServerDecides);
+        let cursor = cursor.map(|cursor| ContinuationToken::from_string(cursor.into()));
+        let (options, plan) = (low_priority(), PlanOptions::default());
+        let mut plan = feed.driver.plan_operation(operation, &options, cursor.as_ref(), &plan).await.doing(doing)?;
+        let answer = feed.driver.execute_plan(&mut plan, Some(feed.container.clone()), options).await.doing(doing)?;
+        // Nothing is left only where the driver says so; an answer that broke off is an error.
+        let Some(answer) = answer else { return Ok(Page::default()) };
+        let documents = page::documents(answer.body());
+        let documents = documents.ok_or_else(|| PortError::new(ErrorKind::Unreadable, doing()))?;
+        let request_charge = answer.headers().request_charge.map_or(0.0, |charge| charge.value());
+        let next = plan.to_continuation_token().doing(doing)?;
+        Ok(Page { documents, next: Some(next.as_str().into()), request_charge })
+    }
+
+    /// The same page, row by row, in whatever form the service sends it.
+    async fn page_by_sdk(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError> {
         let mut options = QueryOptions::default()
             .with_max_item_count(MaxItemCountHint::ServerDecides)
             .with_operation_options(low_priority());
         if let Some(cursor) = cursor {
             options = options.with_continuation_token(ContinuationToken::from_string(cursor.into()));
         }
-        let doing = || "read a page of resources".to_owned();
+        let doing = || "read a page of resources, row by row".to_owned();
         let scope = FeedScope::range(feed_range(&slice.range)?);
-        let rows = self.client().await?.query_items::<R>(query(slice)?, scope, Some(options)).await.doing(doing)?;
+        let rows =
+            self.client().await?.query_items::<OddRow>(query(slice)?, scope, Some(options)).await.doing(doing)?;
         let mut pages = rows.into_pages();
-        // The stream ends where the SDK says that nothing is left; an answer that broke off is an error.
         let Some(page) = pages.try_next().await.doing(doing)? else {
             return Ok(Page::default());
         };
@@ -199,157 +227,9 @@ fn feed_range(range: &KeyRange) -> Result<FeedRange, PortError> {
     text.parse().map_err(|_| PortError::new(ErrorKind::Broken, "make a feed range of its ends"))
 }
 
-/// A row of the query as the server writes it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Row {
-    resource_type_name: String,
-    #[serde(default)]
-    resource_id: String,
-    version: Option<String>,
-    #[serde(rename = "_etag")]
-    etag: Option<String>,
-    #[serde(default)]
-    last_modified: String,
-    #[serde(default)]
-    is_deleted: bool,
-    #[serde(default)]
-    raw_resource: RawResource,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawResource {
-    data: Option<Text>,
-    format: Option<String>,
-    #[serde(default)]
-    is_meta_set: bool,
-}
-
-impl From<Row> for Document {
-    fn from(row: Row) -> Self {
-        Document {
-            resource_type: row.resource_type_name,
-            id: row.resource_id,
-            version: row.version,
-            etag: row.etag,
-            last_modified: row.last_modified,
-            is_deleted: row.is_deleted,
-            is_meta_set: row.raw_resource.is_meta_set,
-            format: row.raw_resource.format,
-            data: row.raw_resource.data.map(|text| text.0),
-        }
-    }
-}
-
-/// A row in which a field is not what it should be: read member by member, so that it costs only itself and not the
-/// page.
-#[derive(Deserialize)]
-struct OddRow(HashMap<String, Box<RawValue>>);
-
-impl From<OddRow> for Document {
-    fn from(OddRow(row): OddRow) -> Self {
-        let text = |name: &str| row.get(name).and_then(|raw| Text::of(raw)).and_then(|text| text.string());
-        let raw = row.get("rawResource").and_then(|raw| serde_json::from_str::<OddRow>(raw.get()).ok());
-        let raw = raw.map(|OddRow(members)| members).unwrap_or_default();
-        Document {
-            resource_type: text("resourceTypeName").unwrap_or_default(),
-            id: text("resourceId").unwrap_or_default(),
-            version: text("version"),
-            etag: text("_etag"),
-            last_modified: text("lastModified").unwrap_or_default(),
-            is_deleted: row.get("isDeleted").is_some_and(|raw| raw.get() == "true"),
-            is_meta_set: raw.get("isMetaSet").is_some_and(|raw| raw.get() == "true"),
-            format: raw.get("format").and_then(|raw| Text::of(raw)).and_then(Text::string),
-            data: raw.get("data").and_then(|raw| Text::of(raw)).map(|text| text.0),
-        }
-    }
-}
-
-/// A JSON string as bytes: half of a surrogate pair in it is kept as bytes that are no UTF-8, where a `String` of it
-/// could not be made.
-struct Text(Vec<u8>);
-
-impl Text {
-    fn of(raw: &RawValue) -> Option<Self> {
-        raw.get().starts_with('"').then(|| serde_json::from_str(raw.get()).ok()).flatten()
-    }
-
-    fn string(self) -> Option<String> {
-        String::from_utf8(self.0).ok()
-    }
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(TextVisitor)
-    }
-}
-
-struct TextVisitor;
-
-impl Visitor<'_> for TextVisitor {
-    type Value = Text;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Text, E> {
-        Ok(Text(bytes.to_vec()))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-        Ok(Text(text.as_bytes().to_vec()))
-    }
-
-    fn visit_string<E>(self, text: String) -> Result<Text, E> {
-        Ok(Text(text.into_bytes()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const ROW: &str = r#"{"resourceTypeName":"Patient","resourceId":"p1","version":"2","_etag":"\"e\"",
-        "lastModified":"2025-01-01T00:00:00.0000000+00:00",
-        "rawResource":{"data":"{\"resourceType\":\"Patient\"}","format":"Json","isMetaSet":true}}"#;
-
-    fn odd(json: &str) -> Document {
-        serde_json::from_str::<OddRow>(json).unwrap().into()
-    }
-
-    #[test]
-    fn a_plain_row_is_read_the_same_both_ways() {
-        let plain: Document = serde_json::from_str::<Row>(ROW).unwrap().into();
-        assert_eq!(plain, odd(ROW));
-        assert_eq!(plain.data.as_deref(), Some(br#"{"resourceType":"Patient"}"#.as_slice()));
-        assert!(plain.is_meta_set);
-    }
-
-    #[test]
-    fn half_of_a_surrogate_pair_stays_what_it_is() {
-        let json = ROW.replace(r#"{\"resourceType"#, r#"\ud83d{\"resourceType"#);
-        let document: Document = serde_json::from_str::<Row>(&json).unwrap().into();
-        assert!(document.data.as_deref().unwrap().starts_with(b"\xED\xA0\xBD{"));
-    }
-
-    #[test]
-    fn an_odd_row_costs_only_itself() {
-        for (from, to) in [
-            (r#""version":"2""#, r#""version":2"#),
-            (r#""resourceId":"p1""#, r#""resourceId":"\ud800""#),
-            (r#""isMetaSet":true"#, r#""isMetaSet":"yes""#),
-            (r#""data":"{\"resourceType\":\"Patient\"}""#, r#""data":{"resourceType":"Patient"}"#),
-        ] {
-            let json = ROW.replace(from, to);
-            assert_ne!(json, ROW);
-            assert!(serde_json::from_str::<Row>(&json).is_err(), "{to}");
-            assert_eq!(odd(&json).resource_type, "Patient");
-        }
-        assert_eq!(odd(r#"{"resourceTypeName":7,"rawResource":null}"#), Document::default());
-    }
 
     #[test]
     fn a_range_goes_to_the_sdk_and_back() {

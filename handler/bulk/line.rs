@@ -10,10 +10,12 @@ use std::ops::Range;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::data::Unwritable;
 use super::document::Document;
 use super::elements::Elements;
 use super::note::{Note, Severity};
 use super::plan::KeyRange;
+use super::shape;
 use super::timestamp::Timestamp;
 
 /// What is wrong with a document, for the `error` file.
@@ -74,11 +76,76 @@ pub fn lost_range(range: &KeyRange) -> Note {
     Note::new(Severity::Error, "incomplete", diagnostics)
 }
 
+/// Why no line was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwritten {
+    Flawed(Flaw),
+    /// The text is no JSON string in the answer of the store: not the document is at fault, but the answer.
+    Garbled,
+}
+
+impl From<Flaw> for Unwritten {
+    fn from(flaw: Flaw) -> Self {
+        Unwritten::Flawed(flaw)
+    }
+}
+
+impl From<Unwritable> for Unwritten {
+    fn from(unwritable: Unwritable) -> Self {
+        match unwritable {
+            Unwritable::NotUtf8 => Flaw::NotUtf8.into(),
+            Unwritable::Garbled => Unwritten::Garbled,
+        }
+    }
+}
+
 /// Appends the line for `document` to `out`, with its line end. On an error `out` is as it was.
 ///
 /// `Ok(Some(flaw))` is a line that was written although something about it should be told.
-pub fn append(document: &Document, elements: Option<&Elements>, out: &mut Vec<u8>) -> Result<Option<Flaw>, Flaw> {
-    let text = text_of(document)?;
+pub fn append(document: &Document, elements: Option<&Elements>, out: &mut Vec<u8>) -> Result<Option<Flaw>, Unwritten> {
+    let start = out.len();
+    let appended = try_append(document, elements, out);
+    if appended.is_err() {
+        out.truncate(start);
+    }
+    appended
+}
+
+/// The text goes straight to where its line shall be, and nearly always it is the line.
+fn try_append(document: &Document, elements: Option<&Elements>, out: &mut Vec<u8>) -> Result<Option<Flaw>, Unwritten> {
+    if document.format.as_deref().is_some_and(|format| format != "Json") {
+        return Err(Flaw::NotJsonFormat.into());
+    }
+    let start = out.len();
+    document.data.as_ref().ok_or(Flaw::NoText)?.append_to(out)?;
+    let is_line = document.is_meta_set && elements.is_none();
+    if is_line && let Some(shape) = shape::Shape::of(&out[start..]) {
+        let value =
+            |span: Option<Range<usize>>| Present(span.and_then(|span| str::from_utf8(&out[start..][span]).ok()));
+        if !value(shape.resource_type).says(&document.resource_type) {
+            return Err(Flaw::OtherType.into());
+        }
+        let same_id = value(shape.id).says(&document.id);
+        out.push(b'\n');
+        return Ok(if same_id { None } else { Some(Flaw::OtherId) });
+    }
+    let text = out.split_off(start);
+    let text = str::from_utf8(&text).map_err(|_| Flaw::NotUtf8)?;
+    Ok(append_changed(
+        document,
+        elements,
+        text.trim_start_matches('\u{feff}').trim_matches([' ', '\t', '\r', '\n']),
+        out,
+    )?)
+}
+
+/// Appends the line of a text that is not the line as it stands, or may not be.
+fn append_changed(
+    document: &Document,
+    elements: Option<&Elements>,
+    text: &str,
+    out: &mut Vec<u8>,
+) -> Result<Option<Flaw>, Flaw> {
     let shape: Shape = object(text)?;
     if !shape.resource_type.says(&document.resource_type) {
         return Err(Flaw::OtherType);
@@ -87,7 +154,6 @@ pub fn append(document: &Document, elements: Option<&Elements>, out: &mut Vec<u8
         true => Cow::Borrowed(text),
         false => Cow::Owned(with_meta(text, &shape, document)?),
     };
-    out.reserve(whole.len() + 1);
     match elements {
         None => append_without_breaks(&whole, out),
         Some(elements) => {
@@ -96,15 +162,6 @@ pub fn append(document: &Document, elements: Option<&Elements>, out: &mut Vec<u8
     }
     out.push(b'\n');
     Ok(if shape.id.says(&document.id) { None } else { Some(Flaw::OtherId) })
-}
-
-fn text_of(document: &Document) -> Result<&str, Flaw> {
-    if document.format.as_deref().is_some_and(|format| format != "Json") {
-        return Err(Flaw::NotJsonFormat);
-    }
-    let data = document.data.as_deref().ok_or(Flaw::NoText)?;
-    let text = std::str::from_utf8(data).map_err(|_| Flaw::NotUtf8)?;
-    Ok(text.trim_start_matches('\u{feff}').trim_matches([' ', '\t', '\r', '\n']))
 }
 
 /// Copies the text without line breaks. Within JSON a raw line break can only stand between tokens, never in a string:
@@ -237,7 +294,7 @@ mod tests {
             id: "p1".into(),
             version: Some("3".into()),
             last_modified: "2025-03-02T09:15:42.1180000+00:00".into(),
-            data: Some(data.into()),
+            data: Some(data.to_owned().into()),
             ..Document::default()
         }
     }
@@ -249,9 +306,12 @@ mod tests {
         let line = out.strip_prefix("before\n").unwrap().to_owned();
         match result {
             Ok(_) => Ok(line.strip_suffix('\n').unwrap().to_owned()),
-            Err(flaw) => {
+            Err(unwritten) => {
                 assert_eq!(line, "", "a document that fails leaves nothing behind");
-                Err(flaw)
+                match unwritten {
+                    Unwritten::Flawed(flaw) => Err(flaw),
+                    Unwritten::Garbled => panic!("garbled"),
+                }
             }
         }
     }
@@ -339,8 +399,10 @@ mod tests {
         ] {
             assert_eq!(line(&document(text)), Err(flaw), "{text}");
         }
-        let surrogate =
-            Document { data: Some(b"{\"resourceType\":\"Patient\",\"s\":\"\xED\xA0\x80\"}".to_vec()), ..document("") };
+        let surrogate = Document {
+            data: Some(b"{\"resourceType\":\"Patient\",\"s\":\"\xED\xA0\x80\"}".to_vec().into()),
+            ..document("")
+        };
         assert_eq!(line(&surrogate), Err(Flaw::NotUtf8));
         assert_eq!(line(&Document { data: None, ..document("") }), Err(Flaw::NoText));
         assert_eq!(line(&Document { format: Some("Xml".into()), ..document("<x/>") }), Err(Flaw::NotJsonFormat));

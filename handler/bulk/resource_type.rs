@@ -1,6 +1,7 @@
 //! The name of a FHIR resource type.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// other; only `_type` is checked against [`ResourceType::known`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ResourceType(String);
+pub struct ResourceType(Arc<str>);
 
 /// The text is no resource type name.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl TryFrom<String> for ResourceType {
 
 impl From<ResourceType> for String {
     fn from(name: ResourceType) -> Self {
-        name.0
+        name.0.as_ref().into()
     }
 }
 

@@ -48,7 +48,7 @@ impl Spelled {
     /// Whether the document lies in the window, and is no deletion that does not belong there. A time of another form
     /// cannot be compared: the document is kept, and its line or its flaw tells.
     pub fn holds(&self, document: &Document) -> bool {
-        let time = document.last_modified.as_str();
+        let time = &*document.last_modified;
         let in_time = time.len() != self.until.len()
             || (time <= self.until.as_str()
                 && self.since.as_deref().is_none_or(|since| time > since)

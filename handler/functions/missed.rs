@@ -40,11 +40,11 @@ impl Work<'_> {
                 let asked = Documented {
                     range: range.clone(),
                     resource_type: resource_type.into(),
-                    ids: documents.iter().map(|document| document.id.clone()).collect(),
+                    ids: documents.iter().map(|document| document.id.to_string()).collect(),
                     until: self.job.transaction_time,
                 };
                 let known: HashSet<String> = self.app.resources.documented(&asked).await?.into_iter().collect();
-                for document in documents.iter().filter(|document| !known.contains(&document.id)) {
+                for document in documents.iter().filter(|document| !known.contains(&*document.id)) {
                     self.append_note(&undocumented(document)).await?;
                 }
             }

@@ -1,14 +1,16 @@
 //! Lines of an export into the buffers of their files, and full buffers on their way.
 
 use crate::bulk::chunk::Position;
+use crate::bulk::data::Data;
 use crate::bulk::deletion;
 use crate::bulk::document::Document;
 use crate::bulk::file::{Kind, Severities};
 use crate::bulk::key_log::ResourceKey;
 use crate::bulk::limits;
-use crate::bulk::line::{self, Flaw};
+use crate::bulk::line::{self, Flaw, Unwritten};
 use crate::bulk::note::Note;
-use crate::bulk::resource_type::ResourceType;
+use crate::bulk::resource_type::{NotAResourceType, ResourceType};
+use crate::ports::{ErrorKind, PortError};
 
 use super::commit::{Interrupted, Work};
 
@@ -30,13 +32,13 @@ impl Work<'_> {
             return Ok(());
         }
         self.keys.extend_from_slice(ResourceKey::new(&self.job.id, document).bytes());
-        let Ok(resource_type) = ResourceType::parse(&document.resource_type) else {
+        let Ok(resource_type) = self.type_of(document) else {
             return self.append_note(&Flaw::OtherType.note(document)).await;
         };
         if document.is_deleted {
             return self.append_deletion(document).await;
         }
-        let size = document.data.as_ref().map_or(0, Vec::len) + META;
+        let size = document.data.as_ref().map_or(0, Data::most_bytes) + META;
         let file = self.file_with_room(Kind::Output, &resource_type, size).await?;
         let elements = self.job.asked.elements.as_ref();
         let buffer = self.buffer(file);
@@ -47,7 +49,10 @@ impl Work<'_> {
                 self.line_added(file, before).await?;
                 flaw
             }
-            Err(flaw) => Some(flaw),
+            Err(Unwritten::Flawed(flaw)) => Some(flaw),
+            Err(Unwritten::Garbled) => {
+                return Err(PortError::new(ErrorKind::Unreadable, "unescape the text of a resource").into());
+            }
         };
         match flaw {
             Some(flaw) => self.append_note(&flaw.note(document)).await,
@@ -55,10 +60,17 @@ impl Work<'_> {
         }
     }
 
+    /// The document's type, by the name that an open file has for it, or a new one.
+    fn type_of(&self, document: &Document) -> Result<ResourceType, NotAResourceType> {
+        let name = &*document.resource_type;
+        let mut known = self.next.files.iter().map(|file| &file.resource_type);
+        known.find(|known| known.as_str() == name).cloned().map_or_else(|| ResourceType::parse(name), Ok)
+    }
+
     /// SQL narrows, our code decides.
     fn is_asked_for(&self, document: &Document) -> bool {
         let types = self.job.asked.types.as_ref();
-        let named = types.is_none_or(|types| types.iter().any(|name| name.as_str() == document.resource_type));
+        let named = types.is_none_or(|types| types.iter().any(|name| document.resource_type == name.as_str()));
         named && self.window.holds(document)
     }
 

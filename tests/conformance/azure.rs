@@ -69,10 +69,10 @@ async fn filled(documents: impl Iterator<Item = Value>) -> String {
 fn document(stored: &Stored) -> Value {
     let Stored { document, kind, superseded } = stored;
     let key = format!("{}_{}", document.resource_type, document.id);
-    let id = if *kind == Kind::History { format!("{}_1", document.id) } else { document.id.clone() };
-    let mut raw = json!({ "data": String::from_utf8(document.data.clone().unwrap()).unwrap() });
+    let id = if *kind == Kind::History { format!("{}_1", document.id) } else { document.id.to_string() };
+    let mut raw = json!({ "data": super::resources::text(document.data.as_ref().unwrap()) });
     if let Some(format) = &document.format {
-        raw["format"] = format.as_str().into();
+        raw["format"] = (&**format).into();
     }
     // The first servers had no such field.
     if document.is_meta_set {
@@ -80,8 +80,8 @@ fn document(stored: &Stored) -> Value {
     }
     let mut json = json!({
         "id": id, "partitionKey": key, "isSystem": *kind == Kind::System,
-        "resourceTypeName": document.resource_type, "resourceId": document.id, "version": document.version,
-        "lastModified": document.last_modified,
+        "resourceTypeName": &*document.resource_type, "resourceId": &*document.id, "version": document.version.as_deref(),
+        "lastModified": &*document.last_modified,
         "isHistory": *kind == Kind::History, "isDeleted": document.is_deleted, "rawResource": raw,
     });
     if let Some(end) = superseded {

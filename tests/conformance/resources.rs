@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fhir_export::bulk::chunk::Pass;
+use fhir_export::bulk::data::Data;
 use fhir_export::bulk::document::Document;
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::plan::{KeyRange, LOWEST, Plan};
@@ -37,7 +38,7 @@ pub fn shelf() -> Vec<Stored> {
     shelf.extend((0..CURRENT / 4).map(|n| {
         let end = now().minus(hours(n as u64)).last_modified();
         let mut old = stored(n, Kind::History);
-        old.document.last_modified = now().minus(hours(n as u64 + 10)).last_modified();
+        old.document.last_modified = now().minus(hours(n as u64 + 10)).last_modified().into();
         Stored { superseded: Some(end), ..old }
     }));
     // Servers of the first years did not note the end.
@@ -57,16 +58,22 @@ fn stored(n: usize, kind: Kind) -> Stored {
     let data = format!(r#"{{"resourceType":"{resource_type}","id":"{id}","n":{n}.0,"text":"\"ä😀\n{padding}"}}"#);
     let document = Document {
         resource_type: resource_type.into(),
-        id,
+        id: id.into(),
         version: Some(if kind == Kind::History { "1" } else { "2" }.into()),
         etag: None,
-        last_modified: now().minus(hours(n as u64)).last_modified(),
+        last_modified: now().minus(hours(n as u64)).last_modified().into(),
         is_deleted: false,
         is_meta_set: n.is_multiple_of(2),
         format: (!n.is_multiple_of(5)).then(|| "Json".into()),
-        data: Some(data.into_bytes()),
+        data: Some(data.into()),
     };
     Stored { document, kind, superseded: None }
+}
+
+pub fn text(data: &Data) -> String {
+    let mut text = Vec::new();
+    data.append_to(&mut text).unwrap();
+    String::from_utf8(text).unwrap()
 }
 
 /// Every document of the slices over all ranges, page by page, each page asked of the other process. Also says how many
@@ -94,7 +101,7 @@ async fn read(views: &Views, pass: Pass, window: Window, types: Option<&[&str]>)
 fn assert_same(found: Vec<Document>, expected: impl Fn(&Stored) -> bool) {
     let expected = shelf().into_iter().filter(expected).map(|stored| stored.document);
     let keyed = |document: Document| {
-        let text = document.data.clone().map(|data| String::from_utf8(data).unwrap());
+        let text = document.data.as_ref().map(text);
         let document = Document { etag: None, data: None, ..document };
         (format!("{document:?}"), text)
     };
@@ -129,13 +136,13 @@ pub async fn nothing_comes_that_was_modified_later(views: &Views) {
     let until = now().minus(hours(100));
     let (found, _) = read(views, Pass::Current, Window::up_to(until), None).await;
     assert!(found.iter().any(|document| document.last_modified == until.last_modified()));
-    assert_same(found, |stored| is_current(stored) && stored.document.last_modified <= until.last_modified());
+    assert_same(found, |stored| is_current(stored) && *stored.document.last_modified <= *until.last_modified());
 }
 
 pub async fn only_the_types_that_were_asked_for_come(views: &Views) {
     let asked = ["CarePlan", "Device", "Patient"];
     let (found, _) = read(views, Pass::Current, Window::up_to(now()), Some(&asked)).await;
-    assert_same(found, |stored| is_current(stored) && asked.contains(&stored.document.resource_type.as_str()));
+    assert_same(found, |stored| is_current(stored) && asked.contains(&&*stored.document.resource_type));
 }
 
 pub async fn a_range_without_documents_ends_at_once(views: &Views) {
@@ -156,7 +163,7 @@ pub async fn the_second_pass_reads_what_was_superseded_since(views: &Views) {
     let text = until.last_modified();
     let was_current = |stored: &Stored| {
         let superseded_later = stored.superseded.as_ref().is_some_and(|end| *end > text);
-        stored.kind == Kind::History && superseded_later && stored.document.last_modified <= text
+        stored.kind == Kind::History && superseded_later && *stored.document.last_modified <= *text
     };
     assert_eq!(shelf().iter().filter(|stored| was_current(stored)).count(), 10);
     assert_same(found, was_current);
@@ -169,7 +176,7 @@ pub async fn a_window_holds_the_deletions_as_well(views: &Views) {
     assert_eq!(found.iter().filter(|document| document.is_deleted).count(), 10);
     assert_same(found, |stored| {
         let time = &stored.document.last_modified;
-        stored.kind == Kind::Current && *time > since.last_modified() && *time < before.last_modified()
+        stored.kind == Kind::Current && **time > *since.last_modified() && **time < *before.last_modified()
     });
 }
 

@@ -70,11 +70,8 @@ impl Clinic {
             Form::WithoutMeta => (format!("{plain}}}"), Content::Line(line)),
             Form::Broken => (plain, Content::Broken),
         };
-        let document = Document {
-            is_meta_set: form == Form::WithMeta,
-            data: Some(text.into_bytes()),
-            ..wrapper(name, number, stamp)
-        };
+        let document =
+            Document { is_meta_set: form == Form::WithMeta, data: Some(text.into()), ..wrapper(name, number, stamp) };
         self.put(world, name, Stored { document, kind: Kind::Current, superseded: None }, content);
     }
 
@@ -97,7 +94,7 @@ impl Clinic {
     /// The newest version is replaced where it lies, and the one before goes to the end as history, both at once.
     fn put(&mut self, world: &World, (resource_type, id): (&str, &str), stored: Stored, content: Content) {
         let versions = self.resources.entry((resource_type.into(), id.into())).or_default();
-        let last_modified = stored.document.last_modified.clone();
+        let last_modified = stored.document.last_modified.to_string();
         let mut state = world.state();
         if versions.is_empty() {
             state.store.add(stored);
@@ -139,9 +136,9 @@ fn wrapper((resource_type, id): (&str, &str), version: usize, stamp: Timestamp) 
     Document {
         resource_type: resource_type.into(),
         id: id.into(),
-        version: Some(version.to_string()),
-        last_modified: stamp.last_modified(),
-        data: Some(json!({ "resourceType": resource_type, "id": id }).to_string().into_bytes()),
+        version: Some(version.to_string().into()),
+        last_modified: stamp.last_modified().into(),
+        data: Some(json!({ "resourceType": resource_type, "id": id }).to_string().into()),
         ..Document::default()
     }
 }

@@ -137,18 +137,18 @@ impl Stored {
         let until = until.last_modified();
         let named = |types: &Vec<_>| {
             types.iter().any(|name: &fhir_export::bulk::resource_type::ResourceType| {
-                name.as_str() == self.document.resource_type
+                self.document.resource_type == name.as_str()
             })
         };
         let modified = &self.document.last_modified;
-        let in_window = *modified <= until
-            && since.is_none_or(|since| *modified > since.last_modified())
-            && before.is_none_or(|before| *modified < before.last_modified());
+        let in_window = **modified <= *until
+            && since.is_none_or(|since| **modified > *since.last_modified())
+            && before.is_none_or(|before| **modified < *before.last_modified());
         let wanted = slice.window.deletions() || !self.document.is_deleted;
         let due = match slice.pass {
             Pass::Current => self.kind == Kind::Current && in_window && wanted,
             Pass::History => self.ends_after(&until) && in_window && wanted,
-            Pass::Changed => self.kind == Kind::Current && *modified > until,
+            Pass::Changed => self.kind == Kind::Current && **modified > *until,
         };
         due && slice.types.as_ref().is_none_or(named)
     }
@@ -173,8 +173,8 @@ impl Stored {
         let modified = &self.document.last_modified;
         let first = self.kind == Kind::History && self.document.version.as_deref() == Some("1");
         self.document.resource_type == asked.resource_type
-            && asked.ids.contains(&self.document.id)
-            && ((*modified <= until && self.ends_after(&until)) || (*modified > until && first))
+            && asked.ids.iter().any(|id| self.document.id == *id)
+            && ((**modified <= *until && self.ends_after(&until)) || (**modified > *until && first))
     }
 }
 
@@ -201,7 +201,7 @@ impl Resources for World {
                 asked.range.min <= key && key < asked.range.max
             };
             let telling = state.store.documents.iter().filter(here).filter(|stored| stored.documents(asked));
-            Ok(telling.map(|stored| stored.document.id.clone()).collect())
+            Ok(telling.map(|stored| stored.document.id.to_string()).collect())
         };
         self.call(Call::read("resources.documented", what), read).await
     }

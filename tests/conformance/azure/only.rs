@@ -159,7 +159,7 @@ async fn odd_documents_cost_neither_their_page_nor_each_other() {
     assert_eq!(named("number").version, None);
     assert!(named("number").data.is_some());
     for id in ["object", "nothing", "text", "null"] {
-        assert_eq!((&named(id).data, named(id).resource_type.as_str()), (&None, "Patient"), "{id}");
+        assert_eq!((&named(id).data, &*named(id).resource_type), (&None, "Patient"), "{id}");
     }
 }
 
