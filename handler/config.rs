@@ -30,7 +30,15 @@ pub struct Config {
     pub in_azure: bool,
     /// The user-assigned identity to use.
     pub client_id: Option<String>,
+    pub metrics: Option<MetricsReceiver>,
     pub settings: Settings,
+}
+
+/// Who takes metrics, by the OpenTelemetry protocol over HTTP.
+#[derive(Clone, Debug)]
+pub struct MetricsReceiver {
+    pub endpoint: Url,
+    pub interval: Duration,
 }
 
 /// The account and container that Microsoft's FHIR server writes.
@@ -162,6 +170,9 @@ pub const SETTINGS: &[Setting] = &[
     setting("EXPORT_FILE_BYTES", Some("1073741824"), "A file is closed when it has this size"),
     setting("EXPORT_MAX_CHUNKS", Some("64"), "Most parts of an export that are worked on side by side"),
     setting("EXPORT_LOG", Some("info"), "Least severe level that is logged: error, warn, info or debug"),
+    setting("OTEL_EXPORTER_OTLP_ENDPOINT", None, "Where metrics are sent, by OTLP over HTTP; without it, nowhere"),
+    setting("OTEL_EXPORTER_OTLP_HEADERS", None, "Headers for that receiver: name=value, separated by commas"),
+    setting("OTEL_METRIC_EXPORT_INTERVAL", Some("60000"), "Milliseconds between two reports of metrics"),
     setting("EXPORT_WATCH_SCHEDULE", None, "For the host, required: when ExportWatch runs, such as */30 * * * * *"),
     setting("AZURE_CLIENT_ID", None, "Client id of the user-assigned identity of the app"),
     setting("WEBSITE_HOSTNAME", None, "Set by the platform: the app's host name"),
@@ -182,6 +193,13 @@ impl fmt::Display for Problems {
 impl std::error::Error for Problems {}
 
 impl Config {
+    /// Whether anything is reached by the identity of the app.
+    pub fn uses_identity(&self) -> bool {
+        let accounts = [Some(&self.app_storage), self.default_destination.as_ref().map(|(account, _)| account)];
+        let by_identity = |account: &StorageAccount| matches!(account.credential, Credential::Identity);
+        self.cosmos.key.is_none() || accounts.into_iter().flatten().any(by_identity)
+    }
+
     /// Reads the settings; `Ok(None)` when the feature is switched off.
     pub fn read(given: &BTreeMap<String, String>) -> Result<Option<Self>, Problems> {
         let mut reader = Reader { given, problems: Vec::new() };
@@ -213,6 +231,7 @@ impl Reader<'_> {
         let app_storage = self.app_storage();
         let default_destination = self.default_destination();
         let settings = self.settings(default_destination.is_some());
+        let metrics = self.metrics();
         // For the host; without it, nothing that got stuck is ever sent again.
         self.required("EXPORT_WATCH_SCHEDULE");
         Some(Config {
@@ -224,8 +243,22 @@ impl Reader<'_> {
             storage_api_version: self.text("EXPORT_STORAGE_API_VERSION"),
             in_azure: self.text("IDENTITY_ENDPOINT").is_some(),
             client_id: self.text("AZURE_CLIENT_ID"),
+            metrics,
             settings: settings?,
         })
+    }
+
+    /// The exporter reads the headers itself, and leaves out in silence what it cannot read.
+    fn metrics(&mut self) -> Option<MetricsReceiver> {
+        const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        let interval = Duration::from_millis(self.number("OTEL_METRIC_EXPORT_INTERVAL", 100, 3_600_000));
+        let headers = self.text("OTEL_EXPORTER_OTLP_HEADERS").unwrap_or_default();
+        let is_header = |header: &str| header.split_once('=').is_some_and(|(name, _)| !name.trim().is_empty());
+        if !headers.is_empty() && !headers.split(',').all(is_header) {
+            self.problem("OTEL_EXPORTER_OTLP_HEADERS", "is no list of name=value");
+        }
+        let endpoint = self.text(ENDPOINT).and_then(|text| self.url(ENDPOINT, &text))?;
+        Some(MetricsReceiver { endpoint, interval })
     }
 
     fn cosmos(&mut self) -> Option<CosmosAccount> {
@@ -566,6 +599,30 @@ mod tests {
         settings.insert("EXPORT_CALLER_DESTINATIONS".into(), "on".into());
         let Problems(problems) = Config::read(&settings).unwrap_err();
         assert_eq!(problems, ["EXPORT_SEALING_KEY is required when callers may name destinations"]);
+    }
+
+    #[test]
+    fn metrics_go_where_the_settings_say_and_else_nowhere() {
+        let mut settings = given(&GOOD);
+        assert!(Config::read(&settings).unwrap().unwrap().metrics.is_none());
+        settings.insert("OTEL_EXPORTER_OTLP_ENDPOINT".into(), "https://collector.example:4318".into());
+        settings.insert("OTEL_EXPORTER_OTLP_HEADERS".into(), "api-key=SECRET".into());
+        let receiver = Config::read(&settings).unwrap().unwrap().metrics.unwrap();
+        assert_eq!(receiver.endpoint.as_str(), "https://collector.example:4318/");
+        assert_eq!(receiver.interval, Duration::from_secs(60));
+        settings.insert("OTEL_EXPORTER_OTLP_HEADERS".into(), "api-key=a,SECRET".into());
+        let Problems(problems) = Config::read(&settings).unwrap_err();
+        assert_eq!(problems, ["OTEL_EXPORTER_OTLP_HEADERS is no list of name=value"]);
+    }
+
+    #[test]
+    fn the_identity_is_used_where_a_key_is_not_given() {
+        let mut settings = given(&GOOD);
+        assert!(Config::read(&settings).unwrap().unwrap().uses_identity());
+        settings.insert("CosmosDb__Key".into(), "a2V5".into());
+        settings.remove("AzureWebJobsStorage__accountName");
+        settings.insert("AzureWebJobsStorage".into(), "AccountName=example;AccountKey=a2V5".into());
+        assert!(!Config::read(&settings).unwrap().unwrap().uses_identity());
     }
 
     #[test]

@@ -9,3 +9,4 @@ pub mod config;
 pub mod functions;
 pub mod host;
 pub mod ports;
+pub mod telemetry;

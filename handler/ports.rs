@@ -1,4 +1,5 @@
-//! The four things that an export needs from outside: [`Resources`], [`Jobs`], [`Outputs`] and [`Steps`].
+//! The four things that an export needs from outside: [`Resources`], [`Jobs`], [`Outputs`] and [`Steps`]; and [`Probes`]
+//! of what is behind them.
 //!
 //! Each has one adapter in `azure/` and one in memory for tests; both pass the same conformance suite.
 
@@ -24,13 +25,14 @@ use crate::bulk::step::Step;
 use crate::bulk::timestamp::Timestamp;
 use crate::bulk::window::Window;
 
-/// All four.
+/// All of them.
 #[derive(Clone)]
 pub struct Ports {
     pub resources: Arc<dyn Resources>,
     pub jobs: Arc<dyn Jobs>,
     pub outputs: Arc<dyn Outputs>,
     pub steps: Arc<dyn Steps>,
+    pub probes: Arc<dyn Probes>,
 }
 
 /// The store of the FHIR server. Read only.
@@ -235,6 +237,47 @@ pub trait Steps: Send + Sync {
     async fn put_back(&self, message: &str, delay: Duration) -> Result<(), PortError>;
 }
 
+/// Asks what an export depends on whether it could be used now.
+#[async_trait]
+pub trait Probes: Send + Sync {
+    /// Uses the dependency as an export would, cheaply and without a trace.
+    async fn probe(&self, dependency: Dependency) -> Result<Probed, PortError>;
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependency {
+    /// The store of the FHIR server can be read.
+    Store,
+    /// Documents of jobs can be written.
+    Jobs,
+    Queue,
+    /// Files can be written to the default destination.
+    Destination,
+    /// The identity of the app gets its tokens.
+    Identity,
+}
+
+impl Dependency {
+    pub const ALL: [Self; 5] = [Self::Store, Self::Jobs, Self::Queue, Self::Destination, Self::Identity];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Store => "store",
+            Self::Jobs => "jobs",
+            Self::Queue => "queue",
+            Self::Destination => "destination",
+            Self::Identity => "identity",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    Usable,
+    /// The settings do without it.
+    NotUsed,
+}
+
 /// Why a call did not succeed: for the decision whether to try again.
 #[derive(Debug)]
 pub struct PortError {
@@ -260,6 +303,21 @@ pub enum ErrorKind {
     Unreadable,
     /// It will not work later either.
     Broken,
+}
+
+impl ErrorKind {
+    /// The kind alone, for lines and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NotFound => "not found",
+            Self::Conflict => "conflict",
+            Self::Throttled { .. } => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Denied => "denied",
+            Self::Unreadable => "unreadable",
+            Self::Broken => "broken",
+        }
+    }
 }
 
 impl PortError {

@@ -56,6 +56,11 @@ fn each_layer_knows_only_those_below_it() {
     assert_none_of(&[&["crate::host", "crate::config", "warp", "tokio::spawn"], AZURE].concat(), "handler/functions");
     assert_none_of(&[&["crate::config"], AZURE].concat(), "handler/host");
     assert_none_of(&["crate::functions", "crate::host", "warp"], "handler/azure");
+    let above_telemetry = ["crate::functions", "crate::host", "crate::ports", "warp"];
+    assert_none_of(&[&above_telemetry[..], AZURE].concat(), "handler/telemetry");
+    for other in ["bulk", "ports.rs", "functions", "host", "azure", "config.rs"] {
+        assert_none_of(&["opentelemetry", "crate::telemetry"], &format!("handler/{other}"));
+    }
     assert_none_of(&[&["crate::ports", "crate::host", "warp"], AZURE].concat(), "handler/config.rs");
 }
 
@@ -66,8 +71,8 @@ fn the_rules_are_pure() {
 
 #[test]
 fn no_step_sleeps_or_leaves_work_behind() {
-    for place in ["handler/functions", "handler/host", "handler/azure"] {
-        assert_none_of(&["tokio::spawn", "time::sleep", "block_on"], place);
+    for place in ["handler/functions", "handler/host", "handler/azure", "handler/telemetry"] {
+        assert_none_of(&["tokio::spawn", "time::sleep", "block_on", "thread::"], place);
     }
 }
 
@@ -117,6 +122,9 @@ fn the_functions_are_bound_to_our_queue_and_routes() {
     }
     assert_eq!(json("ExportStart/function.json")["bindings"][0]["route"], "$export");
     assert_eq!(json("ExportStatus/function.json")["bindings"][0]["route"], "_operations/export/{jobId}");
+    // For those who have a key of the app: it tells what the app depends on.
+    let health = &json("Health/function.json")["bindings"][0];
+    assert_eq!((&health["route"], &health["authLevel"]), (&"_operations/health".into(), &"function".into()));
     for (function, route) in [
         ("Metadata", "metadata"),
         ("OperationDefinition", "OperationDefinition/{id}"),
@@ -158,6 +166,17 @@ fn the_readme_lists_every_setting() {
         readme.split_once("<!-- settings: generated from handler/config.rs, checked by tests/tidy.rs -->\n").unwrap();
     let (listed, _) = rest.split_once("<!-- end of settings -->").unwrap();
     assert_eq!(listed.trim(), table.trim(), "copy this into README.md:\n\n{table}");
+}
+
+#[test]
+fn every_metric_is_documented_and_every_documented_one_is_counted() {
+    let names = |text: &str, quote: char| {
+        let quoted = text.split(quote).filter(|part| part.starts_with("fhir_export.")).map(str::to_owned);
+        quoted.collect::<BTreeSet<_>>()
+    };
+    let counted = names(&read("handler/telemetry/metrics.rs"), '"');
+    assert!(counted.len() >= 12, "{counted:?}");
+    assert_eq!(names(&read("handler/ARCHITECTURE.md"), '`'), counted);
 }
 
 #[test]

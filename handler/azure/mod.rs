@@ -18,6 +18,7 @@ mod guard;
 mod jobs;
 mod outputs;
 pub mod page;
+mod probes;
 mod resources;
 mod steps;
 mod storage;
@@ -26,6 +27,7 @@ pub use cosmos::Cosmos;
 pub use guard::{Guard, Lookup};
 pub use jobs::CosmosJobs;
 pub use outputs::BlobOutputs;
+pub use probes::AzureProbes;
 pub use resources::CosmosResources;
 pub use steps::QueueSteps;
 pub use storage::Storage;
@@ -34,6 +36,7 @@ pub use storage::Storage;
 /// the port to listen before anything else.
 pub fn connect(config: &Config) -> anyhow::Result<Ports> {
     let identity = identity(config)?;
+    let used_identity = config.uses_identity().then(|| Arc::clone(&identity));
     let cosmos = Arc::new(Cosmos::new(config.cosmos.clone(), Arc::clone(&identity)));
     let storage = Storage::new(
         config.storage_api_version.clone(),
@@ -42,16 +45,22 @@ pub fn connect(config: &Config) -> anyhow::Result<Ports> {
         &Guard::system_lookup(),
     )?;
     let (source, state) = (&config.cosmos, &config.state);
-    Ok(Ports {
-        resources: Arc::new(CosmosResources::new(Arc::clone(&cosmos), &source.database, &source.container)),
-        jobs: Arc::new(CosmosJobs::new(cosmos, &state.database, &state.container)),
-        outputs: Arc::new(BlobOutputs::new(
-            storage.clone(),
-            config.default_destination.clone(),
-            (config.app_storage.clone(), config.scratch.clone()),
-        )),
-        steps: Arc::new(QueueSteps::new(&storage, &config.app_storage, QUEUE)?),
-    })
+    let resources = Arc::new(CosmosResources::new(Arc::clone(&cosmos), &source.database, &source.container));
+    let jobs = Arc::new(CosmosJobs::new(cosmos, &state.database, &state.container));
+    let outputs = Arc::new(BlobOutputs::new(
+        storage.clone(),
+        config.default_destination.clone(),
+        (config.app_storage.clone(), config.scratch.clone()),
+    ));
+    let steps = Arc::new(QueueSteps::new(&storage, &config.app_storage, QUEUE)?);
+    let probes = AzureProbes {
+        resources: Arc::clone(&resources),
+        jobs: Arc::clone(&jobs),
+        outputs: Arc::clone(&outputs),
+        steps: Arc::clone(&steps),
+        identity: used_identity,
+    };
+    Ok(Ports { resources, jobs, outputs, steps, probes: Arc::new(probes) })
 }
 
 /// The identity of the app: the managed one in Azure, the developer's own elsewhere. Making it contacts nobody.

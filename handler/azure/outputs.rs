@@ -42,6 +42,10 @@ impl BlobOutputs {
         Self { storage, default, delegation: OnceCell::new(), scratch }
     }
 
+    pub(super) fn has_default(&self) -> bool {
+        self.default.is_some()
+    }
+
     /// What signs links into the default destination.
     async fn signer(&self, account: &StorageAccount) -> Result<Links, PortError> {
         match &account.credential {

@@ -84,6 +84,15 @@ impl Resources for CosmosResources {
 }
 
 impl CosmosResources {
+    /// Looks for a document that is not there: whoever may not read is told something else.
+    pub(super) async fn probe(&self) -> Result<(), PortError> {
+        let nothing = "fhir-export-health";
+        match self.client().await?.read_item(nothing, nothing, None).await.doing(|| "read the store".into()) {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     /// The page as the driver below the SDK hands it out, in bytes.
     async fn scanned_page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError> {
         let doing = || "read a page of resources".to_owned();

@@ -31,6 +31,14 @@ impl QueueSteps {
         Ok(Self { client: QueueClient::new(url, credential, Some(options))? })
     }
 
+    /// Looks at the queue. One that is not there yet is made with the first step.
+    pub(super) async fn probe(&self) -> Result<(), PortError> {
+        match call(|| "look at the queue of steps".into(), self.client.get_properties(None)).await {
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
     async fn send(&self, text: &str, delay: Duration) -> Result<(), PortError> {
         let message = QueueMessage { message_text: Some(text.into()) };
         let seconds = i32::try_from(delay.as_secs()).unwrap_or(i32::MAX);

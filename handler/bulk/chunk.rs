@@ -140,6 +140,20 @@ pub struct Totals {
     pub request_charge: f64,
 }
 
+impl Totals {
+    /// What was added since an earlier state. A chunk that began anew in between has added nothing.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            resources: self.resources.saturating_sub(earlier.resources),
+            bytes: self.bytes.saturating_sub(earlier.bytes),
+            errors: self.errors.saturating_sub(earlier.errors),
+            deleted: self.deleted.saturating_sub(earlier.deleted),
+            pages: self.pages.saturating_sub(earlier.pages),
+            request_charge: (self.request_charge - earlier.request_charge).max(0.0),
+        }
+    }
+}
+
 impl std::iter::Sum for Totals {
     fn sum<I: Iterator<Item = Totals>>(chunks: I) -> Self {
         chunks.fold(Totals::default(), |sum, chunk| Totals {

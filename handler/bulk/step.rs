@@ -27,6 +27,26 @@ pub enum StepKind {
     Cleanup,
 }
 
+impl StepKind {
+    /// The kind alone, for lines and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Chunk(_) => "chunk",
+            Self::Finish => "finish",
+            Self::Cleanup => "cleanup",
+        }
+    }
+
+    /// Which chunk it is about, if it is about one.
+    pub fn chunk(self) -> Option<u32> {
+        match self {
+            Self::Chunk(number) => Some(number),
+            Self::Plan | Self::Finish | Self::Cleanup => None,
+        }
+    }
+}
+
 /// What came of a step. The worker's policy for each is one table (`functions/worker.rs`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -38,6 +58,17 @@ pub enum Outcome {
     Later(Duration),
     /// Someone else does it, or it was done, or nobody wants it any more.
     Stale,
+}
+
+impl Outcome {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Again => "again",
+            Self::Later(_) => "later",
+            Self::Stale => "stale",
+        }
+    }
 }
 
 /// Why a message cannot be read.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped};
+use crate::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped, Totals};
 use crate::bulk::job::Job;
 use crate::bulk::line;
 use crate::bulk::plan::{KeyRange, Plan};
@@ -14,8 +14,8 @@ use crate::ports::{Expected, PortError, Slice, Versioned};
 use super::commit::{Interrupted, Work};
 use super::{App, LostRange};
 
-/// `step` gets the ticket with which it is to be sent again.
-pub async fn run(app: &App, step: &mut Step, number: u32) -> Result<Outcome, PortError> {
+/// `step` gets the ticket with which it is to be sent again, and `done` what the step has recorded.
+pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> Result<Outcome, PortError> {
     let id = &step.job.clone();
     let Some(job) = app.open_job(id).await? else { return Ok(Outcome::Stale) };
     let plan = app.jobs.read::<Plan>(&Key::plan(id)).await?;
@@ -40,6 +40,7 @@ pub async fn run(app: &App, step: &mut Step, number: u32) -> Result<Outcome, Por
     };
     let Some(chunk) = claim(app, found.with(claimed)).await? else { return Ok(Outcome::Stale) };
 
+    let before = chunk.totals;
     let mut work = Work::new(app, &job, chunk);
     let mut worked = match lost {
         true => report_lost(&mut work, &plan).await,
@@ -52,6 +53,7 @@ pub async fn run(app: &App, step: &mut Step, number: u32) -> Result<Outcome, Por
         worked = Err(interrupted);
     }
     step.ticket = Some(work.chunk().ticket);
+    *done = work.chunk().totals.since(&before);
     match worked {
         Ok(outcome) => Ok(outcome),
         Err(Interrupted::Lost) => Ok(Outcome::Stale),

@@ -18,7 +18,9 @@ use crate::bulk::request::Terms;
 use crate::bulk::secret::SealingKey;
 use crate::bulk::timestamp::Timestamp;
 use crate::bulk::{connection, secret};
-use crate::ports::{ErrorKind, Expected, Jobs, Output, Outputs, Place, PortError, Ports, Resources, Steps, Versioned};
+use crate::ports::{
+    ErrorKind, Expected, Jobs, Output, Outputs, Place, PortError, Ports, Probes, Resources, Steps, Versioned,
+};
 
 use memory::Memory;
 
@@ -26,6 +28,7 @@ mod chunk;
 mod cleanup;
 mod commit;
 mod finish;
+pub mod health;
 pub mod manifest;
 pub mod memory;
 pub mod metadata;
@@ -46,6 +49,7 @@ pub struct App {
     pub jobs: Arc<dyn Jobs>,
     pub outputs: Arc<dyn Outputs>,
     pub steps: Arc<dyn Steps>,
+    pub probes: Arc<dyn Probes>,
     pub settings: Arc<Settings>,
     pub memory: Arc<Memory>,
     pub clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -53,6 +57,7 @@ pub struct App {
     pub random: Arc<dyn Fn() -> u128 + Send + Sync>,
     /// Who asks for a status, and how often.
     pub polls: Arc<polls::Polls>,
+    pub health: Arc<health::Health>,
 }
 
 /// What of the configuration the functions need.
@@ -120,11 +125,12 @@ impl fmt::Display for Failure {
 impl App {
     /// The app with the clock and the random source of the machine.
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        let Ports { resources, jobs, outputs, steps } = ports;
+        let Ports { resources, jobs, outputs, steps, probes } = ports;
         let clock = Arc::new(|| Timestamp::new(OffsetDateTime::now_utc()));
         let memory = Arc::new(Memory::new(&settings.limits));
         let (settings, random) = (Arc::new(settings), Arc::new(random));
-        Self { resources, jobs, outputs, steps, settings, memory, clock, random, polls: Arc::default() }
+        let (polls, health) = Default::default();
+        Self { resources, jobs, outputs, steps, probes, settings, memory, clock, random, polls, health }
     }
 
     pub fn now(&self) -> Timestamp {

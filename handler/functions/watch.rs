@@ -54,7 +54,8 @@ async fn look_at_chunk(app: &App, id: &JobId, number: u32) -> Result<(), PortErr
     if !job_is_open {
         return Ok(());
     }
-    tracing::warn!(job = %id, chunk = number, attempt = chunk.attempt, "a chunk had stopped: sent again");
+    let step = StepKind::Chunk(number).name();
+    tracing::warn!(job = %id, step, chunk = number, attempt = chunk.attempt, "a chunk had stopped: sent again");
     let sent = app.steps.push(&Step::chunk(&freed), Duration::ZERO).await;
     if sent.is_err() {
         // The queue is away. As soon as it is back, the chunk shall not wait for its long pause.
@@ -118,6 +119,7 @@ const QUIET: Duration = Duration::from_secs(5 * 60);
 async fn send(app: &App, job: &Versioned<Job>, kind: StepKind, again: Duration) -> Result<(), PortError> {
     let watched = (**job).clone().watched(app.now().plus(again));
     if app.jobs.write(job.with(watched)).await.unless_conflict()?.is_some() {
+        tracing::info!(job = %job.id, step = kind.name(), "a step was sent again");
         app.steps.push(&Step::new(&job.id, kind), Duration::ZERO).await?;
     }
     Ok(())

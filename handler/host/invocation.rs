@@ -40,7 +40,7 @@ pub(super) async fn answer(
             reply::not_invoked(why)
         }
         Err(Refused::Port(error)) => {
-            tracing::error!(function = name, %error, "invocation failed");
+            tracing::error!(function = name, kind = error.kind.name(), %error, "invocation failed");
             reply::not_invoked("the step failed")
         }
     }

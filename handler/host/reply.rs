@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use warp::http::StatusCode;
 use warp::http::response::Builder;
 use warp::reply::{Reply, Response};
@@ -14,6 +14,7 @@ use warp::reply::{Reply, Response};
 use crate::bulk::note::{Note, Severity};
 use crate::bulk::rejection::{Rejection, outcome, outcome_of};
 use crate::functions::Failure;
+use crate::functions::health::{Report, State};
 use crate::functions::manifest::Body;
 use crate::functions::start::Accepted;
 use crate::functions::status::{Export, Status};
@@ -78,6 +79,31 @@ pub(super) fn resource(resource: &Value) -> Response {
     json_body(respond(200), FHIR_JSON, resource)
 }
 
+/// For operators: 200 if everything can be used now, else 503. What is down is told, and not where it is or why.
+pub(super) fn health(report: &Report) -> Response {
+    let (status, told) = if report.is_ready() { (200, "ready") } else { (503, "not ready") };
+    let checks = report.checks.iter().map(|check| {
+        let mut shown = match check.state {
+            State::Up => json!({ "status": "up" }),
+            State::Down(kind) => json!({ "status": "down", "reason": kind.name() }),
+            State::NotUsed => json!({ "status": "not used" }),
+        };
+        if check.state != State::NotUsed {
+            shown["milliseconds"] = (check.took.as_millis() as u64).into();
+        }
+        (check.dependency.name().to_owned(), shown)
+    });
+    let checks: Map<String, Value> = checks.collect();
+    let body = json!({ "status": told, "at": report.at.instant(), "checks": checks });
+    json_body(respond(status).header("cache-control", "no-store"), JSON, &body)
+}
+
+/// While the feature is switched off, there is nothing to check.
+pub(super) fn switched_off() -> Response {
+    let body = json!({ "status": "switched off" });
+    json_body(respond(503).header("cache-control", "no-store"), JSON, &body)
+}
+
 /// A refusal, as OperationOutcome.
 pub(super) fn rejection(rejection: &Rejection) -> Response {
     let mut builder = respond(rejection.status);
@@ -96,7 +122,7 @@ pub(super) fn failure(failure: &Failure) -> Response {
         Failure::Rejected(rejected) => return rejection(rejected),
         Failure::Port(error) => error,
     };
-    tracing::error!(%error, "request failed");
+    tracing::error!(kind = error.kind.name(), %error, "request failed");
     rejection(&match error.kind {
         ErrorKind::Throttled { .. } | ErrorKind::Unavailable | ErrorKind::Conflict => {
             Rejection::transient("A service that this server depends on is not available now; try again.")

@@ -11,7 +11,7 @@ use warp::http::Method;
 use warp::reply::Response;
 
 use crate::bulk::rejection::Rejection;
-use crate::functions::{App, Failure, metadata, start, status};
+use crate::functions::{App, Failure, health, metadata, start, status};
 
 use super::{Request, caller, invocation, kick_off, reply};
 
@@ -32,6 +32,9 @@ pub(super) async fn answer(
         (_, [name]) if name.eq_ignore_ascii_case("$export") => answered(kick_off(app, &request, body).await),
         (_, [group, name, id]) if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("export") => {
             answered(export(app, &request, id).await)
+        }
+        (method, [group, name]) if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("health") => {
+            answered(healthy(app, method).await)
         }
         (method, [name]) if name.eq_ignore_ascii_case("metadata") => {
             answered(described(app, method, |app| Ok(metadata::capabilities(app))))
@@ -89,6 +92,14 @@ fn page(query: &str) -> Result<u32, Rejection> {
     number.ok_or_else(|| Rejection::not_found("A manifest has no such page: they count from 1."))
 }
 
+async fn healthy(app: Option<&App>, method: &Method) -> Result<Response, Failure> {
+    only_read(method)?;
+    match app {
+        Some(app) => Ok(reply::health(&health::run(app).await)),
+        None => Ok(reply::switched_off()),
+    }
+}
+
 /// Descriptions are there for everyone, and only to be read.
 fn described(
     app: Option<&App>,
@@ -96,10 +107,15 @@ fn described(
     describe: impl FnOnce(&App) -> Result<Value, Rejection>,
 ) -> Result<Response, Failure> {
     let app = enabled(app)?;
-    if method != Method::GET {
-        return Err(Rejection::method_not_allowed("This can only be read, with GET.", "GET").into());
-    }
+    only_read(method)?;
     Ok(reply::resource(&describe(app)?))
+}
+
+fn only_read(method: &Method) -> Result<(), Rejection> {
+    match *method {
+        Method::GET => Ok(()),
+        _ => Err(Rejection::method_not_allowed("This can only be read, with GET.", "GET")),
+    }
 }
 
 fn enabled(app: Option<&App>) -> Result<&App, Failure> {

@@ -70,6 +70,9 @@ var handlerDefaults = {
   EXPORT_FILE_BYTES: '1073741824'
   EXPORT_MAX_CHUNKS: '64'
   EXPORT_LOG: 'info'
+  OTEL_EXPORTER_OTLP_ENDPOINT: ''
+  OTEL_EXPORTER_OTLP_HEADERS: ''
+  OTEL_METRIC_EXPORT_INTERVAL: '60000'
 }
 
 // What the Functions host reads.

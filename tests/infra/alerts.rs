@@ -1,6 +1,6 @@
 //! Alerts and the workbook ask for what the handler and the host really say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -32,20 +32,65 @@ fn compared<'q>(query: &'q str, column: &str) -> BTreeSet<&'q str> {
     one.chain(lists.flat_map(|list| list.split('"').skip(1).step_by(2))).collect()
 }
 
-#[test]
-fn every_event_that_is_asked_for_is_logged() {
-    let mut sources = String::new();
-    for folder in ["functions", "host", "azure"] {
+/// Every event that the handler logs: its text, and the fields that its line has.
+fn events() -> BTreeMap<String, BTreeSet<String>> {
+    let mut events = BTreeMap::new();
+    for folder in ["functions", "host", "azure", "telemetry"] {
         for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("handler").join(folder)).unwrap() {
-            sources += &fs::read_to_string(entry.unwrap().path()).unwrap();
+            let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+            for call in source.split("tracing::").skip(1) {
+                let Some((level, rest)) = call.split_once("!(") else { continue };
+                if !["debug", "info", "warn", "error"].contains(&level) {
+                    continue;
+                }
+                let arguments = rest.split(");").next().unwrap();
+                let (fields, rest) = arguments.split_once('"').unwrap_or_else(|| panic!("no text: {arguments}"));
+                let fields = fields.split(',').map(|field| field.split('=').next().unwrap());
+                let fields = fields.map(|field| field.trim().trim_start_matches(['%', '?']).to_owned());
+                let text = rest.split('"').next().unwrap().to_owned();
+                events.entry(text).or_insert_with(BTreeSet::new).extend(fields.filter(|field| !field.is_empty()));
+            }
         }
     }
-    let queries = queries();
-    let events: BTreeSet<_> = queries.iter().flat_map(|query| compared(query, "event")).collect();
-    assert!(events.len() >= 5, "{events:?}");
-    for event in events {
-        assert!(sources.contains(&format!("\"{event}\");")), "nothing logs {event:?}");
+    events
+}
+
+/// What stands behind `line.fields.` in a query.
+fn fields(query: &str) -> BTreeSet<&str> {
+    let behind = query.split("line.fields.").skip(1);
+    behind.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap()).collect()
+}
+
+#[test]
+fn every_event_that_is_asked_for_is_logged_with_the_fields_that_are_asked_of_it() {
+    let logged = events();
+    let mut asked_for = BTreeSet::new();
+    for query in queries() {
+        for event in compared(&query, "event") {
+            let has = logged.get(event).unwrap_or_else(|| panic!("nothing logs {event:?}"));
+            let asked = fields(&query).into_iter().filter(|field| *field != "message");
+            for field in asked {
+                assert!(has.contains(field), "{event:?} has no {field}: {has:?}");
+            }
+            asked_for.insert(event.to_owned());
+        }
     }
+    assert!(asked_for.len() >= 10, "{asked_for:?}");
+}
+
+#[test]
+fn every_event_that_is_counted_is_logged_with_what_is_counted() {
+    use fhir_export::telemetry::metrics::{POISON, REDRIVES, RETRIES, STATES, STEP};
+    let logged = events();
+    let counted = STATES.iter().chain(RETRIES).map(|(event, _)| *event).chain(REDRIVES.iter().copied());
+    for event in counted {
+        assert!(logged.contains_key(event), "nothing logs {event:?}");
+    }
+    for event in REDRIVES.iter().chain([&POISON]) {
+        assert!(logged[*event].contains("step"), "{event:?}");
+    }
+    let measured = ["resources", "deleted", "errors", "pages", "bytes", "request_charge", "milliseconds", "outcome"];
+    assert!(measured.iter().all(|field| logged[STEP].contains(*field)), "{:?}", logged[STEP]);
 }
 
 #[test]

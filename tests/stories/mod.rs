@@ -7,6 +7,7 @@ mod callers;
 mod contract;
 mod ends;
 mod files;
+mod health;
 mod kick_off;
 mod life;
 mod pages;

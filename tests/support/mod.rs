@@ -7,6 +7,7 @@ pub mod gate;
 
 pub mod blobs;
 pub mod container;
+pub mod probes;
 pub mod queue;
 pub mod store;
 

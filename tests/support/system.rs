@@ -18,6 +18,7 @@ pub mod http;
 pub mod lines;
 pub mod processes;
 pub mod random;
+pub mod receiver;
 pub mod rules;
 pub mod storage;
 pub mod writer;

@@ -127,11 +127,13 @@ impl World {
             jobs: Arc::new(self.clone()),
             outputs: Arc::new(self.clone()),
             steps: Arc::new(self.clone()),
+            probes: Arc::new(self.clone()),
             settings: Arc::new(settings),
             memory,
             clock: Arc::new(move || clock.now()),
             random: Arc::new(move || random.state().random()),
             polls: Arc::default(),
+            health: Arc::default(),
         }
     }
 }
