@@ -15,8 +15,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 
 pub async fn run(app: &App, step: &Step) -> Result<(), PortError> {
     let Some(job) = app.open_job(&step.job).await? else { return Ok(()) };
-    let (kind, chunk) = (step.kind.name(), step.kind.chunk());
-    tracing::warn!(job = %step.job, step = kind, chunk, "a step was given up by the host");
+    tracing::warn!(job = %step.job, step = step.kind.name(), chunk = step.kind.chunk(), "a step was given up by the host");
     match step.kind {
         StepKind::Chunk(number) => chunk(app, step, number).await,
         // Without a plan there is nothing to go on with.

@@ -154,10 +154,9 @@ impl Told {
 
 impl Visit for Told {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        match field.name() {
-            "message" => self.event = format!("{value:?}"),
-            // Names of jobs and texts of errors would make a series of each.
-            _ => {}
+        // Of the rest, names of jobs and texts of errors, each would make a series of its own.
+        if field.name() == "message" {
+            self.event = format!("{value:?}");
         }
     }
 

@@ -37,13 +37,15 @@ fn of_manifest(manifest: &Value, lines: &[String]) -> (f64, f64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lines_and_metrics_tell_of_an_export_what_its_manifest_does() {
     let (http, receiver, data) = (Http::new(), Receiver::start().await, Folder::of_oddities());
-    let system = System::up(&[
-        ["--data", data.path(), "--logs", "--partitions", "4"].as_slice(),
-        &["--set", &format!("OTEL_EXPORTER_OTLP_ENDPOINT={}", receiver.endpoint)],
-        &["--set", "OTEL_EXPORTER_OTLP_HEADERS=api-key=SECRET-OF-THE-RECEIVER"],
-        &["--set", "OTEL_METRIC_EXPORT_INTERVAL=200"],
-    ]
-    .concat());
+    let system = System::up(
+        &[
+            ["--data", data.path(), "--logs", "--partitions", "4"].as_slice(),
+            &["--set", &format!("OTEL_EXPORTER_OTLP_ENDPOINT={}", receiver.endpoint)],
+            &["--set", "OTEL_EXPORTER_OTLP_HEADERS=api-key=SECRET-OF-THE-RECEIVER"],
+            &["--set", "OTEL_METRIC_EXPORT_INTERVAL=200"],
+        ]
+        .concat(),
+    );
     let status_url = system.start(&http, "").await;
     let job = status_url.rsplit('/').next().unwrap().to_owned();
     let manifest = completed(&http, &status_url).await;
@@ -62,7 +64,11 @@ async fn lines_and_metrics_tell_of_an_export_what_its_manifest_does() {
     for line in &told {
         assert!(line["timestamp"].is_string() && line["level"].is_string(), "{line}");
         // Whatever an export does belongs to an invocation of the host.
-        assert_eq!(line["fields"]["job"].is_string(), line["span"]["id"].as_str().is_some_and(|id| id.len() == 36), "{line}");
+        assert_eq!(
+            line["fields"]["job"].is_string(),
+            line["span"]["id"].as_str().is_some_and(|id| id.len() == 36),
+            "{line}"
+        );
     }
     let steps: Vec<_> = told.iter().filter(|line| event(line) == STEP).collect();
     assert!(steps.iter().all(|line| line["fields"]["job"] == job.as_str()), "{steps:?}");
@@ -123,7 +129,8 @@ async fn a_receiver_that_is_away_disturbs_nothing_and_gets_everything_later() {
     receiver.refuse(false);
     let counts = manifest["output"].as_array().unwrap().iter().map(|file| file["count"].as_f64().unwrap());
     let resources: f64 = counts.sum();
-    until("everything has come", async || (receiver.total("fhir_export.resources", &[]) == resources).then_some(())).await;
+    until("everything has come", async || (receiver.total("fhir_export.resources", &[]) == resources).then_some(()))
+        .await;
     until("the handler tells that it is back", async || {
         told(&system).iter().any(|line| event(line) == "the receiver of metrics takes them again").then_some(())
     })

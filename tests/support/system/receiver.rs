@@ -69,15 +69,6 @@ impl Receiver {
         metrics.flat_map(points).filter(|(of, _)| has(of, attributes)).map(|(_, value)| value).sum()
     }
 
-    /// The names of all metrics that came.
-    pub fn names(&self) -> Vec<String> {
-        let reports = self.newest();
-        let mut names: Vec<_> = reports.values().flat_map(metrics).map(|metric| metric.name.clone()).collect();
-        names.sort();
-        names.dedup();
-        names
-    }
-
     /// The newest report of each process: reports are of all that was counted since its start.
     fn newest(&self) -> BTreeMap<String, ExportMetricsServiceRequest> {
         let requests = self.kept.requests.lock().unwrap();
