@@ -42,6 +42,9 @@ if [ -z "$base" ]; then
     until_true 180 "an answer of the host" curl -sS -o /dev/null "$base/_operations/export/0123456789abcdef0123456789abcdef"
 fi
 
+echo "== what the service depends on"
+curl -sSf "$base/_operations/health" | grep --quiet '"status":"ready"'
+
 echo "== the client, which checks each file against its manifest"
 "$local" export "$base" --out "$scratch/files"
 test "$(cat "$scratch"/files/*.ndjson | wc -l)" -ge 1000

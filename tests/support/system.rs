@@ -69,7 +69,18 @@ pub fn shared() -> &'static System {
 impl System {
     /// Runs `local up` with these arguments, until it is ready.
     pub fn up(arguments: &[&str]) -> Self {
-        let mut process = Process::start(arguments);
+        Self::start(Command::new(local()), arguments)
+    }
+
+    /// The same on a machine that has only the programs of this folder.
+    pub fn up_with_only(programs: &Folder, arguments: &[&str]) -> Self {
+        let mut command = Command::new(local());
+        command.env("PATH", programs.path()).env_remove("CARGO");
+        Self::start(command, arguments)
+    }
+
+    fn start(command: Command, arguments: &[&str]) -> Self {
+        let mut process = Process::start(command, arguments);
         let mut line = String::new();
         process.stdout.read_line(&mut line).unwrap();
         let ready = serde_json::from_str(&line)
@@ -117,8 +128,7 @@ struct Process {
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 impl Process {
-    fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(local());
+    fn start(mut command: Command, arguments: &[&str]) -> Self {
         command.arg("up").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: a Ctrl-C in the terminal ends this process, and the watchdog then ends it in good order.
         let mut child = command.process_group(0).spawn().unwrap();

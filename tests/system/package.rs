@@ -35,6 +35,7 @@ fn stripped(out: &Folder) -> String {
     path
 }
 
+/// In a folder of its own, on a machine without Rust.
 #[tokio::test]
 async fn the_package_unpacked_elsewhere_exports_every_line() {
     let (out, elsewhere, data) = (Folder::new(), Folder::new(), Folder::of_oddities());
@@ -44,8 +45,10 @@ async fn the_package_unpacked_elsewhere_exports_every_line() {
     assert_eq!(files, expected_files());
     drop(out);
 
+    // What the emulator of storage runs on, and nothing else.
+    let programs = Folder::of_programs(&["node", "npm"]);
     let http = Http::new();
-    let system = System::up(&["--app", elsewhere.path(), "--data", data.path(), "--logs"]);
+    let system = System::up_with_only(&programs, &["--app", elsewhere.path(), "--data", data.path(), "--logs"]);
     assert!(system.handlers().iter().all(|handler| runs_from(handler.pid, elsewhere.path())));
     assert_same(&folder::lines(), &system.exported_lines(&http, "").await);
 }

@@ -35,6 +35,17 @@ impl Folder {
         folder
     }
 
+    /// A folder with these programs of this machine, by links.
+    pub fn of_programs(names: &[&str]) -> Self {
+        let (folder, path) = (Self::new(), std::env::var_os("PATH").unwrap());
+        for name in names {
+            let program = std::env::split_paths(&path).map(|place| place.join(name)).find(|program| program.is_file());
+            let program = program.unwrap_or_else(|| panic!("there is no {name}"));
+            std::os::unix::fs::symlink(program, folder.0.join(name)).unwrap();
+        }
+        folder
+    }
+
     /// A folder with [`plain_lines`].
     pub fn of_plain(count: usize) -> Self {
         let folder = Self::new();
