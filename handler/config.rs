@@ -16,6 +16,8 @@ use crate::bulk::request::Terms;
 use crate::bulk::secret::{SealingKey, Secret};
 use crate::functions::{LostRange, Settings};
 
+mod authorization;
+
 /// What the handler runs with.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -139,6 +141,35 @@ pub const SETTINGS: &[Setting] = &[
         "EXPORT_STORAGE_API_VERSION",
         None,
         "x-ms-version sent to storage accounts; default is the SDK's, which an old emulator may not know",
+    ),
+    setting(
+        "EXPORT_AUTHORIZATION",
+        Some("keys"),
+        "How callers prove who they are: keys (of the app, asked for by the host) or oauth (tokens)",
+    ),
+    setting(
+        "EXPORT_OAUTH_ISSUERS",
+        None,
+        "The authorization servers: their iss to the letter, separated by commas; required with oauth",
+    ),
+    setting("EXPORT_OAUTH_AUDIENCES", None, "What tokens must be made for, separated by commas; required with oauth"),
+    setting("EXPORT_OAUTH_JWKS_URI", None, "Where the keys of the one issuer are; without it, each issuer is asked"),
+    setting("EXPORT_OAUTH_HOSTS", None, "Hosts beside the issuers' own from which keys may come, separated by commas"),
+    setting("EXPORT_OAUTH_TOKEN_ENDPOINT", None, "Where clients get tokens; without it, the first issuer is asked"),
+    setting(
+        "EXPORT_OAUTH_ROLES",
+        None,
+        "What roles stand for, separated by commas, as in Export.All=system/*.rs,Export.Few=system/Patient.rs system/Group.rs",
+    ),
+    setting(
+        "EXPORT_OAUTH_ADMINISTRATORS",
+        None,
+        "Roles or scopes, separated by commas, whose bearers see and end the exports of everybody",
+    ),
+    setting(
+        "EXPORT_OAUTH_SKEW_SECONDS",
+        Some("60"),
+        "By how much the clocks of an issuer and of this server may differ",
     ),
     setting(
         "EXPORT_BULK_DATA_VERSION",
@@ -341,6 +372,7 @@ impl Reader<'_> {
 
     fn settings(&mut self, default_destination: bool) -> Option<Settings> {
         let public_url = self.public_url();
+        let authorization = self.authorization();
         let callers = self.callers();
         let sealing_key = self.sealing_key(callers.named != Named::None);
         if callers.named == Named::None && !default_destination {
@@ -370,6 +402,7 @@ impl Reader<'_> {
         let terms =
             Terms { public_url: public_url?, callers, default_destination, version, least_file: limits::LEAST_FILE };
         Some(Settings {
+            authorization,
             lost_range,
             ceiling,
             terms,

@@ -1,6 +1,7 @@
 //! The custom handler: `Config → azure::connect → host::serve`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -46,7 +47,12 @@ async fn run(environment: &BTreeMap<String, String>, config: Option<Config>) -> 
     let port = port.context("FUNCTIONS_CUSTOMHANDLER_PORT is not set: the Functions host starts this program")?;
     let port = port.parse().context("FUNCTIONS_CUSTOMHANDLER_PORT is not a port")?;
     let app = match config {
-        Some(config) => Some(App::new(azure::connect(&config)?, config.settings)),
+        Some(config) => {
+            // Where the host has put the app; it is also where it starts this program.
+            let root = environment.get("FUNCTIONS_APP_ROOT_PATH").map_or(".", String::as_str);
+            host::levels::check(Path::new(root), &config.settings.authorization)?;
+            Some(App::new(azure::connect(&config)?, config.settings))
+        }
         None => None,
     };
     host::serve(port, app).await

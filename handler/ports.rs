@@ -1,5 +1,5 @@
-//! The four things that an export needs from outside: [`Resources`], [`Jobs`], [`Outputs`] and [`Steps`]; and [`Probes`]
-//! of what is behind them.
+//! The four things that an export needs from outside: [`Resources`], [`Jobs`], [`Outputs`] and [`Steps`]; a fifth for
+//! those who ask for tokens: [`Issuers`]; and [`Probes`] of what is behind them.
 //!
 //! Each has one adapter in `azure/` and one in memory for tests; both pass the same conformance suite.
 
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use url::Url;
 
 use crate::bulk::block::{BlockId, Blocks};
 use crate::bulk::chunk::Pass;
@@ -32,6 +33,7 @@ pub struct Ports {
     pub jobs: Arc<dyn Jobs>,
     pub outputs: Arc<dyn Outputs>,
     pub steps: Arc<dyn Steps>,
+    pub issuers: Arc<dyn Issuers>,
     pub probes: Arc<dyn Probes>,
 }
 
@@ -235,6 +237,13 @@ pub trait Steps: Send + Sync {
 
     /// Sends a message that this build cannot read once more, as it is.
     async fn put_back(&self, message: &str, delay: Duration) -> Result<(), PortError>;
+}
+
+/// The authorization servers whose tokens are accepted.
+#[async_trait]
+pub trait Issuers: Send + Sync {
+    /// What one of them has published under this URL.
+    async fn document(&self, url: &Url) -> Result<Bytes, PortError>;
 }
 
 /// Asks what an export depends on whether it could be used now.

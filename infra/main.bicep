@@ -44,6 +44,22 @@ param callerDestinations bool = false
 @secure()
 param sealingKey string = ''
 
+@description('keys: clients present a key of the app. oauth: clients present a token; the package must be built for it as well')
+@allowed(['keys', 'oauth'])
+param authorization string = 'keys'
+
+@description('With oauth: the authorization servers, by their iss, with commas between')
+param oauthIssuers string = ''
+
+@description('With oauth: what tokens must be made for, with commas between')
+param oauthAudiences string = ''
+
+@description('With oauth: what roles stand for, as in Export.All=system/*.rs,Export.Few=system/Patient.rs system/Group.rs')
+param oauthRoles string = ''
+
+@description('With oauth: the roles whose bearers see and end the exports of everybody, with commas between')
+param oauthAdministrators string = ''
+
 @description('Base of every URL that clients see, where something stands in front of the app')
 param publicUrl string = ''
 
@@ -225,6 +241,11 @@ module app 'modules/app.bicep' = {
     stateContainer: stateContainer
     exportBlobUri: exportStorage.outputs.blobUri
     exportContainer: exportStorage.outputs.container
+    authorization: authorization
+    oauthIssuers: oauthIssuers
+    oauthAudiences: oauthAudiences
+    oauthRoles: oauthRoles
+    oauthAdministrators: oauthAdministrators
     callerDestinations: callerDestinations
     sealingKeyUri: vault.outputs.sealingKeyUri
     publicUrl: publicUrl

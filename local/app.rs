@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::process::Command;
 
 /// The root of the repository.
@@ -45,8 +47,18 @@ struct Artifact {
     executable: Option<PathBuf>,
 }
 
+/// Whom the host lets in. As `EXPORT_AUTHORIZATION` has it; the handler refuses to start where the two would let in anybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Authorization {
+    /// Those with a key of the app.
+    #[default]
+    Keys,
+    /// Anybody: the handler asks for tokens.
+    Oauth,
+}
+
 /// Lays the app out in `root`, as the deployment package has it.
-pub fn lay_out(root: &Path, handler: &Path) -> Result<()> {
+pub fn lay_out(root: &Path, handler: &Path, authorization: Authorization) -> Result<()> {
     let repository = repository();
     std::fs::create_dir_all(root)?;
     copy(&repository.join("host.json"), &root.join("host.json"))?;
@@ -57,10 +69,27 @@ pub fn lay_out(root: &Path, handler: &Path) -> Result<()> {
         if function.is_file() {
             let folder = root.join(entry.file_name());
             std::fs::create_dir_all(&folder)?;
-            copy(&function, &folder.join("function.json"))?;
+            let copied = folder.join("function.json");
+            copy(&function, &copied)?;
+            if authorization == Authorization::Oauth {
+                open(&copied)?;
+            }
         }
     }
     Ok(())
+}
+
+/// The host does not ask for a key of the function any more.
+fn open(function: &Path) -> Result<()> {
+    let text = std::fs::read(function).with_context(|| format!("read {}", function.display()))?;
+    let mut json: Value = serde_json::from_slice(&text).with_context(|| format!("read {}", function.display()))?;
+    for binding in json["bindings"].as_array_mut().into_iter().flatten() {
+        if binding["type"] == "httpTrigger" {
+            binding["authLevel"] = "anonymous".into();
+        }
+    }
+    let text = serde_json::to_string_pretty(&json)?;
+    std::fs::write(function, text).with_context(|| format!("write {}", function.display()))
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

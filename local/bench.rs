@@ -13,6 +13,7 @@ use reqwest::StatusCode;
 use url::Url;
 
 use crate::app;
+use crate::app::Authorization;
 use crate::blobs::{BlobSummary, blob_of};
 use crate::client::{BulkClient, Manifest, Progress, kick_off_url};
 use crate::faults::{Effect, Rule};
@@ -102,6 +103,8 @@ impl BenchArgs {
             logs: if self.logs { Logs::Print } else { Logs::Quiet },
             storage: None,
             blobs: BlobService::Sink,
+            authorization: Authorization::Keys,
+            keys: Vec::new(),
             settings: defaults.into_iter().chain(self.settings.iter().cloned()).collect(),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, ensure};
 use clap::Args;
 
+use crate::app::Authorization;
 use crate::client::{BulkClient, Progress, kick_off_url};
 use crate::data::Expected;
 use crate::host::{Delivery, HttpMode, Logs, QueueBody};
@@ -39,6 +40,8 @@ pub async fn demo(args: DemoArgs) -> Result<()> {
         logs: if args.logs { Logs::Print } else { Logs::Quiet },
         storage: None,
         blobs: BlobService::Azurite,
+        authorization: Authorization::Keys,
+        keys: Vec::new(),
         settings: Default::default(),
     };
     let system = System::start(options, &progress, |line| expected.add(line)).await?;

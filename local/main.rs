@@ -1,6 +1,7 @@
 //! Everything around the handler on one machine: the Functions host stand-in, the emulators, data and a client.
 
 mod app;
+mod authority;
 mod azurite;
 mod bench;
 mod blobs;
@@ -40,6 +41,8 @@ enum Command {
     Up(up::UpArgs),
     /// Exports a store of any size and measures time, CPU and memory of the handler
     Bench(bench::BenchArgs),
+    /// Gets a token from the authorization server of `up --authorization`
+    Token(authority::TokenArgs),
     /// Builds what is deployed: the executable and the zip
     Package(package::PackageArgs),
     /// Loads a folder of NDJSON files into a Cosmos DB container, as the FHIR server would have stored them
@@ -56,6 +59,7 @@ async fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(args).await,
         Command::Up(args) => up::up(args).await,
         Command::Bench(args) => bench::bench(args).await,
+        Command::Token(args) => authority::token(args).await,
         Command::Package(args) => package::package(args).await,
         Command::Load(args) => load::load(args).await,
         Command::Export(args) => client::export(args).await,

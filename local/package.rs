@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use sha2::{Digest, Sha256};
 
-use crate::app;
+use crate::app::{self, Authorization};
 
 /// Builds what is deployed.
 #[derive(Args)]
@@ -21,6 +21,9 @@ pub struct PackageArgs {
     /// Package this executable instead of building one
     #[arg(long, value_name = "FILE")]
     handler: Option<PathBuf>,
+    /// How callers prove who they are: with oauth, the host asks for no key, and EXPORT_AUTHORIZATION must be oauth too
+    #[arg(long, default_value = "keys")]
+    authorization: Authorization,
 }
 
 /// A new instance loads it before it answers anything.
@@ -38,7 +41,7 @@ pub async fn package(args: PackageArgs) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
     }
-    app::lay_out(&folder, &handler)?;
+    app::lay_out(&folder, &handler, args.authorization)?;
     let zip = zip::of(&folder).with_context(|| format!("pack {}", folder.display()))?;
     let file = args.out.join("fhir-export.zip");
     fs::write(&file, &zip).with_context(|| format!("write {}", file.display()))?;

@@ -10,7 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use time::OffsetDateTime;
 
-use crate::app;
+use crate::app::{self, Authorization};
+use crate::authority::Authority;
 use crate::client::Progress;
 use crate::cosmos::CosmosEmulator;
 use crate::data::Line;
@@ -37,6 +38,10 @@ pub struct Options {
     /// A storage emulator that runs already, by its connection string; `None` starts Azurite.
     pub storage: Option<String>,
     pub blobs: BlobService,
+    /// How callers prove who they are; with tokens, there is an authorization server that gives them out.
+    pub authorization: Authorization,
+    /// The keys of the app; without any, the host asks for none.
+    pub keys: Vec<String>,
     /// Further settings of the handler; they win over those made here.
     pub settings: BTreeMap<String, String>,
 }
@@ -57,6 +62,7 @@ pub struct Surroundings {
 pub struct System {
     pub surroundings: Surroundings,
     pub host: Host,
+    pub authority: Option<Authority>,
 }
 
 impl System {
@@ -75,7 +81,7 @@ impl System {
     ) -> Result<Self> {
         let surroundings = Surroundings::start(&options, progress, seen).await?;
         let app_root = surroundings.scratch.0.join("app");
-        app::lay_out(&app_root, handler)?;
+        app::lay_out(&app_root, handler, options.authorization)?;
         Self::start_host(surroundings, app_root, options).await
     }
 
@@ -92,8 +98,16 @@ impl System {
             None => free_port()?,
         };
         let mut settings = surroundings.settings.clone();
-        settings.insert("EXPORT_PUBLIC_URL".into(), format!("http://127.0.0.1:{port}"));
+        let base = format!("http://127.0.0.1:{port}");
+        let authority = match options.authorization {
+            Authorization::Keys => None,
+            Authorization::Oauth => Some(Authority::start(base.clone()).await?),
+        };
+        settings.insert("EXPORT_PUBLIC_URL".into(), base);
+        settings.extend(authority.iter().flat_map(Authority::settings));
         settings.extend(options.settings.clone());
+        // A package for tokens must do without keys: they are asked for, and there is none.
+        let asks_for_keys = authority.is_some() || !options.keys.is_empty();
         let host = HostOptions {
             port: Some(port),
             mode: options.mode,
@@ -102,15 +116,19 @@ impl System {
             workers: options.workers,
             // As the platform does it.
             revive: Some(Duration::from_secs(1)),
+            keys: asks_for_keys.then(|| options.keys.clone()),
             logs: options.logs.clone(),
             ..HostOptions::new(app_root, settings)
         };
         let host = Host::start(host).await.context("start the host")?;
-        Ok(Self { surroundings, host })
+        Ok(Self { surroundings, host, authority })
     }
 
     pub async fn stop(self) {
         self.host.stop().await;
+        if let Some(authority) = self.authority {
+            authority.stop().await;
+        }
         self.surroundings.stop().await;
     }
 }

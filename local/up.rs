@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::app;
+use crate::app::{self, Authorization};
 use crate::client::Progress;
 use crate::host::{Delivery, HttpMode, Logs, QueueBody};
 use crate::size;
@@ -65,6 +65,12 @@ pub struct UpArgs {
     /// Deliver each queue message once more, as an at-least-once queue may: at the same time or later
     #[arg(long)]
     deliver_twice: bool,
+    /// Ask for tokens, of an authorization server that is started beside; `local token` gets one
+    #[arg(long, conflicts_with = "no_host")]
+    authorization: bool,
+    /// A key of the app, which is then asked for as Azure does; may be repeated
+    #[arg(long = "key", value_name = "KEY", conflicts_with_all = ["no_host", "authorization"])]
+    keys: Vec<String>,
     /// Use the storage emulator with this connection string instead of starting one
     #[arg(long, value_name = "CONNECTION")]
     storage: Option<String>,
@@ -141,6 +147,8 @@ impl UpArgs {
             logs: if self.logs { Logs::Print } else { Logs::Quiet },
             storage: self.storage,
             blobs: self.blobs,
+            authorization: if self.authorization { Authorization::Oauth } else { Authorization::Keys },
+            keys: self.keys,
             settings: self.settings.into_iter().collect(),
         }
     }
@@ -156,6 +164,10 @@ async fn everything(app: Option<PathBuf>, options: Options, progress: &Progress)
     let mut ready = described(&system.surroundings)?;
     ready["base"] = system.host.base().into();
     ready["handlerPid"] = system.host.handler_pid().await?.into();
+    if let Some(authority) = &system.authority {
+        ready["authorization"] = authority.described()?;
+        progress.say(&format!("a token: cargo run --release -p local -- token {}", authority.issuer()));
+    }
     println!("{ready}");
     progress.say("ready; Ctrl-C stops everything");
     stop.received().await;

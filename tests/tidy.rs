@@ -58,10 +58,12 @@ fn each_layer_knows_only_those_below_it() {
     assert_none_of(&["crate::functions", "crate::host", "warp"], "handler/azure");
     let above_telemetry = ["crate::functions", "crate::host", "crate::ports", "warp"];
     assert_none_of(&[&above_telemetry[..], AZURE].concat(), "handler/telemetry");
-    for other in ["bulk", "ports.rs", "functions", "host", "azure", "config.rs"] {
+    for other in ["bulk", "ports.rs", "functions", "host", "azure", "config.rs", "config"] {
         assert_none_of(&["opentelemetry", "crate::telemetry"], &format!("handler/{other}"));
     }
-    assert_none_of(&[&["crate::ports", "crate::host", "warp"], AZURE].concat(), "handler/config.rs");
+    for config in ["handler/config.rs", "handler/config"] {
+        assert_none_of(&[&["crate::ports", "crate::host", "warp"], AZURE].concat(), config);
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod cosmos;
 mod delegation;
 mod error;
 mod guard;
+mod issuers;
 mod jobs;
 mod outputs;
 pub mod page;
@@ -25,6 +26,7 @@ mod storage;
 
 pub use cosmos::Cosmos;
 pub use guard::{Guard, Lookup};
+pub use issuers::PublishedByIssuers;
 pub use jobs::CosmosJobs;
 pub use outputs::BlobOutputs;
 pub use probes::AzureProbes;
@@ -60,7 +62,8 @@ pub fn connect(config: &Config) -> anyhow::Result<Ports> {
         steps: Arc::clone(&steps),
         identity: used_identity,
     };
-    Ok(Ports { resources, jobs, outputs, steps, probes: Arc::new(probes) })
+    let issuers = Arc::new(PublishedByIssuers::new(&config.settings.authorization)?);
+    Ok(Ports { resources, jobs, outputs, steps, issuers, probes: Arc::new(probes) })
 }
 
 /// The identity of the app: the managed one in Azure, the developer's own elsewhere. Making it contacts nobody.

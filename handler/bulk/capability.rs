@@ -5,6 +5,7 @@ use url::Url;
 
 use super::destination;
 use super::resource_type::ResourceType;
+use super::smart::Security;
 use super::timestamp::Timestamp;
 
 /// A parameter of the kick-off, as the OperationDefinition lists it.
@@ -64,7 +65,7 @@ const DOCUMENTATION: &str = "Exports everything that the FHIR server's store hol
      Exports are at system level; nothing is added to what was asked for.";
 
 /// The CapabilityStatement of the server whose base is `base`.
-pub fn statement(base: &Url, now: Timestamp) -> Value {
+pub fn statement(base: &Url, security: &Security, now: Timestamp) -> Value {
     let base = without_slash(base);
     let resources: Vec<Value> = exported().map(|name| json!({ "type": name })).collect();
     json!({
@@ -85,6 +86,7 @@ pub fn statement(base: &Url, now: Timestamp) -> Value {
         "rest": [{
             "mode": "server",
             "documentation": DOCUMENTATION,
+            "security": security.statement(),
             "resource": resources,
             "operation": [{
                 "name": "export",
@@ -191,10 +193,14 @@ mod tests {
     #[test]
     fn the_statement_has_what_its_definition_asks_for() {
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
-        let statement = statement(&base(), now);
+        let endpoint = Some("https://login.example/token".to_owned());
+        let statement = statement(&base(), &Security::Tokens { token_endpoint: endpoint }, now);
         assert_eq!(statement["url"], "https://fhir.example/r4/metadata");
         assert_eq!(statement["implementation"]["url"], "https://fhir.example/r4");
         let rest = statement["rest"].as_array().unwrap();
+        let security = &rest[0]["security"];
+        assert_eq!(security["service"][0]["coding"][0]["code"], "SMART-on-FHIR");
+        assert_eq!(security["extension"][0]["extension"][0]["valueUri"], "https://login.example/token");
         assert_eq!((rest.len(), &rest[0]["operation"][0]["name"]), (1, &json!("export")));
         let types: Vec<_> = rest[0]["resource"].as_array().unwrap().iter().map(|entry| &entry["type"]).collect();
         // R4 has 146 types; OperationOutcome and Parameters are not stored.

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod asked;
+pub mod authority;
 pub mod block;
 pub mod caller;
 pub mod capability;
@@ -17,6 +18,7 @@ pub mod file;
 pub mod job;
 pub mod job_id;
 pub mod key_log;
+pub mod key_set;
 pub mod limits;
 pub mod line;
 pub mod manifest;
@@ -33,9 +35,12 @@ pub mod rejection;
 pub mod request;
 pub mod resource_type;
 pub mod sas;
+pub mod scope;
 pub mod secret;
 pub mod shape;
+pub mod smart;
 pub mod step;
 pub mod summary;
 pub mod timestamp;
+pub mod token;
 pub mod window;

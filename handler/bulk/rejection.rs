@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::note::{Note, Severity};
+use super::token::Unknown;
 
 /// A refusal that the client can read (requirements KO-14, ER-01 to ER-21).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +20,21 @@ pub struct Rejection {
     pub retry_after: Option<u32>,
     /// `Allow`, where the method is at fault.
     pub allow: Option<&'static str>,
+    /// `WWW-Authenticate`, where the token is at fault.
+    pub authenticate: Option<String>,
 }
 
 impl Rejection {
     fn new(status: u16, code: &'static str, diagnostics: impl Into<String>) -> Self {
-        Self { status, code, diagnostics: diagnostics.into(), parameter: None, retry_after: None, allow: None }
+        Self {
+            status,
+            code,
+            diagnostics: diagnostics.into(),
+            parameter: None,
+            retry_after: None,
+            allow: None,
+            authenticate: None,
+        }
     }
 
     /// A parameter with a value that cannot be understood (ER-01).
@@ -39,6 +50,30 @@ impl Rejection {
     /// A parameter that is needed and absent.
     pub fn required(parameter: &'static str, diagnostics: impl Into<String>) -> Self {
         Self { parameter: Some(parameter), ..Self::new(400, "required", diagnostics) }
+    }
+
+    /// Sent by nobody that we know (ER-05).
+    pub fn unauthorized(unknown: Unknown) -> Self {
+        let invalid = |why: &str| format!("{BEARER}, error=\"invalid_token\", error_description=\"{why}\"");
+        let (code, diagnostics, authenticate) = match unknown {
+            Unknown::Missing => (
+                "login",
+                "A token is needed: send it in the header Authorization: Bearer.".to_owned(),
+                BEARER.to_owned(),
+            ),
+            Unknown::Expired => {
+                let why = "the token has expired";
+                ("expired", "The token has expired; get another one.".to_owned(), invalid(why))
+            }
+            Unknown::Refused(why) => ("login", format!("The token is not accepted: {why}."), invalid(why)),
+        };
+        Self { authenticate: Some(authenticate), ..Self::new(401, code, diagnostics) }
+    }
+
+    /// The token is good, but not for this; `scope` would be (ER-06).
+    pub fn insufficient_scope(diagnostics: impl Into<String>, scope: &str) -> Self {
+        let authenticate = format!("{BEARER}, error=\"insufficient_scope\", scope=\"{scope}\"");
+        Self { authenticate: Some(authenticate), ..Self::forbidden(diagnostics) }
     }
 
     /// Not allowed by the policy of this deployment (ER-06).
@@ -136,6 +171,8 @@ impl Rejection {
         outcome("error", self.code, &self.diagnostics, self.parameter)
     }
 }
+
+const BEARER: &str = "Bearer realm=\"fhir-export\"";
 
 /// An OperationOutcome with one issue. `expression` names the parameter or element that it is about.
 pub fn outcome(severity: &str, code: &str, diagnostics: &str, expression: Option<&str>) -> Value {

@@ -62,6 +62,10 @@ impl Timestamp {
     }
 
     /// Time that went by since `earlier`; zero if that lies in the future.
+    pub fn unix_seconds(self) -> f64 {
+        self.0.unix_timestamp_nanos() as f64 / 1e9
+    }
+
     pub fn since(self, earlier: Timestamp) -> Duration {
         (self.0 - earlier.0).try_into().unwrap_or(Duration::ZERO)
     }

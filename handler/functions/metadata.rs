@@ -5,11 +5,12 @@ use serde_json::Value;
 use crate::bulk::capability;
 use crate::bulk::rejection::Rejection;
 
-use super::App;
+use super::{App, smart_configuration};
 
 /// The CapabilityStatement.
-pub fn capabilities(app: &App) -> Value {
-    capability::statement(&app.settings.terms.public_url, app.now())
+pub async fn capabilities(app: &App) -> Value {
+    let security = smart_configuration::security(app).await;
+    capability::statement(&app.settings.terms.public_url, &security, app.now())
 }
 
 /// The OperationDefinition of this id.

@@ -8,6 +8,7 @@ use aes_gcm::aead::OsRng;
 use aes_gcm::aead::rand_core::RngCore;
 use time::OffsetDateTime;
 
+use crate::bulk::authority::Authorization;
 use crate::bulk::destination::Destination;
 use crate::bulk::job::Job;
 use crate::bulk::job_id::JobId;
@@ -19,16 +20,18 @@ use crate::bulk::secret::SealingKey;
 use crate::bulk::timestamp::Timestamp;
 use crate::bulk::{connection, secret};
 use crate::ports::{
-    ErrorKind, Expected, Jobs, Output, Outputs, Place, PortError, Ports, Probes, Resources, Steps, Versioned,
+    ErrorKind, Expected, Issuers, Jobs, Output, Outputs, Place, PortError, Ports, Probes, Resources, Steps, Versioned,
 };
 
 use memory::Memory;
 
+pub mod caller;
 mod chunk;
 mod cleanup;
 mod commit;
 mod finish;
 pub mod health;
+pub mod issuers;
 pub mod manifest;
 pub mod memory;
 pub mod metadata;
@@ -36,6 +39,7 @@ mod missed;
 mod plan;
 pub mod poison;
 pub mod polls;
+pub mod smart_configuration;
 pub mod start;
 pub mod status;
 pub mod watch;
@@ -49,6 +53,7 @@ pub struct App {
     pub jobs: Arc<dyn Jobs>,
     pub outputs: Arc<dyn Outputs>,
     pub steps: Arc<dyn Steps>,
+    pub issuers: Arc<dyn Issuers>,
     pub probes: Arc<dyn Probes>,
     pub settings: Arc<Settings>,
     pub memory: Arc<Memory>,
@@ -58,12 +63,16 @@ pub struct App {
     /// Who asks for a status, and how often.
     pub polls: Arc<polls::Polls>,
     pub health: Arc<health::Health>,
+    /// What the authorization servers have published.
+    pub issuers_known: Arc<issuers::Known>,
 }
 
 /// What of the configuration the functions need.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub terms: Terms,
+    /// How callers prove who they are.
+    pub authorization: Authorization,
     /// Seals the secrets of caller-named destinations; there is one when the terms allow such destinations.
     pub sealing_key: Option<SealingKey>,
     pub limits: Limits,
@@ -125,12 +134,23 @@ impl fmt::Display for Failure {
 impl App {
     /// The app with the clock and the random source of the machine.
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        let Ports { resources, jobs, outputs, steps, probes } = ports;
-        let clock = Arc::new(|| Timestamp::new(OffsetDateTime::now_utc()));
+        let Ports { resources, jobs, outputs, steps, issuers, probes } = ports;
         let memory = Arc::new(Memory::new(&settings.limits));
-        let (settings, random) = (Arc::new(settings), Arc::new(random));
-        let (polls, health) = Default::default();
-        Self { resources, jobs, outputs, steps, probes, settings, memory, clock, random, polls, health }
+        Self {
+            resources,
+            jobs,
+            outputs,
+            steps,
+            issuers,
+            probes,
+            settings: Arc::new(settings),
+            memory,
+            clock: Arc::new(|| Timestamp::new(OffsetDateTime::now_utc())),
+            random: Arc::new(random),
+            polls: Arc::default(),
+            health: Arc::default(),
+            issuers_known: Arc::default(),
+        }
     }
 
     pub fn now(&self) -> Timestamp {

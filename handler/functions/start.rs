@@ -41,15 +41,16 @@ const FULL: u32 = 60;
 
 pub async fn run(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepted, Failure> {
     let request = request::parse(kick_off, &app.settings.terms, app.now())?;
+    let asked = caller.permitted(request.asked)?;
     leave_room(app, caller).await?;
-    let mut notes = request.asked.notes.clone();
+    let mut notes = asked.notes.clone();
     notes.extend(request.destination.as_ref().and_then(|named| ends_soon(app, named)));
     let id = JobId::new((app.random)());
     let destination = match request.destination {
         Some(named) => prepare_named(app, &id, named).await?,
         None => prepare_default(app, &id).await?,
     };
-    let job = Job::accepted(id, request.asked, destination, app.now(), app.settings.safety_lag);
+    let job = Job::accepted(id, asked, destination, app.now(), app.settings.safety_lag);
     let job = Job { caller: caller.name().to_owned(), ..job };
     if let Err(error) = store_and_send(app, &job).await {
         take_back(app, &job.id).await;

@@ -46,6 +46,7 @@ pub async fn run(app: &App, caller: &Caller, id: &str, page: u32) -> Result<Stat
         app.polls.admit(caller, &id, page, app.now())?;
     }
     let job = known(app, caller, id).await?;
+    caller.check_reading(&job)?;
     if page > 1 && !job.asked.partial_manifests {
         return Err(Rejection::not_found("The manifest of this export is not in pages.").into());
     }
@@ -92,6 +93,7 @@ pub async fn cancel(app: &App, caller: &Caller, id: &str) -> Result<(), Failure>
     let mut tried = false;
     loop {
         let job = known(app, caller, id).await?;
+        caller.check_ending(&job)?;
         let cancelled = match (*job).clone().cancelled(app.now()) {
             Ok(cancelled) => cancelled,
             // Our own write, whose answer was lost and which the SDK repeated.
@@ -113,6 +115,7 @@ pub async fn cancel(app: &App, caller: &Caller, id: &str) -> Result<(), Failure>
 /// Takes up a Failed export again from its last commits.
 pub async fn resume(app: &App, caller: &Caller, id: &str) -> Result<(), Failure> {
     let job = known(app, caller, id).await?;
+    caller.check_ending(&job)?;
     let resumed = (*job).clone().resumed(app.now()).map_err(|_| match job.state {
         State::Cancelled { .. } => unknown(id),
         _ => Rejection::conflict("Only an export that has failed, not longer than a day ago, can be taken up again."),

@@ -1,13 +1,15 @@
-//! Who sends a request, as far as the host lets us know.
+//! Who sends a request: the bearer of a token, or else whoever the host has let in.
 //!
-//! The host has checked the key before it passes the request on, and does not tell its name; but it leaves the key where
-//! the client put it. It looks into the header first, and so do we: otherwise a caller could be let in with one key and be
-//! known by another.
+//! The host has checked a key of the app before it passes the request on, and does not tell its name; but it leaves the key
+//! where the client put it. It looks into the header first, and so do we: otherwise a caller could be let in with one key
+//! and be known by another.
 
 use url::form_urlencoded;
 
+use crate::bulk::authority::Authorization;
 use crate::bulk::caller::Caller;
 use crate::bulk::secret::Secret;
+use crate::functions::{App, Failure, caller};
 
 use super::{Request, header};
 
@@ -15,10 +17,15 @@ use super::{Request, header};
 const HEADER: &str = "x-functions-key";
 const PARAMETER: &str = "code";
 
-pub(super) fn of(request: &Request) -> Caller {
-    match key(request) {
-        Some(key) => Caller::with_key(&key),
-        None => Caller::without_key(),
+pub(super) async fn of(app: &App, request: &Request) -> Result<Caller, Failure> {
+    match &app.settings.authorization {
+        Authorization::Tokens(authority) => {
+            // What is no text is no token either.
+            let headers = request.headers.get_all("authorization").iter();
+            let headers: Vec<&str> = headers.map(|line| line.to_str().unwrap_or_default()).collect();
+            caller::bearer(app, authority, &headers).await
+        }
+        Authorization::Keys => Ok(key(request).map_or_else(Caller::without_key, |key| Caller::with_key(&key))),
     }
 }
 

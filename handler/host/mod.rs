@@ -21,6 +21,7 @@ use crate::functions::App;
 mod caller;
 mod invocation;
 mod kick_off;
+pub mod levels;
 mod reply;
 mod route;
 

@@ -74,6 +74,11 @@ pub(super) fn cancelled() -> Response {
     json_body(respond(202), FHIR_JSON, &outcome("information", "informational", told, None))
 }
 
+/// What clients discover, which is no resource.
+pub(super) fn json(found: &Value) -> Response {
+    json_body(respond(200), JSON, found)
+}
+
 /// What the server says of itself.
 pub(super) fn resource(resource: &Value) -> Response {
     json_body(respond(200), FHIR_JSON, resource)
@@ -112,6 +117,9 @@ pub(super) fn rejection(rejection: &Rejection) -> Response {
     }
     if let Some(methods) = rejection.allow {
         builder = builder.header("allow", methods);
+    }
+    if let Some(how) = &rejection.authenticate {
+        builder = builder.header("www-authenticate", how);
     }
     json_body(builder, FHIR_JSON, &rejection.outcome())
 }

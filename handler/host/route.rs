@@ -11,7 +11,7 @@ use warp::http::Method;
 use warp::reply::Response;
 
 use crate::bulk::rejection::Rejection;
-use crate::functions::{App, Failure, health, metadata, start, status};
+use crate::functions::{App, Failure, health, metadata, smart_configuration, start, status};
 
 use super::{Request, caller, invocation, kick_off, reply};
 
@@ -36,15 +36,19 @@ pub(super) async fn answer(
         (method, [group, name]) if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("health") => {
             answered(healthy(app, method).await)
         }
-        (method, [name]) if name.eq_ignore_ascii_case("metadata") => {
-            answered(described(app, method, |app| Ok(metadata::capabilities(app))))
+        (method, [name]) if name.eq_ignore_ascii_case("metadata") => answered(
+            described(app, method, async |app| Ok(metadata::capabilities(app).await))
+                .await
+                .map(|found| reply::resource(&found)),
+        ),
+        (method, [kind, id]) if kind.eq_ignore_ascii_case("OperationDefinition") => answered(
+            described(app, method, async |app| Ok(metadata::operation(app, id)?))
+                .await
+                .map(|found| reply::resource(&found)),
+        ),
+        (method, [".well-known", "smart-configuration"]) => {
+            answered(described(app, method, smart_configuration::run).await.map(|found| reply::json(&found)))
         }
-        (method, [kind, id]) if kind.eq_ignore_ascii_case("OperationDefinition") => {
-            answered(described(app, method, |app| metadata::operation(app, id)))
-        }
-        (_, [".well-known", "smart-configuration"]) => reply::rejection(&Rejection::not_found(
-            "This server asks for no SMART authorization: there is nothing to discover.",
-        )),
         _ => reply::rejection(&Rejection::not_found("There is nothing under this path.")),
     }
 }
@@ -59,12 +63,14 @@ async fn kick_off(
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<Response, Failure> {
     let app = enabled(app)?;
-    let accepted = start::run(app, &caller::of(request), &kick_off::read(request, body).await?).await?;
+    let caller = caller::of(app, request).await?;
+    let accepted = start::run(app, &caller, &kick_off::read(request, body).await?).await?;
     Ok(reply::accepted(&accepted))
 }
 
 async fn export(app: Option<&App>, request: &Request, id: &str) -> Result<Response, Failure> {
-    let (app, caller) = (enabled(app)?, caller::of(request));
+    let app = enabled(app)?;
+    let caller = caller::of(app, request).await?;
     match request.method {
         Method::GET => Ok(reply::status(status::run(app, &caller, id, page(&request.query)?).await?)),
         Method::POST => {
@@ -101,14 +107,14 @@ async fn healthy(app: Option<&App>, method: &Method) -> Result<Response, Failure
 }
 
 /// Descriptions are there for everyone, and only to be read.
-fn described(
+async fn described(
     app: Option<&App>,
     method: &Method,
-    describe: impl FnOnce(&App) -> Result<Value, Rejection>,
-) -> Result<Response, Failure> {
+    describe: impl AsyncFnOnce(&App) -> Result<Value, Failure>,
+) -> Result<Value, Failure> {
     let app = enabled(app)?;
     only_read(method)?;
-    Ok(reply::resource(&describe(app)?))
+    describe(app).await
 }
 
 fn only_read(method: &Method) -> Result<(), Rejection> {

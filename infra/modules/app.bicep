@@ -22,6 +22,11 @@ param stateDatabase string
 param stateContainer string
 param exportBlobUri string
 param exportContainer string
+param authorization string
+param oauthIssuers string
+param oauthAudiences string
+param oauthRoles string
+param oauthAdministrators string
 param callerDestinations bool
 param sealingKeyUri string
 param publicUrl string
@@ -44,6 +49,11 @@ var handlerSettings = {
   AZURE_CLIENT_ID: identityClientId
   EXPORT_CONTAINER: exportContainer
   EXPORT_PUBLIC_URL: publicUrl
+  EXPORT_AUTHORIZATION: authorization
+  EXPORT_OAUTH_ISSUERS: oauthIssuers
+  EXPORT_OAUTH_AUDIENCES: oauthAudiences
+  EXPORT_OAUTH_ROLES: oauthRoles
+  EXPORT_OAUTH_ADMINISTRATORS: oauthAdministrators
   EXPORT_CALLER_DESTINATIONS: callerDestinations ? 'on' : 'off'
   EXPORT_SEALING_KEY: callerDestinations ? '@Microsoft.KeyVault(SecretUri=${sealingKeyUri})' : ''
   EXPORT_STATE_DATABASE: stateDatabase
@@ -57,6 +67,10 @@ var handlerDefaults = {
   EXPORT_CALLER_ACCOUNTS: ''
   EXPORT_CALLER_HOST_SUFFIXES: 'blob.core.windows.net,blob.storage.azure.net,blob.core.usgovcloudapi.net,blob.core.chinacloudapi.cn'
   EXPORT_CALLER_PRIVATE_ADDRESSES: 'false'
+  EXPORT_OAUTH_JWKS_URI: ''
+  EXPORT_OAUTH_HOSTS: ''
+  EXPORT_OAUTH_TOKEN_ENDPOINT: ''
+  EXPORT_OAUTH_SKEW_SECONDS: '60'
   EXPORT_BULK_DATA_VERSION: '3'
   EXPORT_MAX_ACTIVE: '10'
   EXPORT_SAFETY_LAG_SECONDS: '120'
@@ -131,8 +145,8 @@ resource servers 'Microsoft.Web/serverfarms@2025-03-01' = {
 }
 
 resource site 'Microsoft.Web/sites@2025-03-01' = {
-  // checkov:skip=CKV_AZURE_17:Bulk Data clients present a key of the app, not a certificate
-  // checkov:skip=CKV_AZURE_222:Clients come from outside; each request needs a key of the app
+  // checkov:skip=CKV_AZURE_17:Bulk Data clients present a key of the app or a token, not a certificate
+  // checkov:skip=CKV_AZURE_222:Clients come from outside; each request needs a key of the app or a token
   // checkov:skip=CKV_AZURE_221:The same
   // checkov:skip=CKV_AZURE_212:Flex Consumption counts instances by itself, and none costs nothing
   // checkov:skip=CKV_AZURE_213:The host itself asks the handler, and starts it again

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::functions::HttpTrigger;
+use super::functions::{HttpTrigger, Level};
 use super::logs::Logs;
 use super::process::Handler;
 use super::relay::{self, BODY_LIMIT, Watchdog};
@@ -38,6 +38,8 @@ pub struct Front {
     /// `functionTimeout`; `None` is unbounded.
     pub limit: Option<Duration>,
     pub homepage: bool,
+    /// The keys of the app; `None` asks for none, as Core Tools does by default.
+    pub keys: Option<Vec<String>>,
     pub logs: Logs,
 }
 
@@ -67,9 +69,12 @@ impl Front {
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
         let method = request.method().as_str();
-        let Some((name, _)) = self.functions.iter().find(|(_, function)| function.admits(method, path)) else {
+        let Some((name, function)) = self.functions.iter().find(|(_, function)| function.admits(method, path)) else {
             return self.without_function(path);
         };
+        if !self.lets_in(function, &request) {
+            return wire::response(StatusCode::UNAUTHORIZED, "");
+        }
         let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if length.is_some_and(|length: u64| length > BODY_LIMIT) {
             return wire::response(StatusCode::PAYLOAD_TOO_LARGE, "");
@@ -88,6 +93,21 @@ impl Front {
             self.logs.host(&format!("{name} failed: {error:#}"));
             wire::response(on_failure, "")
         })
+    }
+
+    /// The host looks for a key in the header first, and at the parameter only if there is no such header.
+    fn lets_in(&self, function: &HttpTrigger, request: &Request<Incoming>) -> bool {
+        let Some(keys) = self.keys.as_ref().filter(|_| function.level == Level::Function) else { return true };
+        let in_query = || {
+            let mut pairs = url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
+            pairs.find(|(name, _)| name.eq_ignore_ascii_case("code")).map(|(_, key)| key.into_owned())
+        };
+        let header = request.headers().get("x-functions-key");
+        let presented = match header {
+            Some(key) => key.to_str().ok().map(str::to_owned),
+            None => in_query(),
+        };
+        presented.is_some_and(|key| keys.contains(&key))
     }
 
     fn without_function(&self, path: &str) -> Response<Body> {

@@ -28,6 +28,15 @@ pub struct HttpTrigger {
     pub template: Template,
     /// Upper case. `None` admits every method.
     pub methods: Option<Vec<String>>,
+    pub level: Level,
+}
+
+/// `authLevel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Anonymous,
+    /// A key of the app is asked for.
+    Function,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +80,7 @@ struct Binding {
     direction: Option<String>,
     route: Option<String>,
     methods: Option<Vec<String>>,
+    auth_level: Option<String>,
     queue_name: Option<String>,
     connection: Option<String>,
     data_type: Option<String>,
@@ -139,6 +149,11 @@ fn http(name: &str, binding: &Binding, others: &[&Binding], route_prefix: &str) 
     Ok(HttpTrigger {
         template: Template::parse(route)?.below(route_prefix),
         methods: methods.map(|methods| methods.iter().map(|method| method.to_uppercase()).collect()),
+        level: match binding.auth_level.as_deref().unwrap_or("function").to_lowercase().as_str() {
+            "anonymous" => Level::Anonymous,
+            "function" => Level::Function,
+            other => bail!("authLevel {other:?} is not supported by the stand-in"),
+        },
     })
 }
 

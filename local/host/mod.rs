@@ -69,6 +69,9 @@ pub struct HostOptions {
     /// After the third error the real host stops, and the platform starts it anew: after this time. `None` leaves it
     /// down.
     pub revive: Option<Duration>,
+    /// The keys of the app, which functions of `authLevel` function ask for; `None` asks for none, as Core Tools does by
+    /// default.
+    pub keys: Option<Vec<String>>,
     pub logs: Logs,
 }
 
@@ -84,6 +87,7 @@ impl HostOptions {
             delivery: Delivery::default(),
             workers: 0,
             revive: None,
+            keys: None,
             logs: Logs::default(),
         }
     }
@@ -198,6 +202,7 @@ impl Parts {
             client: self.launch.client.clone(),
             limit: self.host.function_timeout,
             homepage,
+            keys: self.options.keys.clone(),
             logs: self.options.logs.clone(),
         })
     }

@@ -1,6 +1,7 @@
 //! Destinations that are meant to lead us elsewhere: none of them gets a connection outside the policy for callers.
 
 mod corpus;
+mod issuers;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

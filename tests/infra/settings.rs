@@ -44,6 +44,7 @@ fn the_defaults_of_the_deployment_are_those_of_the_handler() {
     let parameter =
         |name: &str| main.get(Kind::Parameter, name).value.as_ref().unwrap().text.trim_matches('\'').to_owned();
     for (name, setting) in [
+        ("authorization", "EXPORT_AUTHORIZATION"),
         ("fhirDatabase", "CosmosDb__DatabaseId"),
         ("fhirContainer", "FhirServer__CosmosDb__CollectionId"),
         ("retentionHours", "EXPORT_RETENTION_HOURS"),

@@ -13,5 +13,6 @@ mod life;
 mod pages;
 mod refusals;
 mod status;
+mod tokens;
 mod troubles;
 mod windows;

@@ -7,6 +7,7 @@ pub mod gate;
 
 pub mod blobs;
 pub mod container;
+pub mod issuers;
 pub mod probes;
 pub mod queue;
 pub mod store;
@@ -17,5 +18,6 @@ pub mod exported;
 pub mod host;
 pub mod judge;
 pub mod pages;
+pub mod tokens;
 
 pub mod system;

@@ -26,6 +26,8 @@ pub mod writer;
 use folder::Folder;
 use processes::{Descendant, signal};
 
+use crate::system::tokens::Authorization;
+
 /// A running `local up`. Dropping it ends it; and however this process ends, it ends too.
 pub struct System {
     pub ready: Ready,
@@ -45,6 +47,9 @@ pub struct Ready {
     pub destination: String,
     /// The process that runs queue functions.
     pub handler_pid: u32,
+    /// Where tokens are asked for.
+    #[serde(default)]
+    pub authorization: Option<Authorization>,
 }
 
 /// The Cosmos DB account and the FHIR server's container in it.

@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use fhir_export::bulk::asked::Version;
+use fhir_export::bulk::authority::Authorization;
 use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::policy::{CallerPolicy, Named};
 use fhir_export::bulk::request::Terms;
@@ -18,6 +19,7 @@ use fhir_export::ports::{ErrorKind, PortError};
 use super::blobs::Blobs;
 use super::container::Container;
 use super::gate::{Call, Fault, Gate, refused};
+use super::issuers::Servers;
 use super::queue::Queue;
 use super::store::Store;
 
@@ -32,6 +34,7 @@ pub struct State {
     pub container: Container,
     pub blobs: Blobs,
     pub queue: Queue,
+    pub servers: Servers,
     random: u64,
 }
 
@@ -47,6 +50,7 @@ impl World {
             container: Container::default(),
             blobs: Blobs::default(),
             queue: Queue::default(),
+            servers: Servers::default(),
             random: 0,
         })))
     }
@@ -127,6 +131,7 @@ impl World {
             jobs: Arc::new(self.clone()),
             outputs: Arc::new(self.clone()),
             steps: Arc::new(self.clone()),
+            issuers: Arc::new(self.clone()),
             probes: Arc::new(self.clone()),
             settings: Arc::new(settings),
             memory,
@@ -134,6 +139,7 @@ impl World {
             random: Arc::new(move || random.state().random()),
             polls: Arc::default(),
             health: Arc::default(),
+            issuers_known: Arc::default(),
         }
     }
 }
@@ -170,6 +176,7 @@ async fn give_way() {
 /// Settings under which small data already makes blocks, rolls and checkpoints.
 pub fn small() -> Settings {
     Settings {
+        authorization: Authorization::Keys,
         terms: Terms {
             public_url: PUBLIC_URL.parse().unwrap(),
             callers: CallerPolicy { named: Named::Any, ..CallerPolicy::default() },

@@ -16,3 +16,4 @@ mod removal;
 mod starts;
 mod storm;
 mod telemetry;
+pub mod tokens;

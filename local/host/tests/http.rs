@@ -92,6 +92,38 @@ async fn forwarding_joins_repeated_parameters_and_drops_a_body_of_unknown_length
     host.stop().await;
 }
 
+/// As Azure does it, and Core Tools with `--enableAuth`.
+#[tokio::test]
+async fn a_function_is_reached_with_a_key_unless_it_is_anonymous() {
+    let mut app = App::new().await;
+    app.root.write(
+        "Open/function.json",
+        r#"{"bindings":[{"type":"httpTrigger","name":"req","authLevel":"Anonymous","route":"open"},
+            {"type":"http","direction":"out","name":"res"}]}"#,
+    );
+    app.options.keys = Some(vec!["alices".to_owned(), "bobs".to_owned()]);
+    let host = app.start().await;
+    let client = Client::new();
+    for (path, key, status) in [
+        ("/open", None, 201),
+        ("/echo/1", None, 401),
+        ("/echo/1?code=alices", None, 201),
+        ("/echo/1?CODE=bobs", None, 201),
+        ("/echo/1?code=other", None, 401),
+        ("/echo/1", Some("bobs"), 201),
+        ("/echo/1?code=alices", Some("other"), 401),
+        ("/nothing", None, 404),
+    ] {
+        let request = client.get(format!("{}{path}", host.base()));
+        let request = match key {
+            Some(key) => request.header("x-functions-key", key),
+            None => request,
+        };
+        assert_eq!(request.send().await.unwrap().status(), status, "{path} {key:?}");
+    }
+    host.stop().await;
+}
+
 #[tokio::test]
 async fn a_host_that_may_neither_proxy_nor_forward_is_refused() {
     let mut app = App::new().await;

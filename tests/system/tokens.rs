@@ -1,0 +1,218 @@
+//! Tokens through the whole system: an authorization server, clients that prove themselves with keys of either kind, the
+//! host with both kinds of package, and the handler between them.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::support::system::export::{completed, download, lines};
+use crate::support::system::folder::{self, Folder};
+use crate::support::system::http::{Answer, Http, until};
+use crate::support::system::lines::assert_same;
+use crate::support::system::storage::unique;
+use crate::support::system::{System, handler, local};
+use crate::support::tokens::SigningKey;
+
+/// What `local up --authorization` says of its authorization server.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Authorization {
+    pub issuer: String,
+    token_endpoint: String,
+    rotate: String,
+    clients: Vec<Client>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Client {
+    id: String,
+    scopes: Vec<String>,
+    algorithm: String,
+    kid: String,
+    private_key: String,
+}
+
+impl Authorization {
+    /// SMART Backend Services: the client signs an assertion, and gets a token for it.
+    async fn ask(&self, http: &Http, client: &str, scope: &str) -> Answer {
+        let client = self.clients.iter().find(|known| known.id == client).unwrap();
+        let key = SigningKey::of_pkcs8(&client.kid, &client.algorithm, &client.private_key);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let assertion = key.token(&json!({
+            "iss": client.id, "sub": client.id, "aud": self.token_endpoint, "exp": now + 300, "jti": unique(),
+        }));
+        let kind = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+        let scope = scope.replace('/', "%2F").replace('*', "%2A").replace(' ', "+");
+        let form = format!(
+            "grant_type=client_credentials&client_assertion_type={kind}&client_assertion={assertion}&scope={scope}"
+        );
+        let post = |request: reqwest::RequestBuilder| {
+            request.header("content-type", "application/x-www-form-urlencoded").body(form)
+        };
+        http.send(Method::POST, &self.token_endpoint, post).await
+    }
+
+    async fn token(&self, http: &Http, client: &str) -> String {
+        let scopes = self.clients.iter().find(|known| known.id == client).unwrap().scopes.join(" ");
+        let answer = self.ask(http, client, &scopes).await;
+        assert_eq!(answer.status, 200, "{:?}", answer.body);
+        answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
+}
+
+async fn with(http: &Http, method: Method, url: &str, token: &str) -> Answer {
+    http.send(method, url, |request| request.bearer_auth(token)).await
+}
+
+/// Exports with this token, to the end.
+async fn exported(http: &Http, system: &System, token: &str) -> (String, Value) {
+    let accepted = with(http, Method::GET, &format!("{}/$export", system.ready.base), token).await;
+    assert_eq!(accepted.status, 202, "{:?}", accepted.body);
+    let status = accepted.header("content-location").to_owned();
+    let manifest = until("the export is complete", async || {
+        let answer = with(http, Method::GET, &status, token).await;
+        assert!([200, 202].contains(&answer.status), "{:?}", answer.body);
+        (answer.status == 200).then(|| answer.json())
+    })
+    .await;
+    (status, manifest)
+}
+
+#[tokio::test]
+async fn clients_export_with_tokens_that_they_get_for_their_keys() {
+    let data = Folder::of_oddities();
+    let http = Http::new();
+    let system = System::up(&["--authorization", "--data", data.path(), "--logs"]);
+    let base = &system.ready.base;
+    let authority = system.ready.authorization.clone().expect("an authorization server");
+
+    let discovered = http.get(&format!("{base}/.well-known/smart-configuration")).await;
+    assert_eq!((discovered.status, discovered.header("content-type")), (200, "application/json"));
+    assert_eq!(discovered.json()["token_endpoint"], authority.token_endpoint.as_str());
+
+    let everything = authority.token(&http, "everything").await;
+    let (status, manifest) = exported(&http, &system, &everything).await;
+    assert_same(&folder::lines(), &lines(&download(&http, &manifest).await));
+
+    // A key of the other kind, and fewer rights.
+    let patients = authority.token(&http, "patients").await;
+    let (_, manifest) = exported(&http, &system, &patients).await;
+    let expected: Vec<String> = folder::lines().into_iter().filter(|line| line.contains(r#""Patient""#)).collect();
+    assert_same(&expected, &lines(&download(&http, &manifest).await));
+    let refused = with(&http, Method::GET, &format!("{base}/$export?_type=Encounter"), &patients).await;
+    refused.refusal(403);
+    assert!(refused.header("www-authenticate").contains("insufficient_scope"));
+
+    for method in [Method::GET, Method::POST, Method::DELETE] {
+        with(&http, method.clone(), &status, &patients).await.refusal(404);
+        let answer = http.send(method, &status, |request| request).await;
+        answer.refusal(401);
+        assert!(answer.header("www-authenticate").starts_with("Bearer"));
+    }
+    let twice = |request: reqwest::RequestBuilder| request.bearer_auth(&everything).bearer_auth(&everything);
+    http.send(Method::GET, &status, twice).await.refusal(401);
+    let administrator = authority.token(&http, "administrator").await;
+    assert_eq!(with(&http, Method::DELETE, &status, &administrator).await.status, 202);
+    assert!(!system.said().contains(everything.rsplit('.').next().unwrap()), "no token is logged");
+}
+
+#[tokio::test]
+async fn a_server_may_change_its_keys_while_exports_run() {
+    let http = Http::new();
+    let system = System::up(&["--authorization", "--patients", "1", "--logs"]);
+    let authority = system.ready.authorization.clone().unwrap();
+    let before = authority.token(&http, "everything").await;
+    let (status, _) = exported(&http, &system, &before).await;
+
+    for _ in 0..2 {
+        http.send(Method::POST, &authority.rotate, |request| request).await;
+        let after = authority.token(&http, "everything").await;
+        // The handler has asked the server a moment ago: it does not ask again at once, whoever wants it to.
+        let patience = Duration::from_secs(30);
+        let polled = crate::support::system::http::until_within(patience, "the new key is known", async || {
+            let answer = with(&http, Method::GET, &status, &after).await;
+            assert!([200, 401].contains(&answer.status), "{:?}", answer.body);
+            (answer.status == 200).then_some(answer)
+        });
+        assert_eq!(polled.await.status, 200);
+    }
+    with(&http, Method::GET, &status, &before).await.refusal(401);
+}
+
+#[tokio::test]
+async fn the_server_stands_in_for_one_that_is_strict() {
+    let http = Http::new();
+    let system = System::up(&["--authorization", "--patients", "1"]);
+    let authority = system.ready.authorization.clone().unwrap();
+    let refused = authority.ask(&http, "patients", "system/*.rs").await;
+    assert_eq!((refused.status, &refused.json()["error"]), (400, &json!("invalid_scope")));
+    let printed = Command::new(local()).args(["token", &authority.issuer, "--client", "patients"]).output().unwrap();
+    assert!(printed.status.success());
+    let token = String::from_utf8(printed.stdout).unwrap();
+    let accepted = with(&http, Method::GET, &format!("{}/$export", system.ready.base), token.trim()).await;
+    assert_eq!(accepted.status, 202, "a person gets a token as well");
+}
+
+#[tokio::test]
+async fn the_package_for_keys_asks_for_keys() {
+    let http = Http::new();
+    let system = System::up(&["--patients", "1", "--key", "alices-key", "--key", "bobs-key"]);
+    let base = &system.ready.base;
+    let url = format!("{base}/$export");
+    for key in ["", "no-key"] {
+        let answer = http.send(Method::GET, &url, |request| request.header("x-functions-key", key)).await;
+        assert_eq!((answer.status, answer.body.len()), (401, 0), "the host refuses it, with no word");
+    }
+    assert_eq!(http.get(&url).await.status, 401);
+    assert_eq!(http.get(&format!("{base}/metadata")).await.status, 200);
+    let status = http.get(&format!("{url}?code=alices-key")).await.header("content-location").to_owned();
+    assert!(!status.contains("alices-key"));
+    http.send(Method::GET, &status, |request| request.header("x-functions-key", "bobs-key")).await.refusal(404);
+    let alice = format!("{status}?code=alices-key");
+    let manifest = completed(&http, &alice).await;
+    assert!(!manifest.to_string().contains("alices-key"));
+}
+
+/// Somebody deploys the package for tokens, and leaves the settings at keys: nobody would ask for anything.
+#[test]
+fn an_app_that_would_be_open_does_not_start() {
+    let folder = Folder::new();
+    let mut package = Command::new(local());
+    package.args(["package", "--authorization", "oauth", "--out", folder.path(), "--handler"]).arg(handler());
+    let built = package.output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let app = Path::new(folder.path()).join("app");
+    let start = |more: &[(&str, &str)]| {
+        let settings = [
+            ("FUNCTIONS_CUSTOMHANDLER_PORT", "1"),
+            ("FhirServer__Operations__Export__Enabled", "true"),
+            ("FhirServer__Operations__Export__StorageAccountConnection", "AccountName=a;AccountKey=a2V5"),
+            ("CosmosDb__Host", "https://example.documents.azure.com/"),
+            ("AzureWebJobsStorage__accountName", "example"),
+            ("WEBSITE_HOSTNAME", "example.azurewebsites.net"),
+            ("EXPORT_WATCH_SCHEDULE", "*/30 * * * * *"),
+        ];
+        let mut command = Command::new(handler());
+        command.env_clear().envs(settings).envs(more.iter().copied()).env("FUNCTIONS_APP_ROOT_PATH", &app);
+        let ended = command.output().unwrap();
+        assert!(!ended.status.success());
+        String::from_utf8(ended.stderr).unwrap()
+    };
+    let told = start(&[]);
+    assert!(told.contains("ExportStart, ExportStatus") && told.contains("authLevel"), "{told}");
+    // With tokens it goes on, to find that nobody may listen on this port.
+    let oauth = [
+        ("EXPORT_AUTHORIZATION", "oauth"),
+        ("EXPORT_OAUTH_ISSUERS", "https://login.example/"),
+        ("EXPORT_OAUTH_AUDIENCES", "https://export.example"),
+    ];
+    assert!(!start(&oauth).contains("authLevel"));
+    let public = fs::read_to_string(app.join("ExportWorker/function.json")).unwrap();
+    assert!(!public.contains("anonymous"), "queue functions have no level");
+}
