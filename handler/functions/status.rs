@@ -46,7 +46,6 @@ pub async fn run(app: &App, caller: &Caller, id: &str, page: u32) -> Result<Stat
         app.polls.admit(caller, &id, page, app.now())?;
     }
     let job = known(app, caller, id).await?;
-    caller.check_reading(&job)?;
     if page > 1 && !job.asked.partial_manifests {
         return Err(Rejection::not_found("The manifest of this export is not in pages.").into());
     }
@@ -92,8 +91,7 @@ fn links_until(app: &App) -> Timestamp {
 pub async fn cancel(app: &App, caller: &Caller, id: &str) -> Result<(), Failure> {
     let mut tried = false;
     loop {
-        let job = known(app, caller, id).await?;
-        caller.check_ending(&job)?;
+        let job = endable(app, caller, id).await?;
         let cancelled = match (*job).clone().cancelled(app.now()) {
             Ok(cancelled) => cancelled,
             // Our own write, whose answer was lost and which the SDK repeated.
@@ -114,8 +112,7 @@ pub async fn cancel(app: &App, caller: &Caller, id: &str) -> Result<(), Failure>
 
 /// Takes up a Failed export again from its last commits.
 pub async fn resume(app: &App, caller: &Caller, id: &str) -> Result<(), Failure> {
-    let job = known(app, caller, id).await?;
-    caller.check_ending(&job)?;
+    let job = endable(app, caller, id).await?;
     let resumed = (*job).clone().resumed(app.now()).map_err(|_| match job.state {
         State::Cancelled { .. } => unknown(id),
         _ => Rejection::conflict("Only an export that has failed, not longer than a day ago, can be taken up again."),
@@ -146,11 +143,25 @@ pub async fn resume(app: &App, caller: &Caller, id: &str) -> Result<(), Failure>
     Ok(())
 }
 
-/// The job of this id, if it is one of the caller's. A poll that comes right after the 202 may reach another process than the kick-off did, and that
-/// one may read from a replica which has not heard of the job yet: a client that is told 404 gives its export up. So what
-/// is not found is asked for where writes are decided, which costs one more call for ids that do not exist, and none for
-/// those that do.
+/// The job of this id, if the caller may see it and what it exports.
 async fn known(app: &App, caller: &Caller, id: &str) -> Result<Versioned<Job>, Failure> {
+    let job = seen(app, caller, id).await?;
+    caller.check_reading(&job)?;
+    Ok(job)
+}
+
+/// The job of this id, if the caller may end it and take it up again.
+async fn endable(app: &App, caller: &Caller, id: &str) -> Result<Versioned<Job>, Failure> {
+    let job = seen(app, caller, id).await?;
+    caller.check_ending(&job)?;
+    Ok(job)
+}
+
+/// The job of this id, if it is one of the caller's. A poll that comes right after the 202 may reach another process than
+/// the kick-off did, and that one may read from a replica which has not heard of the job yet: a client that is told 404
+/// gives its export up. So what is not found is asked for where writes are decided, which costs one more call for ids that
+/// do not exist, and none for those that do.
+async fn seen(app: &App, caller: &Caller, id: &str) -> Result<Versioned<Job>, Failure> {
     let parsed = JobId::parse(id).map_err(|_| unknown(id))?;
     let job = app.certain::<Job>(&Key::job(&parsed)).await?.filter(|job| caller.sees(job));
     Ok(job.ok_or_else(|| unknown(id))?)
