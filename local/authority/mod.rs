@@ -174,7 +174,7 @@ impl State {
         let mut key = self.key();
         let number = key.0 + 1;
         let id = format!("server-{number}");
-        *key = (number, if number % 2 == 0 { Key::curve(id)? } else { Key::rsa(id)? });
+        *key = (number, if number.is_multiple_of(2) { Key::curve(id)? } else { Key::rsa(id)? });
         Ok(key.1.public())
     }
 }

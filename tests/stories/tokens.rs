@@ -11,7 +11,9 @@ use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+use crate::support::clinic::{Clinic, Form};
 use crate::support::export::{Export, json as body, told};
+use crate::support::exported::download;
 use crate::support::gate::Fault;
 use crate::support::host::{Answer, Host};
 use crate::support::issuers::{AUDIENCE, ISSUER, with_tokens};
@@ -257,6 +259,30 @@ fn a_named_type_beyond_the_scopes_is_403_and_no_type_means_those_of_the_scopes()
     let asked = export.stored(&world).unwrap().asked;
     assert_eq!(asked.types.unwrap().iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["Group", "Patient"]);
     assert_eq!(asked.notes.len(), 1, "the same word is in the error file");
+}
+
+/// Whatever is in the store: no file tells anything of a type that the token does not cover.
+#[test]
+fn neither_deletions_nor_errors_tell_of_other_types() {
+    let (world, mut host) = started();
+    let mut clinic = Clinic::default();
+    let at = world.now().minus(Duration::from_secs(3600));
+    for of in ["Patient", "Observation"] {
+        clinic.write(&world, (of, "stays"), Form::WithMeta, at);
+        clinic.write(&world, (of, "goes"), Form::WithMeta, at);
+        clinic.write(&world, (of, "broken"), Form::Broken, at);
+        clinic.delete(&world, (of, "goes"), at);
+    }
+    let query = format!("/$export?_since={}", at.minus(Duration::from_secs(60)).instant());
+    let export = Export::accepted(&request(&mut host, "GET", &query, Some(&good(&world, "a", "system/Patient.rs"))));
+    assert_eq!(host.go_on_until(|world| !export.is_open(world)), Ok(()));
+    let fresh = good(&world, "a", "system/Patient.rs");
+    let manifest = body(&request(&mut host, "GET", &export.status, Some(&fresh)));
+    let exported = download(&world, &export.job, &manifest).unwrap();
+    assert_eq!(exported.lines.keys().collect::<Vec<_>>(), [&("Patient".to_owned(), "stays".to_owned())]);
+    assert_eq!(exported.deleted, ["Patient/goes"]);
+    let about: Vec<&str> = exported.told.iter().map(|told| told.about.as_str()).collect();
+    assert_eq!(about, ["Patient/broken", "_type"]);
 }
 
 #[test]
