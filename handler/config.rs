@@ -13,7 +13,7 @@ use crate::bulk::destination::ContainerName;
 use crate::bulk::limits::{self, Limits};
 use crate::bulk::policy::{CallerPolicy, Named, SUFFIXES};
 use crate::bulk::request::Terms;
-use crate::bulk::secret::{SealingKey, Secret};
+use crate::bulk::secret::{SealingKey, SealingKeys, Secret};
 use crate::functions::{LostRange, Settings};
 
 mod authorization;
@@ -121,6 +121,11 @@ pub const SETTINGS: &[Setting] = &[
         "EXPORT_SEALING_KEY",
         None,
         "32 bytes, base64: seals the secrets of caller-named destinations; required with them",
+    ),
+    setting(
+        "EXPORT_FORMER_SEALING_KEYS",
+        None,
+        "Keys that stood there before, separated by commas: they open what they have sealed",
     ),
     setting(
         "EXPORT_DEVELOPMENT_STORAGE",
@@ -374,7 +379,7 @@ impl Reader<'_> {
         let public_url = self.public_url();
         let authorization = self.authorization();
         let callers = self.callers();
-        let sealing_key = self.sealing_key(callers.named != Named::None);
+        let sealing_keys = self.sealing_keys(callers.named != Named::None);
         if callers.named == Named::None && !default_destination {
             let way_out = "there is no default destination either: set one of \
                  FhirServer__Operations__Export__StorageAccountConnection and EXPORT_CALLER_DESTINATIONS=on";
@@ -406,7 +411,7 @@ impl Reader<'_> {
             lost_range,
             ceiling,
             terms,
-            sealing_key,
+            sealing_keys,
             limits,
             safety_lag,
             link_lifetime,
@@ -477,20 +482,28 @@ impl Reader<'_> {
         items.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
     }
 
-    fn sealing_key(&mut self, required: bool) -> Option<SealingKey> {
-        const NAME: &str = "EXPORT_SEALING_KEY";
-        match (self.text(NAME).map(|text| SealingKey::parse(&text)), required) {
-            (Some(Ok(key)), _) => Some(key),
-            (Some(Err(why)), _) => {
-                self.problem(NAME, why);
+    fn sealing_keys(&mut self, required: bool) -> Option<SealingKeys> {
+        const CURRENT: &str = "EXPORT_SEALING_KEY";
+        const FORMER: &str = "EXPORT_FORMER_SEALING_KEYS";
+        let former = self.text(FORMER).unwrap_or_default();
+        let former = former.split(',').map(str::trim).filter(|key| !key.is_empty());
+        let former: Vec<_> = former.filter_map(|key| self.sealing_key(FORMER, key)).collect();
+        match self.text(CURRENT) {
+            Some(current) => Some(SealingKeys::new(self.sealing_key(CURRENT, &current)?, former)),
+            None if required => {
+                self.problem(CURRENT, "is required when callers may name destinations");
                 None
             }
-            (None, true) => {
-                self.problem(NAME, "is required when callers may name destinations");
+            None if former.is_empty() => None,
+            None => {
+                self.problem(CURRENT, &format!("is required beside {FORMER}"));
                 None
             }
-            (None, false) => None,
         }
+    }
+
+    fn sealing_key(&mut self, name: &str, text: &str) -> Option<SealingKey> {
+        SealingKey::parse(text).map_err(|why| self.problem(name, why)).ok()
     }
 
     /// The value of a setting, or its default. An empty value is none.
@@ -656,6 +669,24 @@ mod tests {
         settings.remove("AzureWebJobsStorage__accountName");
         settings.insert("AzureWebJobsStorage".into(), "AccountName=example;AccountKey=a2V5".into());
         assert!(!Config::read(&settings).unwrap().unwrap().uses_identity());
+    }
+
+    #[test]
+    fn a_sealing_key_may_have_predecessors_but_not_those_alone() {
+        let key = |byte: char| format!("{}=", byte.to_string().repeat(43));
+        let former = format!("{}, {}", key('A'), key('E'));
+        let read = |current: &str, former: &str| {
+            let mut settings = given(&GOOD);
+            settings.insert("EXPORT_SEALING_KEY".into(), current.into());
+            settings.insert("EXPORT_FORMER_SEALING_KEYS".into(), former.into());
+            Config::read(&settings).map(|config| config.unwrap().settings.sealing_keys.is_some())
+        };
+        assert_eq!(read(&key('I'), &former), Ok(true));
+        assert_eq!(read("", ""), Ok(false));
+        let Problems(problems) = read("", &former).unwrap_err();
+        assert_eq!(problems, ["EXPORT_SEALING_KEY is required beside EXPORT_FORMER_SEALING_KEYS"]);
+        let Problems(problems) = read(&key('I'), "c2hvcnQ=,c2hvcnQ=").unwrap_err();
+        assert_eq!(problems, ["EXPORT_FORMER_SEALING_KEYS does not hold exactly 32 bytes"; 2]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use fhir_export::bulk::page::Page;
 use fhir_export::bulk::plan::{KeyRange, Plan};
 use fhir_export::bulk::record::{Record, Unreadable};
 use fhir_export::bulk::resource_type::ResourceType;
-use fhir_export::bulk::secret::{SealingKey, Secret};
+use fhir_export::bulk::secret::{SealingKey, SealingKeys, Secret};
 use fhir_export::bulk::summary::Summary;
 use fhir_export::bulk::timestamp::Timestamp;
 
@@ -43,6 +43,7 @@ fn job() -> Job {
 fn job_to_a_named_destination() -> Job {
     // Base64 of 32 zero bytes.
     let key = SealingKey::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+    let key = SealingKeys::new(key, Vec::new());
     let destination = Destination::Caller {
         account: "example".into(),
         endpoint: "https://example.blob.core.windows.net/".parse().unwrap(),

@@ -71,6 +71,18 @@ fn the_rules_are_pure() {
     assert_none_of(&["async ", "now_utc", "SystemTime", "OsRng", "std::fs", "std::net", "std::env"], "handler/bulk");
 }
 
+/// Whoever reads the text of a secret authenticates a call with it, or makes a signature with it.
+#[test]
+fn a_secret_is_revealed_only_where_calls_are_authenticated() {
+    let revealing: BTreeSet<String> = sources("handler")
+        .into_iter()
+        .filter(|(_, text)| text.contains("reveal()"))
+        .map(|(path, _)| path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned())
+        .collect();
+    let known = ["azure/cosmos.rs", "azure/outputs.rs", "azure/storage.rs", "bulk/sas.rs", "bulk/secret.rs"];
+    assert_eq!(revealing, known.map(|file| format!("handler/{file}")).into());
+}
+
 #[test]
 fn no_step_sleeps_or_leaves_work_behind() {
     for place in ["handler/functions", "handler/host", "handler/azure", "handler/telemetry"] {

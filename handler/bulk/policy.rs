@@ -97,6 +97,11 @@ impl CallerPolicy {
         self.development_storage.as_ref().is_some_and(|emulator| emulator.blob == *url)
     }
 
+    /// Whether a destination that was named under an earlier policy may be written to under this one.
+    pub fn still_admits(&self, endpoint: &Url) -> bool {
+        self.is_development_storage(endpoint) || self.admits(endpoint).is_ok()
+    }
+
     /// How far a connection for this URL may reach, if there may be one at all. Of the URL its scheme, host and port count.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ const VERSION: &str = "2021-06-08";
 pub enum Opens<'a> {
     /// Reading one blob of a container.
     Blob { container: &'a str, name: &'a str },
-    /// Writing, reading and deleting blobs in a container: not creating it, not listing it.
+    /// Writing and deleting blobs in a container: not creating it, not listing it, not reading in it.
     Container(&'a str),
 }
 
@@ -26,7 +26,7 @@ pub enum Opens<'a> {
 pub fn service(account: &str, key: &Secret, blob_endpoint: &Url, opens: Opens<'_>, until: Timestamp) -> Secret {
     let (resource, permissions, path) = match opens {
         Opens::Blob { container, name } => ("b", "r", format!("/blob/{account}/{container}/{name}")),
-        Opens::Container(container) => ("c", "rcwd", format!("/blob/{account}/{container}")),
+        Opens::Container(container) => ("c", "cwd", format!("/blob/{account}/{container}")),
     };
     let protocol = if blob_endpoint.scheme() == "http" { "https,http" } else { "https" };
     let expiry = until.whole_seconds();
@@ -75,6 +75,16 @@ pub fn check(sas: &Secret, now: Timestamp) -> Result<(), &'static str> {
             return Err("The shared access signature is not valid yet.");
         }
     }
+    // Of an account, a signature opens services (ss) and kinds of things (srt); of a service, one thing (sr).
+    if field("ss").is_some_and(|services| !services.contains('b')) {
+        return Err("The shared access signature does not open blob storage (ss must hold b).");
+    }
+    if field("srt").is_some_and(|types| !types.contains('o')) {
+        return Err("The shared access signature does not open blobs (srt must hold o).");
+    }
+    if field("sr").is_some_and(|resource| resource != "c") {
+        return Err("The shared access signature does not open a container (sr must be c).");
+    }
     // A stored access policy (si) may carry the permissions; then only the probe can tell.
     match field("sp") {
         Some(permissions) if !permissions.contains('w') => {
@@ -85,6 +95,11 @@ pub fn check(sas: &Secret, now: Timestamp) -> Result<(), &'static str> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a signature may not delete, as far as its own text tells: what it has written then stays.
+pub fn leaves_files(sas: &Secret) -> bool {
+    field(sas, "sp").is_some_and(|permissions| !permissions.contains('d'))
 }
 
 /// When a signature ends, if its own text tells.
@@ -124,10 +139,25 @@ mod tests {
             ("sp=rcw&st=2026-01-02T00:00:01Z&sig=x", Err("The shared access signature is not valid yet.")),
             ("sp=rl&sig=x", Err("The shared access signature has no write permission (sp must hold c and w).")),
             ("sp=rw&sig=x", Err("The shared access signature has no create permission (sp must hold c and w).")),
+            ("ss=bq&srt=co&sp=cw&sig=x", Ok(())),
+            ("sr=c&sp=cw&sig=x", Ok(())),
+            (
+                "ss=qf&srt=sco&sp=cw&sig=x",
+                Err("The shared access signature does not open blob storage (ss must hold b)."),
+            ),
+            ("ss=b&srt=sc&sp=cw&sig=x", Err("The shared access signature does not open blobs (srt must hold o).")),
+            ("sr=b&sp=cw&sig=x", Err("The shared access signature does not open a container (sr must be c).")),
         ];
         for (sas, expected) in cases {
             assert_eq!(check(&Secret::new(sas), now()), expected, "{sas}");
             assert_eq!(end(&Secret::new(sas)).is_some(), sas.contains("se=2026"), "{sas}");
+        }
+    }
+
+    #[test]
+    fn a_signature_without_the_right_to_delete_leaves_files() {
+        for (sas, leaves) in [("sp=cw&sig=x", true), ("sp=rcwd&sig=x", false), ("si=policy&sig=x", false)] {
+            assert_eq!(leaves_files(&Secret::new(sas)), leaves, "{sas}");
         }
     }
 
@@ -140,5 +170,7 @@ mod tests {
         let container =
             service("example", &key, &endpoint, Opens::Container("c"), now().plus(std::time::Duration::from_secs(60)));
         assert_eq!(check(&container, now()), Ok(()));
+        assert_eq!(field(&container, "sp").as_deref(), Some("cwd"));
+        assert!(!leaves_files(&container));
     }
 }

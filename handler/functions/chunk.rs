@@ -68,7 +68,7 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
         }
         Err(Interrupted::Refused(error)) => {
             tracing::error!(job = %id, %error, "a destination refuses its credential");
-            app.fail(id, "the destination refuses the credential (has its signature run out?)".into()).await?;
+            app.fail(id, app.why_refused(&job)).await?;
             Ok(Outcome::Done)
         }
     }

@@ -22,8 +22,9 @@ use super::{App, start};
 /// When the watch repeats a cleanup: it alone does, so that repeats do not multiply.
 pub(super) const REPEAT: Duration = Duration::from_secs(5 * 60);
 
-/// After so long, files that cannot be removed stay, and the documents and the secret go without them.
-const GIVE_UP: Duration = Duration::from_secs(24 * 60 * 60);
+/// After so long, files that cannot be removed stay, and the documents go without them, and so does the secret: with the
+/// last repeat before the time at which it has to be gone.
+const GIVE_UP: Duration = limits::SECRET_AFTER_END.saturating_sub(REPEAT);
 
 pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     let Some(job) = app.job(id).await? else { return Ok(Outcome::Stale) };
@@ -38,15 +39,18 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     for number in 0..plan.chunks {
         shut_chunk(app, id, number).await?;
     }
+    let mut left = 0;
     for number in 0..plan.chunks {
         if app.now().since(started) >= app.settings.limits.step {
+            tell_of_leftovers(&job, left);
             return leave_to_the_watch(app, &job).await;
         }
-        unless_overdue(app, ended, clean_chunk(app, &job, number).await)?;
+        left += unless_overdue(app, ended, clean_chunk(app, &job, number).await)?;
     }
     if removes_files {
         unless_overdue(app, ended, remove_probe(app, &job).await)?;
     }
+    tell_of_leftovers(&job, left);
     let cleaned = (*job).clone().cleaned(app.now().plus(limits::TOMBSTONE));
     let Ok(cleaned) = cleaned else { return Ok(Outcome::Stale) };
     app.jobs.write(job.with(cleaned)).await.unless_conflict()?;
@@ -54,23 +58,31 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     Ok(Outcome::Done)
 }
 
-/// What cannot be removed for so long stays, and is told to the operator.
-fn unless_overdue(app: &App, ended: Timestamp, removed: Result<(), PortError>) -> Result<(), PortError> {
+/// What cannot be removed for so long stays, and is told to the operator. Gives how many files are left so far.
+fn unless_overdue(app: &App, ended: Timestamp, removed: Result<u64, PortError>) -> Result<u64, PortError> {
     match removed {
         Err(error) if app.now().since(ended) >= GIVE_UP => {
             tracing::error!(%error, "files of a removed export stay where they are");
-            Ok(())
+            Ok(0)
         }
         other => other,
     }
 }
 
-/// The kick-off's probe of a caller-named destination; in the default one it is gone already.
-async fn remove_probe(app: &App, job: &Job) -> Result<(), PortError> {
-    match job.destination {
-        Destination::Caller { .. } => remove_blob(&app.output(job).await?, &start::probe_name(&job.id)).await,
-        Destination::Default => Ok(()),
+/// The caller was warned at the kick-off of a signature that may not delete; what it has left is for the operator to know.
+fn tell_of_leftovers(job: &Job, left: u64) {
+    if left > 0 {
+        tracing::warn!(job = %job.id, files = left, "files of a removed export stay: the credential may not delete them");
     }
+}
+
+/// The kick-off's probe of a caller-named destination; in the default one it is gone already. It was never committed, so
+/// that one which cannot be removed is no file that stays.
+async fn remove_probe(app: &App, job: &Job) -> Result<u64, PortError> {
+    if let Destination::Caller { .. } = job.destination {
+        remove_blob(&app.output(job).await?, &start::probe_name(&job.id)).await?;
+    }
+    Ok(0)
 }
 
 /// The time of the step is up; the rest comes with the watch's next tick.
@@ -152,44 +164,46 @@ async fn shut_chunk(app: &App, id: &JobId, number: u32) -> Result<(), PortError>
     }
 }
 
-/// Removes what the chunk wrote, and records that it did, so that a repeat does not do it again.
-async fn clean_chunk(app: &App, job: &Job, number: u32) -> Result<(), PortError> {
-    let Some(chunk) = app.jobs.read::<Chunk>(&Key::chunk(&job.id, number)).await.found()? else { return Ok(()) };
+/// Removes what the chunk wrote, and records that it did, so that a repeat does not do it again. Gives how many files are
+/// left.
+async fn clean_chunk(app: &App, job: &Job, number: u32) -> Result<u64, PortError> {
+    let Some(chunk) = app.jobs.read::<Chunk>(&Key::chunk(&job.id, number)).await.found()? else { return Ok(0) };
     if chunk.cleaned {
-        return Ok(());
+        return Ok(0);
     }
-    remove_all(app, job, &chunk).await?;
+    let left = remove_all(app, job, &chunk).await?;
     let cleaned = (*chunk).clone().cleaned();
     app.jobs.write(chunk.with(cleaned)).await.unless_conflict()?;
-    Ok(())
+    Ok(left)
 }
 
-/// Removes the chunk's key logs, and its files where these are ours to remove.
-async fn remove_all(app: &App, job: &Job, chunk: &Chunk) -> Result<(), PortError> {
+/// Removes the chunk's key logs, and its files where these are ours to remove. Gives how many are left.
+async fn remove_all(app: &App, job: &Job, chunk: &Chunk) -> Result<u64, PortError> {
     remove_keys(app, chunk).await?;
     match job.state {
         State::Cancelled { removes_files: true, .. } if chunk.names_files() => {
             remove_files(app, &app.output(job).await?, chunk).await
         }
-        _ => Ok(()),
+        _ => Ok(0),
     }
 }
 
-/// Removes every blob that the chunk's documents name.
-pub(super) async fn remove_files(app: &App, output: &Arc<dyn Output>, chunk: &Chunk) -> Result<(), PortError> {
+/// Removes every blob that the chunk's documents name. Gives how many are left.
+pub(super) async fn remove_files(app: &App, output: &Arc<dyn Output>, chunk: &Chunk) -> Result<u64, PortError> {
     let open = chunk.files.iter().map(|file| file.name(&chunk.job, chunk.number));
     let committed = chunk.committed.iter().map(|file| file.name.clone());
+    let mut left = 0;
     for name in open.chain(committed) {
-        remove_blob(output, &name).await?;
+        left += remove_blob(output, &name).await?;
     }
     for part in 0..chunk.parts {
         let key = Key::files(&chunk.job, chunk.number, chunk.generation, part);
         let Some(files) = app.jobs.read::<Files>(&key).await.found()? else { continue };
         for file in &files.files {
-            remove_blob(output, &file.name).await?;
+            left += remove_blob(output, &file.name).await?;
         }
     }
-    Ok(())
+    Ok(left)
 }
 
 /// Removes the chunk's key logs from our own container.
@@ -211,13 +225,16 @@ pub(super) async fn remove_parts(app: &App, chunk: &Chunk) -> Result<(), PortErr
     Ok(())
 }
 
-/// A credential without the right to delete, or one that has run out, must not keep the documents alive.
-async fn remove_blob(output: &Arc<dyn Output>, name: &str) -> Result<(), PortError> {
+/// A credential without the right to delete, or one that has run out, must not keep the documents alive. Gives how many
+/// files are left: this one, or none.
+async fn remove_blob(output: &Arc<dyn Output>, name: &str) -> Result<u64, PortError> {
     match output.remove(name).await {
-        Err(error) if error.kind == ErrorKind::Denied || error.kind == ErrorKind::NotFound => {
+        Err(error) if error.kind == ErrorKind::Denied => {
             tracing::warn!(%error, "a file stays in the destination");
-            Ok(())
+            Ok(1)
         }
-        other => other,
+        // The container is gone, and the file with it.
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(0),
+        other => other.map(|()| 0),
     }
 }

@@ -118,11 +118,11 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    async fn output(&mut self) -> Result<Arc<dyn Output>, PortError> {
+    async fn output(&mut self) -> Result<Arc<dyn Output>, Interrupted> {
         if let Some(output) = &self.output {
             return Ok(Arc::clone(output));
         }
-        let output = self.app.output(self.job).await?;
+        let output = self.app.output(self.job).await.map_err(|error| self.at_destination(error))?;
         Ok(Arc::clone(self.output.insert(output)))
     }
 

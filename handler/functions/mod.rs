@@ -16,9 +16,9 @@ use crate::bulk::limits::Limits;
 use crate::bulk::record::{Key, Record};
 use crate::bulk::rejection::Rejection;
 use crate::bulk::request::Terms;
-use crate::bulk::secret::SealingKey;
+use crate::bulk::secret::{CannotOpen, SealingKeys, Secret};
 use crate::bulk::timestamp::Timestamp;
-use crate::bulk::{connection, secret};
+use crate::bulk::{connection, sas};
 use crate::ports::{
     ErrorKind, Expected, Issuers, Jobs, Output, Outputs, Place, PortError, Ports, Probes, Resources, Steps, Versioned,
 };
@@ -73,8 +73,8 @@ pub struct Settings {
     pub terms: Terms,
     /// How callers prove who they are.
     pub authorization: Authorization,
-    /// Seals the secrets of caller-named destinations; there is one when the terms allow such destinations.
-    pub sealing_key: Option<SealingKey>,
+    /// For the secrets of caller-named destinations; there are some when the terms allow such destinations.
+    pub sealing_keys: Option<SealingKeys>,
     pub limits: Limits,
     /// `transactionTime` lies this long before the kick-off: the server stamps `lastModified` before it commits.
     pub safety_lag: Duration,
@@ -192,15 +192,16 @@ impl App {
     }
 
     fn place(&self, job: &Job) -> Result<Place, PortError> {
-        let Destination::Caller { account, endpoint, container, secret } = &job.destination else {
+        let Destination::Caller { account, endpoint, container, .. } = &job.destination else {
             return Ok(Place::Default);
         };
-        let credential = match (secret, &self.settings.sealing_key) {
-            // After the last write the secret is gone, and only bare links are made.
-            (None, _) => secret::Secret::new(""),
-            (Some(sealed), Some(key)) => key.open(sealed, job.id.as_str()).map_err(|_| cannot_open())?,
-            (Some(_), None) => return Err(cannot_open()),
-        };
+        let credential = self.secret(job).map_err(|why| {
+            let why = match why {
+                CannotOpen::NoKey => "the key that sealed it is not in the settings any more",
+                CannotOpen::NotGenuine => "it is not what was sealed for this job",
+            };
+            PortError::new(ErrorKind::Denied, format!("open the sealed secret of the destination: {why}"))
+        })?;
         let account = connection::StorageAccount {
             name: account.clone(),
             blob: endpoint.clone(),
@@ -208,6 +209,32 @@ impl App {
             credential: connection::Credential::Sas(credential),
         };
         Ok(Place::Caller { account, container: container.clone() })
+    }
+
+    /// The secret of a caller-named destination. After the last write there is none: then only bare links are made.
+    fn secret(&self, job: &Job) -> Result<Secret, CannotOpen> {
+        let Destination::Caller { secret: Some(sealed), .. } = &job.destination else {
+            return Ok(Secret::new(""));
+        };
+        self.settings.sealing_keys.as_ref().ok_or(CannotOpen::NoKey)?.open(sealed, job.id.as_str())
+    }
+
+    /// Why the destination that the caller named is closed to us for good, as the caller is told.
+    fn why_refused(&self, job: &Job) -> String {
+        let callers = &self.settings.terms.callers;
+        match (&job.destination, self.secret(job)) {
+            (_, Err(CannotOpen::NoKey)) => {
+                "the key with which this server had sealed the credential of the destination is gone".into()
+            }
+            (_, Err(CannotOpen::NotGenuine)) => "the stored credential of the destination is damaged".into(),
+            (Destination::Caller { endpoint, .. }, Ok(_)) if !callers.still_admits(endpoint) => {
+                "this server does not write to that destination any more".into()
+            }
+            (_, Ok(signature)) => match sas::end(&signature).filter(|end| *end <= self.now()) {
+                Some(end) => format!("the shared access signature of the destination ended at {}", end.instant()),
+                None => "the destination refuses the credential (was it revoked, or does it open too little?)".into(),
+            },
+        }
     }
 
     /// Ends an open job as Failed. If someone else closed it meanwhile, there is nothing to do.
@@ -229,10 +256,6 @@ fn random() -> u128 {
     let mut bytes = [0; 16];
     OsRng.fill_bytes(&mut bytes);
     u128::from_be_bytes(bytes)
-}
-
-fn cannot_open() -> PortError {
-    PortError::new(ErrorKind::Broken, "open the sealed secret of the destination (has the sealing key changed?)")
 }
 
 /// How long a message of a newer build is put aside for it.

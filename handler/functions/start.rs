@@ -44,7 +44,7 @@ pub async fn run(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accep
     let asked = caller.permitted(request.asked)?;
     leave_room(app, caller).await?;
     let mut notes = asked.notes.clone();
-    notes.extend(request.destination.as_ref().and_then(|named| ends_soon(app, named)));
+    notes.extend(request.destination.iter().flat_map(|named| what_to_expect(app, named)));
     let id = JobId::new((app.random)());
     let destination = match request.destination {
         Some(named) => prepare_named(app, &id, named).await?,
@@ -70,11 +70,18 @@ async fn leave_room(app: &App, caller: &Caller) -> Result<(), Failure> {
     Err(Rejection::too_many(told, FULL).into())
 }
 
-fn ends_soon(app: &App, named: &CallerDestination) -> Option<Note> {
-    let Credential::Sas(signature) = &named.account.credential else { return None };
-    let end = sas::end(signature).filter(|end| *end < app.now().plus(SHORT_SIGNATURE))?;
-    let told = format!("The shared access signature ends at {}: the export fails if it takes longer.", end.instant());
-    Some(Note::new(Severity::Warning, "business-rule", told).about(destination::SETTINGS))
+/// What the caller's signature will do to the export, where its own text tells.
+fn what_to_expect(app: &App, named: &CallerDestination) -> Vec<Note> {
+    let Credential::Sas(signature) = &named.account.credential else { return Vec::new() };
+    let soon = sas::end(signature).filter(|end| *end < app.now().plus(SHORT_SIGNATURE));
+    let ends = soon.map(|end| {
+        format!("The shared access signature ends at {}: the export fails if it takes longer.", end.instant())
+    });
+    let leaves = "The shared access signature may not delete (sp lacks d): the files of an export that is cancelled, or \
+                  fails, stay in the destination, and so may files that were begun and then written anew.";
+    let leaves = sas::leaves_files(signature).then(|| leaves.to_owned());
+    let note = |told| Note::new(Severity::Warning, "business-rule", told).about(destination::SETTINGS);
+    ends.into_iter().chain(leaves).map(note).collect()
 }
 
 async fn store_and_send(app: &App, job: &Job) -> Result<(), PortError> {
@@ -111,7 +118,7 @@ pub(super) fn probe_name(id: &JobId) -> String {
 /// credential. What the probe stages is never committed, so it is never seen, and the service drops it: a credential that
 /// may not delete could only make it visible.
 async fn prepare_named(app: &App, id: &JobId, named: CallerDestination) -> Result<Destination, Failure> {
-    let Some(key) = &app.settings.sealing_key else {
+    let Some(keys) = &app.settings.sealing_keys else {
         return Err(Rejection::internal().into());
     };
     let container = match named.container {
@@ -134,7 +141,7 @@ async fn prepare_named(app: &App, id: &JobId, named: CallerDestination) -> Resul
     let nonce = (app.random)().to_be_bytes();
     let mut short = [0; 12];
     short.copy_from_slice(&nonce[..12]);
-    let secret = Some(key.seal(&signature, id.as_str(), short));
+    let secret = Some(keys.seal(&signature, id.as_str(), short));
     Ok(Destination::Caller { account: account.name, endpoint: account.blob, container, secret })
 }
 

@@ -71,6 +71,8 @@ var handlerDefaults = {
   EXPORT_OAUTH_HOSTS: ''
   EXPORT_OAUTH_TOKEN_ENDPOINT: ''
   EXPORT_OAUTH_SKEW_SECONDS: '60'
+  // While the sealing key changes: a reference to the version before it in the vault.
+  EXPORT_FORMER_SEALING_KEYS: ''
   EXPORT_BULK_DATA_VERSION: '3'
   EXPORT_MAX_ACTIVE: '10'
   EXPORT_SAFETY_LAG_SECONDS: '120'

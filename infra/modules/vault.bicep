@@ -6,7 +6,7 @@ param principalId string
 param isPublic bool
 param workspaceId string
 
-@description('Without one the secret is left as it is: a new key cannot open what the old one sealed')
+@description('Without one the secret is left as it is. What a former key sealed opens only as long as the app is given that one, too')
 @secure()
 param sealingKey string
 

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use fhir_export::bulk::asked::Version;
 use fhir_export::bulk::note::Severity;
 use fhir_export::bulk::request::Terms;
 use fhir_export::functions::Settings;
 use serde_json::{Value, json};
 
-use crate::support::export::{Export, json as body, text, told};
+use crate::support::export::{Export, json as body, told};
 use crate::support::host::{Answer, Host};
 use crate::support::world::{World, small};
 
@@ -27,7 +25,7 @@ fn header<'a>(answer: &'a Answer, name: &str) -> &'a str {
 }
 
 /// Severity, code and expression of each issue.
-fn issues(answer: &Answer) -> Vec<String> {
+pub fn issues(answer: &Answer) -> Vec<String> {
     let outcome = body(answer);
     let issues = outcome["issue"].as_array().unwrap().iter();
     let said = |issue: &Value, member: &str| issue[member].as_str().unwrap_or_default().to_owned();
@@ -207,26 +205,4 @@ fn a_caller_has_ten_exports_at_a_time_and_a_deleted_one_leaves_its_place_at_once
     assert_eq!(host.get("/$export").status(), 429);
     next.complete(&mut host);
     Export::start(&mut host, "");
-}
-
-#[test]
-fn a_signature_that_ends_within_a_day_is_warned_of() {
-    let world = World::new();
-    let mut host = Host::new(&world, small());
-    for (hours, warned) in [(23, true), (25, false)] {
-        let end = world.now().plus(Duration::from_secs(hours * 3600)).whole_seconds();
-        let settings = format!(
-            "BlobEndpoint=https://example.blob.core.windows.net/;SharedAccessSignature=sp=rcw&se={end}&sig=SECRET"
-        );
-        let entries = json!([
-            { "name": "_destinationType", "valueString": "azure-block-blob" },
-            { "name": "_destinationConnectionSettings", "valueString": STANDARD.encode(settings) },
-        ]);
-        let answer = host.post("/$export", &[FHIR], &parameters(entries));
-        let warning = "warning business-rule _destinationConnectionSettings".to_owned();
-        assert_eq!(issues(&answer).contains(&warning), warned, "{hours}");
-        let stored = Export::accepted(&answer).stored(&world).unwrap();
-        assert_eq!(stored.asked.request, "https://export.example/$export");
-        assert!(!text(&answer).contains("SECRET") && !format!("{stored:?}").contains("SECRET"));
-    }
 }

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fhir_export::bulk::asked::Version;
 use fhir_export::bulk::authority::Authorization;
 use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::policy::{CallerPolicy, Named};
 use fhir_export::bulk::request::Terms;
-use fhir_export::bulk::secret::SealingKey;
+use fhir_export::bulk::secret::{SealingKey, SealingKeys};
 use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::functions::memory::Memory;
 use fhir_export::functions::{App, LostRange, Settings};
@@ -173,6 +175,11 @@ async fn give_way() {
     .await;
 }
 
+/// A key that seals secrets: as unlike that of another number as can be.
+pub fn sealing_key(number: u8) -> SealingKey {
+    SealingKey::parse(&STANDARD.encode([number; 32])).unwrap()
+}
+
 /// Settings under which small data already makes blocks, rolls and checkpoints.
 pub fn small() -> Settings {
     Settings {
@@ -184,7 +191,7 @@ pub fn small() -> Settings {
             version: Version::V3,
             least_file: 100,
         },
-        sealing_key: Some(SealingKey::parse("AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=").unwrap()),
+        sealing_keys: Some(SealingKeys::new(sealing_key(1), Vec::new())),
         limits: Limits {
             checkpoint_bytes: 1200,
             file_bytes: 700,
