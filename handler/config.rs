@@ -8,13 +8,14 @@ use std::time::Duration;
 use url::Url;
 
 use crate::bulk::asked::Version;
+use crate::bulk::authority::Authorization;
 use crate::bulk::connection::{Connection, Credential, StorageAccount, account_of_host};
 use crate::bulk::destination::ContainerName;
 use crate::bulk::limits::{self, Limits};
 use crate::bulk::policy::{CallerPolicy, Named, SUFFIXES};
 use crate::bulk::request::Terms;
 use crate::bulk::secret::{SealingKey, SealingKeys, Secret};
-use crate::functions::{LostRange, Settings};
+use crate::functions::{Delivery, LostRange, Settings};
 
 mod authorization;
 
@@ -187,6 +188,13 @@ pub const SETTINGS: &[Setting] = &[
         "Most exports of one caller that run at the same time; a further one is refused with 429",
     ),
     setting("EXPORT_SAFETY_LAG_SECONDS", Some("120"), "transactionTime is the kick-off minus this"),
+    setting(
+        "EXPORT_FILE_DELIVERY",
+        None,
+        "How files of the default destination are handed out: by sas links, by redirect to such a link, or by proxy; default is sas, and redirect where tokens are asked for",
+    ),
+        "How files of the default destination are handed out: by sas links, by redirect to such a link, or by proxy",
+    ),
     setting("EXPORT_LINK_MINUTES", Some("60"), "How long a link in a manifest works"),
     setting("EXPORT_RETENTION_HOURS", Some("168"), "How long an export is kept after its end"),
     setting("EXPORT_PATIENCE_HOURS", Some("24"), "An export that gets no further for so long is given up"),
@@ -395,6 +403,7 @@ impl Reader<'_> {
             ..Limits::default()
         };
         let safety_lag = seconds(self.number("EXPORT_SAFETY_LAG_SECONDS", 0, 86_400));
+        let delivery = self.delivery(&authorization);
         let link_lifetime = seconds(60 * self.number("EXPORT_LINK_MINUTES", 1, 7 * 24 * 60));
         let retention = seconds(3600 * self.number("EXPORT_RETENTION_HOURS", 1, 10_000));
         let patience = seconds(3600 * self.number("EXPORT_PATIENCE_HOURS", 1, 168));
@@ -414,6 +423,7 @@ impl Reader<'_> {
             sealing_keys,
             limits,
             safety_lag,
+            delivery,
             link_lifetime,
             retention,
             patience,
@@ -425,6 +435,23 @@ impl Reader<'_> {
         match self.number("EXPORT_BULK_DATA_VERSION", 3, 4) {
             4 => Version::V4,
             _ => Version::V3,
+        }
+    }
+
+    /// Some clients send their token to whatever host a manifest names: where there are tokens, links are behind a redirect
+    /// unless the settings say otherwise (design §7).
+    fn delivery(&mut self, authorization: &Authorization) -> Delivery {
+        const NAME: &str = "EXPORT_FILE_DELIVERY";
+        match (self.text(NAME).as_deref(), authorization) {
+            (None, Authorization::Keys) => Delivery::Sas,
+            (None, Authorization::Tokens(_)) => Delivery::Redirect,
+            (Some("sas"), _) => Delivery::Sas,
+            (Some("redirect"), _) => Delivery::Redirect,
+            (Some("proxy"), _) => Delivery::Proxy,
+            (Some(_), _) => {
+                self.problem(NAME, "is neither sas, redirect nor proxy");
+                Delivery::Sas
+            }
         }
     }
 
@@ -621,6 +648,7 @@ mod tests {
             (ENABLED, "true"),
             ("EXPORT_CALLER_DESTINATIONS", "maybe"),
             ("EXPORT_STEP_SECONDS", "soon"),
+            ("EXPORT_FILE_DELIVERY", "post"),
             ("EXPORT_SEALING_KEY", "c2hvcnQ="),
             ("FhirServer__Operations__Export__StorageAccountConnection", "SharedAccessSignature=sig=SECRET"),
         ]);
@@ -631,6 +659,7 @@ mod tests {
             "EXPORT_PUBLIC_URL",
             "EXPORT_CALLER_DESTINATIONS",
             "EXPORT_STEP_SECONDS",
+            "EXPORT_FILE_DELIVERY",
             "EXPORT_SEALING_KEY",
             "FhirServer__Operations__Export__StorageAccountConnection",
         ] {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
 use url::Url;
 
 use crate::bulk::block::{BlockId, Blocks};
@@ -24,6 +25,7 @@ use crate::bulk::record::{Key, Record};
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::step::Step;
 use crate::bulk::timestamp::Timestamp;
+use crate::bulk::transfer::Stored;
 use crate::bulk::window::Window;
 
 /// All of them.
@@ -207,6 +209,9 @@ pub enum Place {
     Scratch,
 }
 
+/// The bytes of a blob.
+pub type Stream = BoxStream<'static, Result<Bytes, PortError>>;
+
 /// One container of block blobs.
 #[async_trait]
 pub trait Output: Send + Sync {
@@ -223,10 +228,18 @@ pub trait Output: Send + Sync {
     /// Bytes `from` up to `to` of a committed blob, which must have so many.
     async fn read(&self, blob: &str, from: u64, to: u64) -> Result<Bytes, PortError>;
 
+    /// What the service tells of a committed blob.
+    async fn properties(&self, blob: &str) -> Result<Stored, PortError>;
+
+    /// Bytes `from` up to `to` of a committed blob as they are stored, passed on as they come. Whoever reads counts: a
+    /// stream that ends early need not say so.
+    async fn stream(&self, blob: &str, from: u64, to: u64) -> Result<Stream, PortError>;
+
     /// Drops staged blocks and removes the blob, so that a late [`Output::commit`] of it fails.
     async fn remove(&self, blob: &str) -> Result<(), PortError>;
 
-    /// The URL under which the blob can be read: signed until `until` where the files are ours to hand out.
+    /// A URL under which a blob of the default destination can be read by everyone until `until`. Into other containers no
+    /// links are made.
     async fn link(&self, blob: &str, until: Timestamp) -> Result<String, PortError>;
 }
 

@@ -1,15 +1,17 @@
 //! [`Outputs`] on Blob storage.
 
+use std::num::NonZero;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use azure_core::http::{RequestContent, Url, XmlFormat};
 use azure_storage_blob::models::{
-    BlobClientDeleteOptions, BlobClientDownloadOptions, BlockBlobClientCommitBlockListOptions,
-    BlockBlobClientStageBlockOptions, BlockLookupList, HttpRange,
+    BlobClientDeleteOptions, BlobClientDownloadOptions, BlobClientGetPropertiesResultHeaders,
+    BlockBlobClientCommitBlockListOptions, BlockBlobClientStageBlockOptions, BlockLookupList, HttpRange,
 };
 use azure_storage_blob::{BlobClient, BlobContainerClient, BlobContainerClientOptions};
 use bytes::Bytes;
+use futures::StreamExt;
 use tokio::sync::OnceCell;
 
 use crate::bulk::block::{BlockId, Blocks};
@@ -19,7 +21,8 @@ use crate::bulk::destination::ContainerName;
 use crate::bulk::sas::{self, Opens};
 use crate::bulk::secret::Secret;
 use crate::bulk::timestamp::Timestamp;
-use crate::ports::{ErrorKind, Output, Outputs, Place, PortError};
+use crate::bulk::transfer::Stored;
+use crate::ports::{ErrorKind, Output, Outputs, Place, PortError, Stream};
 
 use super::delegation::Delegation;
 use super::error::{Doing, call};
@@ -63,8 +66,8 @@ impl BlobOutputs {
 
 /// How the links into a container are made.
 enum Links {
-    /// Not signed: the container is the caller's, or nobody is given links into it.
-    Bare,
+    /// Not at all: the container is the caller's, or nobody is given links into it.
+    None,
     ByKey(Secret),
     ByIdentity(Arc<Delegation>),
 }
@@ -73,8 +76,8 @@ enum Links {
 impl Outputs for BlobOutputs {
     async fn open(&self, place: &Place) -> Result<Arc<dyn Output>, PortError> {
         let (account, container, named_by, links) = match (place, &self.default) {
-            (Place::Caller { account, container }, _) => (account, container, NamedBy::Caller, Links::Bare),
-            (Place::Scratch, _) => (&self.scratch.0, &self.scratch.1, NamedBy::Settings, Links::Bare),
+            (Place::Caller { account, container }, _) => (account, container, NamedBy::Caller, Links::None),
+            (Place::Scratch, _) => (&self.scratch.0, &self.scratch.1, NamedBy::Settings, Links::None),
             (Place::Default, Some((account, container))) => {
                 (account, container, NamedBy::Settings, self.signer(account).await?)
             }
@@ -179,6 +182,26 @@ impl Output for BlobOutput {
         }
     }
 
+    async fn properties(&self, blob: &str) -> Result<Stored, PortError> {
+        let doing = || format!("look at {blob}");
+        let found = call(doing, self.blob(blob).get_properties(None)).await?;
+        let (bytes, etag) = (found.content_length().doing(doing)?, found.etag().doing(doing)?);
+        let encoding = found.content_encoding().doing(doing)?.filter(|coding| !coding.is_empty());
+        let told = bytes.zip(etag).ok_or_else(|| PortError::new(ErrorKind::Broken, format!("{}: no size", doing())));
+        told.map(|(bytes, etag)| Stored { bytes, etag: etag.to_string(), encoding })
+    }
+
+    async fn stream(&self, blob: &str, from: u64, to: u64) -> Result<Stream, PortError> {
+        let doing = format!("read bytes {from} to {to} of {blob}");
+        // In one part: several would be gathered before they are passed on.
+        let whole = usize::try_from(to - from).ok().and_then(NonZero::new);
+        let range = Some(HttpRange::new(from, to - from));
+        let options = BlobClientDownloadOptions { range, partition_size: whole, ..Default::default() };
+        let client = self.blob(blob);
+        let opened = call(|| doing.clone(), client.download(Some(options))).await?;
+        Ok(opened.body.map(move |part| part.doing(|| doing.clone())).boxed())
+    }
+
     async fn remove(&self, blob: &str) -> Result<(), PortError> {
         let doing = || format!("remove {blob}");
         let client = self.blob(blob);
@@ -195,7 +218,7 @@ impl Output for BlobOutput {
     async fn link(&self, blob: &str, until: Timestamp) -> Result<String, PortError> {
         let mut url = self.url(blob);
         match &self.links {
-            Links::Bare => {}
+            Links::None => return Err(PortError::new(ErrorKind::Broken, "make a link into a container of a caller's")),
             Links::ByKey(key) => {
                 let opens = Opens::Blob { container: &self.container, name: blob };
                 let signature = sas::service(&self.account.name, key, &self.account.blob, opens, until);

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use azure_core::credentials::TokenCredential;
 use azure_core::http::headers::HeaderName;
 use azure_core::http::policies::{Policy, PolicyResult};
-use azure_core::http::{ClientOptions, Context, ExponentialRetryOptions, Request, RetryOptions, Transport, Url};
+use azure_core::http::{
+    ClientOptions, Context, ExponentialRetryOptions, HttpClientOptions, Request, RetryOptions, Transport, Url,
+    new_http_client,
+};
 use time::OffsetDateTime;
 
 use crate::bulk::connection::{Credential, StorageAccount};
@@ -47,7 +50,10 @@ impl Storage {
         lookup: &Lookup,
     ) -> azure_core::Result<Self> {
         let guarded = Transport::new(Arc::new(Guard::new(callers.clone(), Arc::clone(lookup))?));
-        Ok(Self { version, identity, transport: Transport::default(), callers, guarded })
+        // What is stored in a coding is passed on in it.
+        let as_stored = HttpClientOptions { automatic_decompression: false };
+        let transport = Transport::new(new_http_client(Some(as_stored)));
+        Ok(Self { version, identity, transport, callers, guarded })
     }
 
     /// Puts the version of the settings, if they name one, in the place of the SDK's own.

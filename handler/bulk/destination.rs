@@ -24,6 +24,14 @@ pub enum Destination {
 }
 
 impl Destination {
+    /// The URL of a file in a container that the caller named: bare, since only the caller's own credential opens it.
+    pub fn bare_url(&self, name: &str) -> Option<Url> {
+        let Self::Caller { endpoint, container, .. } = self else { return None };
+        let mut url = endpoint.clone();
+        url.path_segments_mut().ok()?.pop_if_empty().push(container.as_str()).extend(name.split('/'));
+        Some(url)
+    }
+
     /// The same place, with its secret erased.
     pub fn without_secret(self) -> Self {
         match self {
@@ -77,6 +85,19 @@ pub const SETTINGS: &str = "_destinationConnectionSettings";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_url_of_a_callers_file_holds_no_credential() {
+        for (endpoint, url) in [
+            ("https://example.blob.core.windows.net/", "https://example.blob.core.windows.net/theirs/job/a.ndjson"),
+            ("http://127.0.0.1:10000/account1/", "http://127.0.0.1:10000/account1/theirs/job/a.ndjson"),
+        ] {
+            let (endpoint, container) = (Url::parse(endpoint).unwrap(), ContainerName::parse("theirs").unwrap());
+            let theirs = Destination::Caller { account: "example".into(), endpoint, container, secret: None };
+            assert_eq!(theirs.bare_url("job/a.ndjson").unwrap().as_str(), url);
+        }
+        assert_eq!(Destination::Default.bare_url("job/a.ndjson"), None);
+    }
 
     #[test]
     fn a_container_name_is_not_a_path() {

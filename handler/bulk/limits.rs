@@ -34,6 +34,10 @@ const LEASE_BEYOND_CHECKPOINT: Duration = Duration::from_secs(45);
 /// One call to a service gives up after so long, the SDK's own retries included.
 pub const CALL: Duration = Duration::from_secs(20);
 
+/// A file is sent for so long at most, and the client goes on with a range: the host kills the process at its
+/// `functionTimeout`, and before that it cuts off, after four minutes, a client that does not read.
+pub const DOWNLOAD: Duration = Duration::from_secs(5 * 60);
+
 /// The watch steps in when a message that was sent has not been taken up for so long.
 pub const UNCLAIMED: Duration = Duration::from_secs(15 * 60);
 

@@ -8,26 +8,39 @@ use serde_json::{Value, json};
 use super::asked::Version;
 use super::file::{FileRecord, Kind, Severities};
 use super::job::{Job, State};
+use super::listing::Listed;
 use super::resource_type::ResourceType;
 
 /// A manifest is a text with gaps where the files stand: their links are made one by one, while it is being sent.
 #[derive(Debug)]
 pub enum Piece {
     Text(Cow<'static, str>),
-    File(FileRecord),
+    File(Listed),
+}
+
+/// What the links of a manifest ask of whoever follows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing: they are signed in the default destination, and the caller's own otherwise.
+    Open,
+    /// What the requests to this server need (FL-04).
+    AsTheServer,
 }
 
 /// The manifest over `files`. Of a manifest in pages, `next` is the URL of the next page (MF-14).
 ///
 /// Files stand in an order that depends on nothing but the records: by type, then by name (MF-23).
-pub fn pieces(job: &Job, mut files: Vec<FileRecord>, next: Option<&str>) -> Vec<Piece> {
-    files.sort_by(|a, b| (a.kind, &a.resource_type, &a.name).cmp(&(b.kind, &b.resource_type, &b.name)));
+pub fn pieces(job: &Job, mut files: Vec<Listed>, access: Access, next: Option<&str>) -> Vec<Piece> {
+    fn place(file: &Listed) -> (Kind, &ResourceType, &str) {
+        (file.record.kind, &file.record.resource_type, &file.record.name)
+    }
+    files.sort_by(|a, b| place(a).cmp(&place(b)));
     let mut files = files.into_iter().peekable();
-    let mut pieces = vec![head(job)];
+    let mut pieces = vec![head(job, access)];
     for kind in [Kind::Output, Kind::Deleted, Kind::Error] {
         let name = array(kind, job.asked.version);
         // A file without lines is never listed (MF-04): the engine writes none.
-        let mut of_kind = std::iter::from_fn(|| files.next_if(|file| file.kind == kind)).peekable();
+        let mut of_kind = std::iter::from_fn(|| files.next_if(|file| file.record.kind == kind)).peekable();
         if of_kind.peek().is_none() && !is_always_there(kind, job.asked.version) {
             continue;
         }
@@ -80,7 +93,7 @@ fn is_always_there(kind: Kind, version: Version) -> bool {
 }
 
 /// What stands before the files, without the brace that would close it.
-fn head(job: &Job) -> Piece {
+fn head(job: &Job, access: Access) -> Piece {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Head<'a> {
@@ -97,8 +110,7 @@ fn head(job: &Job) -> Piece {
     let head = Head {
         transaction_time: job.transaction_time.instant(),
         request: (version == Version::V3).then_some(job.asked.request.as_str()),
-        // The links work without a token: signed in the default destination, the caller's own otherwise.
-        requires_access_token: false,
+        requires_access_token: access == Access::AsTheServer,
         manifest_type: (version == Version::V4).then_some(MANIFEST_TYPE),
         output_format: (version == Version::V4).then_some("application/fhir+ndjson"),
     };
@@ -169,6 +181,7 @@ mod tests {
     use crate::bulk::destination::Destination;
     use crate::bulk::file::Held;
     use crate::bulk::job_id::JobId;
+    use crate::bulk::listing::Listing;
     use crate::bulk::note::Severity;
     use crate::bulk::timestamp::Timestamp;
 
@@ -199,9 +212,16 @@ mod tests {
     }
 
     fn manifest(job: &Job, files: Vec<FileRecord>, next: Option<&str>) -> Value {
-        let pieces = pieces(job, files, next).into_iter().map(|piece| match piece {
+        manifest_with(job, files, Access::Open, next)
+    }
+
+    fn manifest_with(job: &Job, files: Vec<FileRecord>, access: Access, next: Option<&str>) -> Value {
+        let files = files.into_iter().map(|record| Listed { record, listing: Listing::Page(1) }).collect();
+        let pieces = pieces(job, files, access, next).into_iter().map(|piece| match piece {
             Piece::Text(text) => text.into_owned(),
-            Piece::File(file) => entry(&file, &format!("https://y/{}", file.name), job.asked.version),
+            Piece::File(Listed { record, .. }) => {
+                entry(&record, &format!("https://y/{}", record.name), job.asked.version)
+            }
         });
         serde_json::from_str(&pieces.collect::<String>()).unwrap()
     }
@@ -252,6 +272,16 @@ mod tests {
             }],
         });
         assert_eq!(manifest(&job(Version::V4), files(), None), expected);
+    }
+
+    #[test]
+    fn files_that_need_what_the_server_needs_are_told_to_in_both_versions() {
+        for version in [Version::V3, Version::V4] {
+            for (access, requires) in [(Access::Open, false), (Access::AsTheServer, true)] {
+                let manifest = manifest_with(&job(version), files(), access, None);
+                assert_eq!(manifest["requiresAccessToken"], requires);
+            }
+        }
     }
 
     #[test]

@@ -96,6 +96,16 @@ impl Rejection {
         Self::new(409, "conflict", diagnostics)
     }
 
+    /// The file is not the one that the client means.
+    pub fn changed(diagnostics: impl Into<String>) -> Self {
+        Self::new(412, "conflict", diagnostics)
+    }
+
+    /// The file has no such bytes.
+    pub fn out_of_range(diagnostics: impl Into<String>) -> Self {
+        Self::new(416, "value", diagnostics)
+    }
+
     /// The client accepts none of what we can answer (ER-09).
     pub fn not_acceptable(diagnostics: impl Into<String>) -> Self {
         Self::new(406, "not-supported", diagnostics)

@@ -6,17 +6,19 @@ use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use crate::bulk::chunk::{Chunk, ChunkState};
+use crate::bulk::destination::Destination;
 use crate::bulk::file::{FileRecord, Files};
 use crate::bulk::job::{Job, Parts};
-use crate::bulk::manifest::{self, Piece};
+use crate::bulk::listing::{Listed, Listing};
+use crate::bulk::manifest::{self, Access, Piece};
 use crate::bulk::page::Page;
 use crate::bulk::record::Key;
 use crate::bulk::rejection::Rejection;
 use crate::bulk::summary::Summary;
 use crate::bulk::timestamp::Timestamp;
-use crate::ports::{ErrorKind, Expected, PortError};
+use crate::ports::{ErrorKind, Expected, Output, PortError};
 
-use super::{App, Failure, start};
+use super::{App, Delivery, Failure, start};
 
 /// The bytes of a manifest. One of ten thousand files is never in memory as a whole.
 pub type Body = BoxStream<'static, Result<Bytes, PortError>>;
@@ -46,17 +48,24 @@ pub struct Shown {
 pub async fn whole(app: &App, job: &Job, parts: &[Parts], until: Timestamp) -> Result<Body, PortError> {
     let mut reads = Vec::new();
     for (chunk, parts) in (0..).zip(parts) {
-        let keys = (0..parts.count).map(|part| Key::files(&job.id, chunk, parts.generation, part));
-        reads.extend(keys.map(|key| recorded(app, key)));
+        reads.extend((0..parts.count).map(|part| async move {
+            let records = recorded(app, Key::files(&job.id, chunk, parts.generation, part)).await?;
+            Ok::<_, PortError>(listed(records, Listing::Part { chunk, part }))
+        }));
     }
-    let files: Vec<Vec<FileRecord>> = stream::iter(reads).buffered(READERS).try_collect().await?;
-    written(app, job, files.concat(), None, until).await
+    let files: Vec<Vec<Listed>> = stream::iter(reads).buffered(READERS).try_collect().await?;
+    written(app, job, files.into_iter().flatten().collect(), None, until).await
+}
+
+fn listed(records: Vec<FileRecord>, listing: Listing) -> Vec<Listed> {
+    records.into_iter().map(|record| Listed { record, listing }).collect()
 }
 
 /// A page, as it was frozen.
 pub async fn of_page(app: &App, job: &Job, shown: Shown, until: Timestamp) -> Result<Body, PortError> {
     let next = format!("{}?page={}", start::status_url(app, &job.id), shown.page.number + 1);
-    written(app, job, shown.page.files, shown.has_next.then_some(next.as_str()), until).await
+    let files = listed(shown.page.files, Listing::Page(shown.page.number));
+    written(app, job, files, shown.has_next.then_some(next.as_str()), until).await
 }
 
 /// Page `number`; `None` while there is nothing to list on it yet.
@@ -156,7 +165,7 @@ async fn parts_when_done(app: &App, job: &Job, number: u32) -> Result<Option<(u3
 
 /// The records of one part. Its job or its chunk says that it exists: one that cannot be found is trouble, never an empty
 /// one.
-async fn recorded(app: &App, key: Key) -> Result<Vec<FileRecord>, PortError> {
+pub(super) async fn recorded(app: &App, key: Key) -> Result<Vec<FileRecord>, PortError> {
     match app.jobs.read::<Files>(&key).await {
         Ok(part) => Ok(part.into_value().files),
         Err(error) if error.kind == ErrorKind::NotFound => {
@@ -170,21 +179,21 @@ async fn recorded(app: &App, key: Key) -> Result<Vec<FileRecord>, PortError> {
 async fn written(
     app: &App,
     job: &Job,
-    files: Vec<FileRecord>,
+    files: Vec<Listed>,
     next: Option<&str>,
     until: Timestamp,
 ) -> Result<Body, PortError> {
-    let (output, version) = (app.output(job).await?, job.asked.version);
-    let pieces = manifest::pieces(job, files, next).into_iter();
+    let (links, version) = (Arc::new(Links::of(app, job, until).await?), job.asked.version);
+    let pieces = manifest::pieces(job, files, links.access(), next).into_iter();
     let batches = stream::try_unfold(pieces, move |mut pieces| {
-        let output = Arc::clone(&output);
+        let links = Arc::clone(&links);
         async move {
             let mut text = String::new();
             while text.len() < BATCH {
                 match pieces.next() {
                     Some(Piece::Text(piece)) => text.push_str(&piece),
                     Some(Piece::File(file)) => {
-                        text.push_str(&manifest::entry(&file, &output.link(&file.name, until).await?, version));
+                        text.push_str(&manifest::entry(&file.record, &links.to(&file).await?, version));
                     }
                     None => break,
                 }
@@ -195,4 +204,44 @@ async fn written(
     let mut batches = batches.boxed();
     let first = batches.try_next().await?;
     Ok(stream::iter(first.map(Ok)).chain(batches).boxed())
+}
+
+/// How the files of an export are reached.
+enum Links {
+    /// In the caller's own container, by the caller's own credential.
+    Bare(Destination),
+    /// In the default destination, by anyone who has the link.
+    Signed(Arc<dyn Output>, Timestamp),
+    /// At this server, below this URL.
+    Here(String),
+}
+
+impl Links {
+    async fn of(app: &App, job: &Job, until: Timestamp) -> Result<Self, PortError> {
+        match (&job.destination, app.settings.delivery) {
+            (Destination::Caller { .. }, _) => Ok(Self::Bare(job.destination.clone().without_secret())),
+            (Destination::Default, Delivery::Sas) => Ok(Self::Signed(app.output(job).await?, until)),
+            (Destination::Default, Delivery::Redirect | Delivery::Proxy) => {
+                Ok(Self::Here(format!("{}/files", start::status_url(app, &job.id))))
+            }
+        }
+    }
+
+    fn access(&self) -> Access {
+        match self {
+            Self::Bare(_) | Self::Signed(..) => Access::Open,
+            Self::Here(_) => Access::AsTheServer,
+        }
+    }
+
+    async fn to(&self, file: &Listed) -> Result<String, PortError> {
+        match self {
+            Self::Bare(destination) => {
+                let url = destination.bare_url(&file.record.name).map(String::from);
+                url.ok_or_else(|| PortError::new(ErrorKind::Broken, "name a file in a caller's container"))
+            }
+            Self::Signed(output, until) => output.link(&file.record.name, *until).await,
+            Self::Here(files) => Ok(format!("{files}/{}", file.name())),
+        }
+    }
 }

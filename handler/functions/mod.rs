@@ -29,6 +29,7 @@ pub mod caller;
 mod chunk;
 mod cleanup;
 mod commit;
+pub mod files;
 mod finish;
 pub mod health;
 pub mod issuers;
@@ -78,6 +79,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `transactionTime` lies this long before the kick-off: the server stamps `lastModified` before it commits.
     pub safety_lag: Duration,
+    /// How files of the default destination are handed out.
+    pub delivery: Delivery,
     /// How long a link in a manifest works.
     pub link_lifetime: Duration,
     /// How long an export is kept after its end.
@@ -90,6 +93,17 @@ pub struct Settings {
     pub patience: Duration,
     /// A caller may have so many exports that run.
     pub most_active: usize,
+}
+
+/// How files of the default destination are handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// By signed links to the storage account, which need nothing else.
+    Sas,
+    /// By URLs of this server, which checks the caller and redirects to a short-lived link.
+    Redirect,
+    /// By URLs of this server, which checks the caller and passes the bytes on.
+    Proxy,
 }
 
 /// A range of the store that cannot be read, again and again.

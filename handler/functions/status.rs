@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::bulk::caller::Caller;
 use crate::bulk::chunk::{Chunk, ChunkState};
+use crate::bulk::destination::Destination;
 use crate::bulk::job::{Job, State};
 use crate::bulk::job_id::JobId;
 use crate::bulk::progress;
@@ -15,7 +16,7 @@ use crate::bulk::timestamp::Timestamp;
 use crate::ports::{Expected, Versioned};
 
 use super::manifest::{self, Body, Done};
-use super::{App, Failure};
+use super::{App, Delivery, Failure};
 
 /// What a poll is answered.
 pub struct Status {
@@ -54,6 +55,13 @@ pub async fn run(app: &App, caller: &Caller, id: &str, page: u32) -> Result<Stat
         State::Completed { expires, parts, .. } => {
             // Asking again renews the links, as long as there are files (ST-36).
             let until = links_until(app).min(*expires);
+            let told = match (&job.destination, app.settings.delivery) {
+                (Destination::Default, Delivery::Sas) => until,
+                // These URLs work as long as there are files.
+                (Destination::Default, Delivery::Redirect | Delivery::Proxy) | (Destination::Caller { .. }, _) => {
+                    *expires
+                }
+            };
             let manifest = match job.asked.partial_manifests {
                 false => manifest::whole(app, &job, parts, until).await?,
                 true => match manifest::page(app, &job, &Done::All(parts), page).await? {
@@ -61,7 +69,7 @@ pub async fn run(app: &App, caller: &Caller, id: &str, page: u32) -> Result<Stat
                     None => return Err(Rejection::internal().into()),
                 },
             };
-            Export::Completed { manifest, expires: until }
+            Export::Completed { manifest, expires: told }
         }
         State::Failed { reason, .. } => Export::Failed(Rejection::failed_export(reason)),
         State::Cancelled { .. } => return Err(unknown(id).into()),
@@ -144,7 +152,7 @@ pub async fn resume(app: &App, caller: &Caller, id: &str) -> Result<(), Failure>
 }
 
 /// The job of this id, if the caller may see it and what it exports.
-async fn known(app: &App, caller: &Caller, id: &str) -> Result<Versioned<Job>, Failure> {
+pub(super) async fn known(app: &App, caller: &Caller, id: &str) -> Result<Versioned<Job>, Failure> {
     let job = seen(app, caller, id).await?;
     caller.check_reading(&job)?;
     Ok(job)

@@ -19,6 +19,7 @@ use crate::bulk::rejection::Rejection;
 use crate::functions::App;
 
 mod caller;
+mod download;
 mod invocation;
 mod kick_off;
 pub mod levels;

@@ -48,13 +48,14 @@ pub(super) fn status(status: Status) -> Response {
             let builder = export_status(202, separate).header("x-progress", progress);
             let builder = builder.header("retry-after", retry_after).header("cache-control", "no-store");
             match page {
-                Some(page) => streamed(builder, page),
+                Some(page) => streamed(builder.header("content-type", JSON), page, "a manifest"),
                 None => finished(builder, ""),
             }
         }
         Export::Completed { manifest, expires } => {
             let builder = export_status(200, separate).header("expires", expires.http_date());
-            streamed(builder.header("cache-control", "no-store"), manifest)
+            let builder = builder.header("cache-control", "no-store").header("content-type", JSON);
+            streamed(builder, manifest, "a manifest")
         }
         Export::Failed(failed) => json_body(export_status(failed.status, separate), FHIR_JSON, &failed.outcome()),
     }
@@ -121,6 +122,11 @@ pub(super) fn rejection(rejection: &Rejection) -> Response {
     if let Some(how) = &rejection.authenticate {
         builder = builder.header("www-authenticate", how);
     }
+    told(builder, rejection)
+}
+
+/// The outcome of a refusal, after headers of its own.
+pub(super) fn told(builder: Builder, rejection: &Rejection) -> Response {
     json_body(builder, FHIR_JSON, &rejection.outcome())
 }
 
@@ -150,7 +156,7 @@ pub(super) fn not_invoked(why: &str) -> Response {
     json_body(respond(500), JSON, &json!({ "error": why }))
 }
 
-fn respond(status: u16) -> Builder {
+pub(super) fn respond(status: u16) -> Builder {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     warp::http::Response::builder().status(status)
 }
@@ -160,9 +166,9 @@ fn json_body(builder: Builder, content_type: &'static str, body: &Value) -> Resp
 }
 
 /// A body of which not all is there yet. If it breaks off, so does the connection: a part never looks like the whole.
-fn streamed(builder: Builder, body: Body) -> Response {
-    let head = finished(builder.header("content-type", JSON), "");
-    let logged = body.inspect_err(|error| tracing::error!(%error, "a manifest broke off"));
+pub(super) fn streamed(builder: Builder, body: Body, what: &'static str) -> Response {
+    let head = finished(builder, "");
+    let logged = body.inspect_err(move |error| tracing::error!(%error, "{what} broke off"));
     let mut response = warp::reply::stream(Shareable(Mutex::new(logged.boxed()))).into_response();
     (*response.status_mut(), *response.headers_mut()) = (head.status(), head.headers().clone());
     response
@@ -179,7 +185,7 @@ impl<T> Stream for Shareable<T> {
     }
 }
 
-fn finished(builder: Builder, body: impl Into<String>) -> Response {
+pub(super) fn finished(builder: Builder, body: impl Into<String>) -> Response {
     match builder.body(body.into()) {
         Ok(response) => response.into_response(),
         // A header value with a line break or the like: nothing that is put into one above can hold it.

@@ -13,7 +13,7 @@ use warp::reply::Response;
 use crate::bulk::rejection::Rejection;
 use crate::functions::{App, Failure, health, metadata, smart_configuration, start, status};
 
-use super::{Request, caller, invocation, kick_off, reply};
+use super::{Request, caller, download, invocation, kick_off, reply};
 
 /// Answers a request. `app` is `None` while the feature is switched off.
 pub(super) async fn answer(
@@ -35,6 +35,13 @@ pub(super) async fn answer(
         }
         (method, [group, name]) if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("health") => {
             answered(healthy(app, method).await)
+        }
+        (_, [group, name, id, files, file])
+            if group.eq_ignore_ascii_case("_operations")
+                && name.eq_ignore_ascii_case("export")
+                && files.eq_ignore_ascii_case("files") =>
+        {
+            answered(file_of(app, &request, id, file).await)
         }
         (method, [name]) if name.eq_ignore_ascii_case("metadata") => answered(
             described(app, method, async |app| Ok(metadata::capabilities(app).await))
@@ -88,6 +95,10 @@ async fn export(app: Option<&App>, request: &Request, id: &str) -> Result<Respon
         )
         .into()),
     }
+}
+
+async fn file_of(app: Option<&App>, request: &Request, id: &str, name: &str) -> Result<Response, Failure> {
+    download::answer(enabled(app)?, request, id, name).await
 }
 
 /// Which page of a manifest is asked for: the first one, unless the query says otherwise.

@@ -5,11 +5,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use crc_fast::{CrcAlgorithm, Digest};
 use futures::{StreamExt, stream};
 use indicatif::{HumanBytes, HumanCount};
-use reqwest::header::ACCEPT;
+use reqwest::StatusCode;
+use reqwest::header::{ACCEPT, LOCATION};
 use tokio::fs::File;
 use tokio::io::{AsyncWriteExt, BufWriter};
 use url::Url;
@@ -18,7 +19,7 @@ use super::lines::{self, Lines};
 use super::manifest::{Kind, Listed, Manifest};
 use super::outcome::{Outcome, printable};
 use super::progress::Progress;
-use super::protocol::{BulkClient, shown};
+use super::protocol::{BulkClient, MAX_REDIRECTS, shown};
 
 /// Files downloaded at a time.
 const CONCURRENCY: usize = 4;
@@ -124,19 +125,31 @@ impl Download<'_, '_> {
         Ok(Totals { files: 1, resources: lines.count, bytes })
     }
 
+    /// A file that needs no token must not get one, and no other host than the server's must: a file may be anywhere, and
+    /// so may a redirect lead.
     async fn request(&self) -> Result<reqwest::Response> {
-        let url = Url::parse(&self.file.url).context("its URL is not absolute")?;
-        let mut request = self.client.http.get(url.clone()).header(ACCEPT, "application/fhir+ndjson");
-        // A file that needs no token must not get one: it may be on somebody else's host.
-        if self.manifest.requires_access_token {
-            request = request.headers(self.client.headers.clone());
+        let mut url = Url::parse(&self.file.url).context("its URL is not absolute")?;
+        for _ in 0..=MAX_REDIRECTS {
+            let ours = self.manifest.requires_access_token && self.manifest.is_of_server(&url);
+            let mut request = self.client.http.get(url.clone()).header(ACCEPT, "application/fhir+ndjson");
+            if ours {
+                request = request.headers(self.client.headers.clone());
+            }
+            let doing = || match self.manifest.requires_access_token && !ours && !self.client.headers.is_empty() {
+                true => format!("get {}, without the headers: it is not on the server's host", shown(&url)),
+                false => format!("get {}", shown(&url)),
+            };
+            let response = request.send().await.map_err(reqwest::Error::without_url).with_context(doing)?;
+            let target = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+            match (response.status(), target) {
+                (StatusCode::OK, _) => return Ok(response),
+                (status, Some(target)) if status.is_redirection() => {
+                    url = response.url().join(target).with_context(doing)?;
+                }
+                _ => return Err(Outcome::of(response).await).with_context(doing),
+            }
         }
-        let doing = || format!("get {}", shown(&url));
-        let response = request.send().await.map_err(reqwest::Error::without_url).with_context(doing)?;
-        if response.status() != reqwest::StatusCode::OK {
-            return Err(Outcome::of(response).await).with_context(doing);
-        }
-        Ok(response)
+        bail!("it is redirected more than {MAX_REDIRECTS} times")
     }
 
     fn look_at(&self, line: &[u8]) -> Result<()> {

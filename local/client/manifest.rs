@@ -21,6 +21,12 @@ pub struct Manifest {
     pub error: Vec<Listed>,
     #[serde(default)]
     link: Vec<Link>,
+    /// What was asked for; version 4 of the guide does not say.
+    #[serde(default)]
+    request: Option<String>,
+    /// A URL of the server that the manifest came from, where that is known.
+    #[serde(skip)]
+    pub server: Option<Url>,
 }
 
 /// One file of the manifest.
@@ -105,6 +111,12 @@ impl Manifest {
     pub fn files(&self) -> impl Iterator<Item = (Kind, &Listed)> {
         let all = [(Kind::Output, &self.output), (Kind::Deleted, &self.deleted), (Kind::Error, &self.error)];
         all.into_iter().flat_map(|(kind, files)| files.iter().map(move |file| (kind, file)))
+    }
+
+    /// Whether a URL leads to the server that the manifest came from: a manifest in a file tells it by its request.
+    pub fn is_of_server(&self, url: &Url) -> bool {
+        let by_request = || self.request.as_ref().and_then(|request| Url::parse(request).ok());
+        self.server.clone().or_else(by_request).is_some_and(|server| server.origin() == url.origin())
     }
 
     pub fn has_next(&self) -> bool {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use reqwest::header::{ACCEPT, CONTENT_LOCATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode};
 use url::Url;
 
@@ -13,6 +14,8 @@ use super::progress::{Progress, Waiting};
 
 /// Polls in a row that may fail in a way that can pass, before the export counts as failed.
 const MAX_TROUBLES: u32 = 5;
+/// Redirects in a row that are followed.
+pub(super) const MAX_REDIRECTS: usize = 5;
 /// The longest wait between two polls when the server does not say.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// A server that does not even connect in this time is not there.
@@ -23,7 +26,7 @@ const READ_TIME: Duration = Duration::from_secs(300);
 /// A client of one server.
 pub struct BulkClient {
     pub(super) http: reqwest::Client,
-    /// Sent to the server itself, and with file requests only if the manifest says that they need a token.
+    /// Sent to the server itself, and to its host with file requests, if the manifest says that they need a token.
     pub(super) headers: HeaderMap,
 }
 
@@ -37,7 +40,15 @@ enum Poll {
 impl BulkClient {
     /// A client that sends these headers, `(name, value)`, with every request to the server.
     pub fn new(headers: &[(String, String)]) -> Result<Self> {
-        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIME).read_timeout(READ_TIME).build()?;
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_TIME).read_timeout(READ_TIME);
+        // To another host a redirect is followed without the headers, or not at all.
+        let http = http.redirect(Policy::custom(|attempt| match attempt.previous().first() {
+            Some(first) if first.origin() == attempt.url().origin() && attempt.previous().len() <= MAX_REDIRECTS => {
+                attempt.follow()
+            }
+            Some(_) | None => attempt.stop(),
+        }));
+        let http = http.build()?;
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let mut secret = HeaderValue::from_str(value).with_context(|| format!("read the value of {name}"))?;
@@ -72,6 +83,7 @@ impl BulkClient {
         while let Some(next) = manifest.next()? {
             manifest.add(self.wait_for_page(&next, &waiting).await?);
         }
+        manifest.server = Some(status.clone());
         Ok(manifest)
     }
 

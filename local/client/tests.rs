@@ -90,7 +90,10 @@ impl Script {
     fn answer(&self, request: &Request<Incoming>) -> Answer {
         let key = format!("{} {}", request.method(), request.uri().path());
         let header = |name| request.headers().get(name).map_or("-", |v| v.to_str().unwrap()).to_owned();
-        let asked = format!("{key} {} {}", header("prefer"), header("authorization"));
+        let mut asked = format!("{key} {} {}", header("prefer"), header("authorization"));
+        if request.headers().contains_key("x-functions-key") {
+            asked += &format!(" {}", header("x-functions-key"));
+        }
         self.asked.lock().unwrap().push(asked);
         let mut answers = self.answers.lock().unwrap();
         let Some(answers) = answers.get_mut(&key) else {
@@ -328,6 +331,42 @@ async fn a_token_goes_to_the_server_and_to_files_only_where_they_need_it() {
         assert_eq!(asked[0], "GET /$export respond-async Bearer t");
         assert_eq!(asked[asked.len() - 1], "DELETE /status/1 - Bearer t");
     }
+}
+
+#[tokio::test]
+async fn a_token_goes_to_no_other_host_whatever_the_manifest_or_a_redirect_says() {
+    let (server, elsewhere) = (Server::start().await, Server::start().await);
+    let group = lines("Group", 0..1);
+    let (there, behind) = (elsewhere.file("there", group.clone()), elsewhere.file("behind", group));
+    let here = server.file("here", "");
+    server.on("GET /files/here", [with_headers(307, &[("location", &behind)], "")]);
+    let listed = [&there, &here].map(|url| json!({ "type": "Group", "url": url, "count": 1 }));
+    server.on_export(json!({ "requiresAccessToken": true, "output": listed }));
+    let headers = [("authorization", "Bearer t"), ("x-functions-key", "k")];
+    let client = BulkClient::new(&headers.map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
+    let status = client.kick_off(&kick_off_url(&server.base, &[], &[]).unwrap()).await.unwrap();
+    let manifest = client.wait(&status, &Progress::nowhere()).await.unwrap();
+    let downloaded = client.download(&manifest, None, &Progress::nowhere(), &mut |_, _| ()).await.unwrap();
+    assert_eq!(downloaded.problems, Vec::<String>::new());
+    assert!(server.asked().contains(&"GET /files/here - Bearer t k".to_owned()), "{:?}", server.asked());
+    let mut asked = elsewhere.asked();
+    asked.sort();
+    assert_eq!(asked, ["GET /files/behind - -", "GET /files/there - -"]);
+}
+
+#[test]
+fn a_manifest_in_a_file_tells_its_server_by_its_request() {
+    let manifest = |request: &str| {
+        let text = json!({ "transactionTime": "x", "requiresAccessToken": true, "request": request }).to_string();
+        Manifest::read(text.as_bytes()).unwrap()
+    };
+    let url = |text: &str| text.parse().unwrap();
+    let of_server = manifest("https://fhir.example/$export");
+    assert!(of_server.is_of_server(&url("https://fhir.example/_operations/export/1/files/a")));
+    for other in ["https://fhir.example:8443/a", "http://fhir.example/a", "https://fhir.example.evil.test/a"] {
+        assert!(!of_server.is_of_server(&url(other)), "{other}");
+    }
+    assert!(!manifest("").is_of_server(&url("https://fhir.example/a")));
 }
 
 #[tokio::test]

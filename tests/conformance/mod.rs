@@ -67,6 +67,8 @@ macro_rules! keeps_all {
                 a_removed_blob_cannot_be_committed_late,
                 a_removal_can_be_repeated,
                 only_what_is_there_can_be_read,
+                a_blob_tells_its_size_and_a_tag_that_is_its_own,
+                a_blob_is_streamed_from_any_byte_to_any_other,
             );
         }
         mod steps {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fhir_export::bulk::block::{BlockId, Blocks};
 use fhir_export::ports::{ErrorKind, Output, PortError};
+use futures::TryStreamExt;
 
 const NAME: &str = "0123456789abcdef0123456789abcdef/Patient-0-0-1.ndjson";
 
@@ -142,4 +144,37 @@ pub async fn only_what_is_there_can_be_read(output: &Arc<dyn Output>) {
     output.commit(NAME, &list(&[block(1, 0)])).await.unwrap();
     assert_kind(output.read(NAME, 1, 5).await, ErrorKind::Broken);
     assert_kind(output.read(NAME, 100, 101).await, ErrorKind::Broken);
+}
+
+pub async fn a_blob_tells_its_size_and_a_tag_that_is_its_own(output: &Arc<dyn Output>) {
+    assert_kind(output.properties(NAME).await, ErrorKind::NotFound);
+    stage(output, block(1, 0)).await;
+    assert_kind(output.properties(NAME).await, ErrorKind::NotFound);
+    output.commit(NAME, &list(&[block(1, 0)])).await.unwrap();
+    let one = output.properties(NAME).await.unwrap();
+    assert_eq!((one.bytes, one.encoding.as_deref()), (4, None));
+    assert!(one.etag.starts_with('"') && one.etag.ends_with('"') && one.etag.len() > 2, "{}", one.etag);
+    assert_eq!(output.properties(NAME).await.unwrap(), one);
+    stage(output, block(2, 0)).await;
+    output.commit(NAME, &list(&[block(1, 0), block(2, 0)])).await.unwrap();
+    let two = output.properties(NAME).await.unwrap();
+    assert_eq!(two.bytes, 8);
+    assert_ne!(two.etag, one.etag);
+}
+
+pub async fn a_blob_is_streamed_from_any_byte_to_any_other(output: &Arc<dyn Output>) {
+    assert_kind(output.stream(NAME, 0, 1).await.map(drop), ErrorKind::NotFound);
+    // More than the service's clients take at a time.
+    let content: Bytes = (0..9_000_000u32).map(|at| (at / 1000) as u8).collect::<Vec<_>>().into();
+    output.stage(NAME, block(1, 0), content.slice(..4_500_000)).await.unwrap();
+    output.stage(NAME, block(1, 1), content.slice(4_500_000..)).await.unwrap();
+    output.commit(NAME, &list(&[block(1, 0), block(1, 1)])).await.unwrap();
+    let size = content.len() as u64;
+    for (from, to) in [(0, 1), (0, size), (4_499_999, 4_500_001), (7, 8_999_999), (size - 1, size)] {
+        let parts: Vec<Bytes> = output.stream(NAME, from, to).await.unwrap().try_collect().await.unwrap();
+        assert!(parts.concat() == content[from as usize..to as usize], "{from} to {to}");
+    }
+    assert_kind(output.stream(NAME, size, size + 1).await.map(drop), ErrorKind::Broken);
+    let cut: Vec<Bytes> = output.stream(NAME, size - 3, size + 3).await.unwrap().try_collect().await.unwrap();
+    assert_eq!(cut.concat(), content[content.len() - 3..]);
 }

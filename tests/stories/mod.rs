@@ -6,6 +6,7 @@ mod any_kick_off;
 mod callers;
 mod contract;
 mod destinations;
+mod downloads;
 mod ends;
 mod files;
 mod health;

@@ -157,7 +157,7 @@ fn links_and_expires_are_renewed_with_each_poll_up_to_the_end_of_the_files() {
 }
 
 /// A completed export of so many parts, each of a hundred files.
-fn completed(host: &mut Host, parts: u32) -> Export {
+pub fn completed(host: &mut Host, parts: u32) -> Export {
     let export = Export::start(host, "");
     let now = host.world.now();
     let job = export.stored(&host.world).unwrap().planned(1, 1, now).unwrap();

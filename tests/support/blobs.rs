@@ -6,15 +6,24 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fhir_export::bulk::block::{BlockId, Blocks};
+use fhir_export::bulk::crc::Crc64;
 use fhir_export::bulk::timestamp::Timestamp;
-use fhir_export::ports::{ErrorKind, Output, Outputs, Place, PortError};
+use fhir_export::bulk::transfer::Stored;
+use fhir_export::ports::{ErrorKind, Output, Outputs, Place, PortError, Stream};
+use futures::stream::{self, StreamExt};
 
 use super::gate::{Call, refused};
 use super::world::{State, World};
 
 /// Blobs by container and name.
 #[derive(Default)]
-pub struct Blobs(BTreeMap<(String, String), Blob>);
+pub struct Blobs {
+    blobs: BTreeMap<(String, String), Blob>,
+    /// The coding in which all blobs are stored, as far as their properties tell.
+    pub coding: Option<String>,
+    /// The next stream ends after so many parts.
+    pub breaks_off: Option<usize>,
+}
 
 #[derive(Clone, Default)]
 struct Blob {
@@ -44,36 +53,37 @@ impl Blob {
 impl Blobs {
     /// What a reader gets: nothing of a blob that was never committed.
     pub fn read(&self, container: &str, name: &str) -> Option<Vec<u8>> {
-        self.0.get(&(container.into(), name.into()))?.content()
+        self.blobs.get(&(container.into(), name.into()))?.content()
     }
 
     /// What is behind a link.
     pub fn fetch(&self, url: &str) -> Option<Vec<u8>> {
-        let path = url.strip_prefix(BASE)?.split('?').next()?;
+        let (_, place) = url.split_once("://")?;
+        let (_, path) = place.split('?').next()?.split_once('/')?;
         let (container, name) = path.split_once('/')?;
         self.read(container, name)
     }
 
     /// Names of the blobs that can be read, in every container.
     pub fn committed(&self) -> Vec<&str> {
-        self.0.iter().filter(|(_, blob)| blob.committed.is_some()).map(|((_, name), _)| name.as_str()).collect()
+        self.blobs.iter().filter(|(_, blob)| blob.committed.is_some()).map(|((_, name), _)| name.as_str()).collect()
     }
 
     /// Names of the blobs of which blocks are staged.
     pub fn staged(&self) -> Vec<&str> {
-        self.0.iter().filter(|(_, blob)| !blob.staged.is_empty()).map(|((_, name), _)| name.as_str()).collect()
+        self.blobs.iter().filter(|(_, blob)| !blob.staged.is_empty()).map(|((_, name), _)| name.as_str()).collect()
     }
 
     /// The service loses what was staged for the nth blob that has something staged.
     pub fn lose_staged(&mut self, nth: usize) {
-        let staged = self.0.values_mut().filter(|blob| !blob.staged.is_empty());
+        let staged = self.blobs.values_mut().filter(|blob| !blob.staged.is_empty());
         if let Some(blob) = staged.into_iter().nth(nth) {
             blob.staged.clear();
         }
     }
 
     fn blob(&mut self, container: &str, name: &str) -> &mut Blob {
-        self.0.entry((container.into(), name.into())).or_default()
+        self.blobs.entry((container.into(), name.into())).or_default()
     }
 }
 
@@ -123,6 +133,34 @@ impl Output for Opened {
         self.world.call(Call::write("blobs.commit", blob), commit).await
     }
 
+    async fn properties(&self, blob: &str) -> Result<Stored, PortError> {
+        let look = |state: &mut State| {
+            let content = state.blobs.read(&self.container, blob);
+            let content = content.ok_or_else(|| refused(ErrorKind::NotFound, "blobs.properties"))?;
+            let etag = format!("\"{}\"", Crc64::of(&content));
+            Ok(Stored { bytes: content.len() as u64, etag, encoding: state.blobs.coding.clone() })
+        };
+        self.world.call(Call::read("blobs.properties", blob), look).await
+    }
+
+    /// A few bytes at a time.
+    async fn stream(&self, blob: &str, from: u64, to: u64) -> Result<Stream, PortError> {
+        let read = |state: &mut State| {
+            let content = state.blobs.read(&self.container, blob);
+            let content = content.ok_or_else(|| refused(ErrorKind::NotFound, "blobs.stream"))?;
+            let wanted = content.get(from as usize..content.len().min(to as usize)).filter(|some| !some.is_empty());
+            let wanted = wanted.ok_or_else(|| refused(ErrorKind::Broken, "blobs.stream"))?;
+            let breaks_off = std::mem::take(&mut state.blobs.breaks_off);
+            Ok(wanted
+                .chunks(100)
+                .take(breaks_off.unwrap_or(usize::MAX))
+                .map(Bytes::copy_from_slice)
+                .collect::<Vec<_>>())
+        };
+        let parts = self.world.call(Call::read("blobs.stream", blob), read).await?;
+        Ok(stream::iter(parts.into_iter().map(Ok)).boxed())
+    }
+
     async fn read(&self, blob: &str, from: u64, to: u64) -> Result<Bytes, PortError> {
         let read = |state: &mut State| {
             let content = state.blobs.read(&self.container, blob);
@@ -145,7 +183,7 @@ impl Output for Opened {
     }
 
     async fn link(&self, blob: &str, until: Timestamp) -> Result<String, PortError> {
-        let signature = if self.ours { format!("?until={}", until.whole_seconds()) } else { String::new() };
-        Ok(format!("{BASE}{}/{blob}{signature}", self.container))
+        assert!(self.ours, "a link into {}", self.container);
+        Ok(format!("{BASE}{}/{blob}?until={}", self.container, until.whole_seconds()))
     }
 }

@@ -15,7 +15,7 @@ use fhir_export::bulk::request::Terms;
 use fhir_export::bulk::secret::{SealingKey, SealingKeys};
 use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::functions::memory::Memory;
-use fhir_export::functions::{App, LostRange, Settings};
+use fhir_export::functions::{App, Delivery, LostRange, Settings};
 use fhir_export::ports::{ErrorKind, PortError};
 
 use super::blobs::Blobs;
@@ -202,6 +202,7 @@ pub fn small() -> Settings {
             ..Limits::default()
         },
         safety_lag: Duration::from_secs(120),
+        delivery: Delivery::Sas,
         link_lifetime: Duration::from_secs(60 * 60),
         retention: Duration::from_secs(7 * 24 * 60 * 60),
         lost_range: LostRange::Fail,

@@ -3,6 +3,8 @@
 mod away;
 mod commands;
 mod destination;
+mod downloads;
+mod dump;
 mod ends;
 mod exact;
 mod health;

@@ -67,13 +67,9 @@ async fn opened(connection: &str, container: &str) -> std::sync::Arc<dyn Output>
 }
 
 #[tokio::test]
-async fn links_into_a_callers_container_are_bare() {
-    let container = unique();
-    let output = opened(&shared().ready.destination, &container).await;
-    output.prepare().await.unwrap();
-    write(&*output).await;
-    let blob = Storage::of(&shared().ready).blob;
-    assert_eq!(output.link(NAME, in_an_hour()).await.unwrap(), format!("{blob}/{container}/{NAME}"));
+async fn no_links_are_made_into_a_callers_container() {
+    let output = opened(&shared().ready.destination, &unique()).await;
+    assert_eq!(output.link(NAME, in_an_hour()).await.unwrap_err().kind, ErrorKind::Broken);
 }
 
 #[tokio::test]

@@ -98,6 +98,14 @@ impl Storage {
         elements(&answer.text(), "MessageText")
     }
 
+    /// The messages that a consumer would get now, without taking them.
+    pub async fn peek(&self, http: &Http, queue: &str) -> Vec<String> {
+        let url = format!("{}/{queue}/messages?peekonly=true&numofmessages=32&{}", self.queue, self.everything("q"));
+        let answer = http.send(Method::GET, &url, |request| request.header("x-ms-version", VERSION)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        elements(&answer.text(), "MessageText")
+    }
+
     /// How many messages are in a queue, hidden ones included.
     pub async fn queue_length(&self, http: &Http, queue: &str) -> u64 {
         let url = format!("{}/{queue}?comp=metadata&{}", self.queue, self.everything("q"));
