@@ -43,6 +43,12 @@ pub const PARAMETERS: &[Parameter] = &[
         "string",
         "Only these root elements, as name or Type.name, and those that a resource must have: a comma list, or repeated",
     ),
+    parameter(
+        "includeAssociatedData",
+        "*",
+        "code",
+        "RelevantProvenanceResources, where no time and no type leaves Provenance out: it is exported as everything is",
+    ),
     parameter("allowPartialManifests", "1", "boolean", "Files may be handed out while the export runs, page by page"),
     parameter("_minimumFileSize", "1", "positiveInt", "Bytes: files grow at least so large, where there is so much"),
     parameter("_maximumFileSize", "1", "positiveInt", "Bytes: no file is larger, unless it holds one single resource"),
@@ -229,7 +235,7 @@ mod tests {
         let terms = Terms { public_url: base(), callers, default_destination: true, version, least_file };
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
         let code = |name: &str| {
-            let value = if name == "includeAssociatedData" { "LatestProvenanceResources" } else { "x" };
+            let value = if name == "includeAssociatedData" { "RelevantProvenanceResources" } else { "x" };
             let kick_off = KickOff { query: format!("{name}={value}"), ..KickOff::default() };
             request::parse(&kick_off, &terms, now).err().map(|rejection| rejection.code)
         };

@@ -29,6 +29,22 @@ pub struct Restrictions<'a> {
 /// The resolution of the store's times.
 const TICK: Duration = Duration::from_nanos(100);
 
+/// How much Provenance is among what is exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Provenance {
+    Whole,
+    Restricted,
+}
+
+const RELEVANT: &str = "RelevantProvenanceResources";
+const LATEST: &str = "LatestProvenanceResources";
+
+/// Provenance is as old or as young as it is, whatever the age of what it tells of (PV-06): a time restricts it.
+fn whole_provenance(types: Option<&[ResourceType]>, time: Option<Timestamp>) -> Provenance {
+    let named = types.is_none_or(|types| types.iter().any(|name| name.as_str() == "Provenance"));
+    if named && time.is_none() { Provenance::Whole } else { Provenance::Restricted }
+}
+
 impl Restrictions<'_> {
     pub fn read(&self, leniency: &mut Leniency) -> Result<Asked, Rejection> {
         self.output_format(leniency)?;
@@ -36,6 +52,7 @@ impl Restrictions<'_> {
         let types = self.types(leniency)?;
         let elements = self.elements(leniency)?;
         let (since, before) = self.window(leniency)?;
+        self.associated(whole_provenance(types.as_deref(), since.or(before)), leniency)?;
         let (smallest_file, largest_file) = self.sizes(leniency)?;
         let partial_manifests = self.partial_manifests(leniency)?;
         // Understood, and without effect: an export has no pages to count.
@@ -214,7 +231,6 @@ impl Restrictions<'_> {
             return Err(Rejection::not_supported(told).about(PATIENT));
         }
         self.type_filters(leniency)?;
-        self.associated(leniency)?;
         self.organized(leniency)
     }
 
@@ -256,16 +272,32 @@ impl Restrictions<'_> {
         Ok(())
     }
 
-    /// PV-05. The values of the guide, and the two of Microsoft's server (PV-07).
-    fn associated(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
-        let known = ["LatestProvenanceResources", "RelevantProvenanceResources", "_history", "_deleted"];
-        for value in self.items(ASSOCIATED, leniency)?.unwrap_or_default() {
-            let refusal = if known.contains(&value.as_str()) {
-                Rejection::not_supported(format!("Associated data \"{value}\" is not supported.")).about(ASSOCIATED)
-            } else {
-                Rejection::bad_value(ASSOCIATED, format!("Associated data \"{}\" is not known.", repeated(&value)))
+    /// `includeAssociatedData` (PV-01 to PV-07). All Provenance that is relevant can be had where the export has all
+    /// Provenance anyway, and then stands above the latest (PV-04). What else there is, of the guide and of Microsoft's
+    /// server, would need the references of what is exported, or its history.
+    fn associated(&self, provenance: Provenance, leniency: &mut Leniency) -> Result<(), Rejection> {
+        let values = self.items(ASSOCIATED, leniency)?.unwrap_or_default();
+        let relevant = values.iter().any(|value| value == RELEVANT);
+        for value in values {
+            let told = match (value.as_str(), provenance) {
+                (RELEVANT, Provenance::Whole) => continue,
+                (LATEST, Provenance::Whole) if relevant => continue,
+                (RELEVANT, Provenance::Restricted) => format!(
+                    "\"{RELEVANT}\" is supported only where all Provenance is exported: without a time, and without \
+                     \"_type\" or with Provenance in it."
+                ),
+                (LATEST, _) => format!("\"{LATEST}\" is not supported: ask for \"{RELEVANT}\"."),
+                ("_deleted", _) => {
+                    "\"_deleted\" is not supported: an export with \"_since\" tells of deletions.".to_owned()
+                }
+                ("_history", _) => "\"_history\" is not supported: only what is current is exported.".to_owned(),
+                (other, _) => {
+                    let told = format!("Associated data \"{}\" is not known.", repeated(other));
+                    leniency.pass_over(Severity::Warning, Rejection::bad_value(ASSOCIATED, told))?;
+                    continue;
+                }
             };
-            leniency.pass_over(Severity::Warning, refusal)?;
+            leniency.pass_over(Severity::Warning, Rejection::not_supported(told).about(ASSOCIATED))?;
         }
         Ok(())
     }

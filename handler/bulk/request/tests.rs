@@ -246,7 +246,7 @@ fn what_cannot_be_served_is_refused_precisely() {
         ("_elements=id,Patient.name.family", bad("_elements")),
         ("_typeFilter=Patient%3Factive=true", unsupported("_typeFilter")),
         ("includeAssociatedData=LatestProvenanceResources", unsupported("includeAssociatedData")),
-        ("includeAssociatedData=RelevantProvenanceResources", unsupported("includeAssociatedData")),
+        ("includeAssociatedData=RelevantProvenanceResources&_type=Patient", unsupported("includeAssociatedData")),
         ("includeAssociatedData=_history,_deleted", unsupported("includeAssociatedData")),
         ("includeAssociatedData=Everything", bad("includeAssociatedData")),
         ("organizeOutputBy=Patient", unsupported("organizeOutputBy")),
@@ -335,6 +335,26 @@ fn an_entry_has_one_value_of_its_type() {
 }
 
 const ASSOCIATED: &str = "includeAssociatedData";
+
+#[test]
+fn all_relevant_provenance_is_there_where_all_of_it_is_exported() {
+    let relevant = "includeAssociatedData=RelevantProvenanceResources";
+    let both = format!("{relevant},LatestProvenanceResources");
+    for rest in ["", "&_type=Provenance,Patient", "&_elements=id", "&_maximumFileSize=5000"] {
+        for asked in [relevant, &both] {
+            let with = get(&format!("{asked}{rest}"), "").unwrap().asked;
+            let without = get(rest, "").unwrap().asked;
+            assert_eq!(Asked { request: String::new(), ..with }, Asked { request: String::new(), ..without }, "{rest}");
+        }
+    }
+    let time = "2025-01-01T00:00:00Z";
+    for restricting in ["_type=Patient", &format!("_since={time}"), &format!("_until={time}"), &format!("_till={time}")] {
+        let query = format!("{relevant}&{restricting}");
+        assert_eq!(refusal(get(&query, "")), unsupported(ASSOCIATED), "{query}");
+        assert_eq!(told(&query, LENIENT), ["warning includeAssociatedData"], "{query}");
+        assert_eq!(told(&format!("{both}&{restricting}"), LENIENT).len(), 2);
+    }
+}
 
 /// What a lenient client is told of, with the severity in front.
 fn told(query: &str, prefer: &str) -> Vec<String> {
