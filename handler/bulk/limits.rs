@@ -17,6 +17,8 @@ pub struct Limits {
     pub block_bytes: usize,
     /// What all steps of a process may hold in block buffers; the largest are staged early when it is more (design §10).
     pub buffered_bytes: usize,
+    /// How much of a key log is read at a time: a multiple of a key's size.
+    pub log_bytes: u64,
     /// Pages that a process holds at a time: each takes up to three times its 4 MB while it is read.
     pub pages: usize,
     /// A job has at most so many chunks; more ranges than that share chunks.
@@ -95,6 +97,7 @@ impl Default for Limits {
             file_bytes: 1 << 30,
             block_bytes: 8 << 20,
             buffered_bytes: 64 << 20,
+            log_bytes: 1 << 20,
             pages: 8,
             chunks: 64,
             claims: 10,

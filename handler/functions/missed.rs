@@ -10,9 +10,6 @@ use crate::ports::{Documented, ErrorKind};
 
 use super::commit::{Interrupted, Work};
 
-/// How much of a key log is held at a time: a multiple of a key's size.
-const LOG_PIECE: u64 = 1 << 20;
-
 /// The history of so many resources is looked up with one query.
 const LOOKED_UP: usize = 200;
 
@@ -75,9 +72,9 @@ impl Work<'_> {
                 Err(error) if error.kind == ErrorKind::Conflict => return Err(self.begin_anew().await),
                 other => other?,
             }
-            let mut from = 0;
+            let (mut from, piece) = (0, self.app.settings.limits.log_bytes);
             while from < segment.bytes && !missed.is_empty() {
-                let to = segment.bytes.min(from + LOG_PIECE);
+                let to = segment.bytes.min(from + piece);
                 key_log::strike_out(missed, &scratch.read(&name, from, to).await?);
                 from = to;
             }

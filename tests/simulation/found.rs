@@ -92,6 +92,25 @@ fn a_write_of_the_watch_is_not_taken_for_ones_own() {
 }
 
 #[test]
+fn what_the_cleanup_has_written_is_not_taken_for_ones_own() {
+    let world = World::new();
+    let _clinic = patients(&world, 30);
+    let mut host = Host::new(&world, small());
+    let export = planned(&mut host);
+    let worker = host.deliver_up_to("blobs.stage", "Patient");
+    host.break_next("jobs.replace", "chunk-0", Fault::Hold);
+    host.let_go(worker);
+    host.delete(&export.status);
+    host.deliver();
+    // Nor does it ask in vain whether the job is still open.
+    host.break_next("jobs.load", "job", Fault::OUTAGE);
+    host.let_go(worker);
+    assert_eq!(world.state().blobs.committed(), [""; 0]);
+    export.vanish(&mut host);
+    is_gone(&world, &export.job).unwrap();
+}
+
+#[test]
 fn two_workers_that_claim_at_the_same_moment_do_not_both_have_the_chunk() {
     let world = World::new();
     let mut clinic = patients(&world, 6);
@@ -112,6 +131,7 @@ fn two_workers_that_claim_at_the_same_moment_do_not_both_have_the_chunk() {
     host.let_go(first);
     assert_exact(&mut host, &export, &clinic);
 }
+
 #[test]
 fn two_cleanups_at_once_leave_no_empty_file() {
     let world = World::new();

@@ -110,6 +110,32 @@ fn a_partition_that_splits_while_it_is_read_loses_and_doubles_nothing() {
 }
 
 #[test]
+fn no_record_is_lost_however_many_files_a_chunk_has() {
+    // A file for each: records leave the chunk's document a hundred at a time, the last ones with its end.
+    for count in [99, 100, 101, 150, 201] {
+        let world = World::new();
+        let clinic = patients(&world, count);
+        let mut host = Host::new(&world, small());
+        let export = Export::start(&mut host, "?_maximumFileSize=100");
+        let (_, exported) = completed_exactly(&mut host, &export, &clinic, None);
+        assert_eq!(exported.files.len(), count);
+    }
+}
+
+#[test]
+fn a_page_of_many_files_keeps_its_documents_small() {
+    let world = World::new();
+    let clinic = patients(&world, 700);
+    world.state().store.page_size = 700;
+    let settings = small();
+    let limits = Limits { file_bytes: 1, ..settings.limits.clone() };
+    let mut host = Host::new(&world, Settings { limits, ..settings });
+    let export = Export::start(&mut host, "");
+    // No document of a job may be larger than the world allows.
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+#[test]
 fn a_store_of_two_hundred_ranges_is_exported_in_a_few_chunks() {
     let world = World::new();
     let clinic = patients(&world, 60);

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use fhir_export::ports::ErrorKind;
 
+use crate::support::clinic::Form;
 use crate::support::export::Export;
 use crate::support::gate::Fault;
 use crate::support::host::{Host, Progress};
+use crate::support::judge::is_gone;
 use crate::support::world::{World, small};
 
 use super::clinics::{clinic, completed_exactly, patients};
@@ -183,6 +185,28 @@ fn blocks_that_vanish_are_written_again_as_a_new_generation() {
     }
     completed_exactly(&mut host, &export, &clinic, None);
     assert_eq!(world.state().container.ids(&export.job).iter().filter(|id| id.starts_with("files-0-3-")).count(), 1);
+}
+
+#[test]
+fn a_chunk_that_begins_anew_leaves_nothing_of_its_records() {
+    // A file for each: records have left the chunk's document, and others are about to, when its key log vanishes.
+    for count in [102, 210] {
+        let world = World::new();
+        let mut clinic = patients(&world, count);
+        let mut host = Host::new(&world, small());
+        let export = Export::start(&mut host, "?_maximumFileSize=100");
+        host.deliver();
+        clinic.write(&world, ("Patient", "p1"), Form::WithMeta, world.now());
+        let reader = host.deliver_up_to("blobs.commit", "keys-");
+        let log = world.state().blobs.staged().iter().position(|name| name.contains("keys-")).unwrap();
+        world.state().blobs.lose_staged(log);
+        host.let_go(reader);
+        assert!(export.is_open(&world));
+        completed_exactly(&mut host, &export, &clinic, None);
+        host.delete(&export.status);
+        export.vanish(&mut host);
+        is_gone(&world, &export.job).unwrap();
+    }
 }
 
 #[test]

@@ -197,6 +197,7 @@ pub fn small() -> Settings {
             file_bytes: 700,
             block_bytes: 300,
             buffered_bytes: 500,
+            log_bytes: 48,
             pages: 1000,
             chunks: 4,
             ..Limits::default()

@@ -348,7 +348,8 @@ fn all_relevant_provenance_is_there_where_all_of_it_is_exported() {
         }
     }
     let time = "2025-01-01T00:00:00Z";
-    for restricting in ["_type=Patient", &format!("_since={time}"), &format!("_until={time}"), &format!("_till={time}")] {
+    for restricting in ["_type=Patient", &format!("_since={time}"), &format!("_until={time}"), &format!("_till={time}")]
+    {
         let query = format!("{relevant}&{restricting}");
         assert_eq!(refusal(get(&query, "")), unsupported(ASSOCIATED), "{query}");
         assert_eq!(told(&query, LENIENT), ["warning includeAssociatedData"], "{query}");
