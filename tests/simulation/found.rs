@@ -95,6 +95,7 @@ fn a_write_of_the_watch_is_not_taken_for_ones_own() {
 fn what_the_cleanup_has_written_is_not_taken_for_ones_own() {
     let world = World::new();
     let _clinic = patients(&world, 30);
+    world.state().store.page_size = 30;
     let mut host = Host::new(&world, small());
     let export = planned(&mut host);
     let worker = host.deliver_up_to("blobs.stage", "Patient");
@@ -102,7 +103,7 @@ fn what_the_cleanup_has_written_is_not_taken_for_ones_own() {
     host.let_go(worker);
     host.delete(&export.status);
     host.deliver();
-    // Nor does it ask in vain whether the job is still open.
+    // Nobody tells it that the job is closed.
     host.break_next("jobs.load", "job", Fault::OUTAGE);
     host.let_go(worker);
     assert_eq!(world.state().blobs.committed(), [""; 0]);

@@ -78,6 +78,24 @@ fn a_resource_is_exported_as_it_stood_at_the_transaction_time() {
 }
 
 #[test]
+fn what_is_updated_after_it_was_read_is_exported_once() {
+    let world = World::new();
+    let mut clinic = patients(&world, 12);
+    world.state().store.page_size = 12;
+    world.state().store.page_takes = Duration::from_secs(40);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let reader = host.deliver_up_to("resources.page", "History");
+    for number in 0..12 {
+        clinic.write(&world, ("Patient", &format!("p{number}")), Form::WithMeta, world.now());
+    }
+    host.let_go(reader);
+    let (_, exported) = completed_exactly(&mut host, &export, &clinic, None);
+    assert_eq!(exported.lines.len(), 12);
+}
+
+#[test]
 fn what_was_written_within_the_safety_lag_waits_for_the_next_export() {
     let world = World::new();
     let mut clinic = patients(&world, 2);
