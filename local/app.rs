@@ -53,7 +53,7 @@ pub enum Authorization {
     /// Those with a key of the app.
     #[default]
     Keys,
-    /// Anybody: the handler asks for tokens.
+    /// Anybody may reach the functions of clients, where the handler asks for tokens. The others keep their keys.
     Oauth,
 }
 
@@ -71,13 +71,17 @@ pub fn lay_out(root: &Path, handler: &Path, authorization: Authorization) -> Res
             std::fs::create_dir_all(&folder)?;
             let copied = folder.join("function.json");
             copy(&function, &copied)?;
-            if authorization == Authorization::Oauth {
+            let is_for_clients = CLIENTS.iter().any(|name| entry.file_name() == *name);
+            if authorization == Authorization::Oauth && is_for_clients {
                 open(&copied)?;
             }
         }
     }
     Ok(())
 }
+
+/// The functions where the handler asks for tokens.
+const CLIENTS: [&str; 3] = ["ExportStart", "ExportStatus", "ExportFiles"];
 
 /// The host does not ask for a key of the function any more.
 fn open(function: &Path) -> Result<()> {

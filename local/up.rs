@@ -69,7 +69,7 @@ pub struct UpArgs {
     #[arg(long, conflicts_with = "no_host")]
     authorization: bool,
     /// A key of the app, which is then asked for as Azure does; may be repeated
-    #[arg(long = "key", value_name = "KEY", conflicts_with_all = ["no_host", "authorization"])]
+    #[arg(long = "key", value_name = "KEY", conflicts_with = "no_host")]
     keys: Vec<String>,
     /// Use the storage emulator with this connection string instead of starting one
     #[arg(long, value_name = "CONNECTION")]

@@ -14,6 +14,11 @@ use crate::bulk::authority::Authorization;
 /// What is for everyone, by the routes of `function.json`.
 const PUBLIC: [&str; 3] = ["metadata", "OperationDefinition/{id}", ".well-known/smart-configuration"];
 
+/// Where tokens are asked for, if they are asked for at all.
+fn is_for_clients(route: &str) -> bool {
+    route == "$export" || route.starts_with("_operations/export/")
+}
+
 #[derive(Deserialize)]
 struct Function {
     bindings: Vec<Binding>,
@@ -33,22 +38,26 @@ struct Binding {
 /// Refuses an app, by its root folder, that would let in everybody.
 pub fn check(root: &Path, authorization: &Authorization) -> anyhow::Result<()> {
     let open = open_functions(root)?;
-    match authorization {
-        Authorization::Keys if !open.is_empty() => bail!(
-            "nobody would ask for a key or a token: {} have authLevel \"anonymous\", and EXPORT_AUTHORIZATION is keys. \
-             Deploy the package that is built for keys, or set EXPORT_AUTHORIZATION=oauth",
-            open.join(", ")
-        ),
-        Authorization::Tokens(_) if open.is_empty() => {
-            tracing::warn!("clients need a key of the app beside their token: the package was not built for tokens");
-            Ok(())
-        }
-        Authorization::Keys | Authorization::Tokens(_) => Ok(()),
+    let unguarded: Vec<&str> = open
+        .iter()
+        .filter(|(_, route)| matches!(authorization, Authorization::Keys) || !is_for_clients(route))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if !unguarded.is_empty() {
+        bail!(
+            "nobody would ask for a key or a token: {} would let in anybody by authLevel \"anonymous\". Deploy the package \
+             that is built for the value of EXPORT_AUTHORIZATION",
+            unguarded.join(", ")
+        );
     }
+    if matches!(authorization, Authorization::Tokens(_)) && open.is_empty() {
+        tracing::warn!("clients need a key of the app beside their token: the package was not built for tokens");
+    }
+    Ok(())
 }
 
-/// The names of the functions that the host gives any request to, without those that are public.
-fn open_functions(root: &Path) -> anyhow::Result<Vec<String>> {
+/// The functions that the host gives any request to, with their routes, without those that are public.
+fn open_functions(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut found = 0;
     let mut open = Vec::new();
     for folder in fs::read_dir(root).with_context(|| format!("list the functions in {}", root.display()))? {
@@ -60,9 +69,9 @@ fn open_functions(root: &Path) -> anyhow::Result<Vec<String>> {
         found += 1;
         let text = fs::read(&file).with_context(|| format!("read {}", file.display()))?;
         let function: Function = serde_json::from_slice(&text).with_context(|| format!("read {}", file.display()))?;
-        if function.bindings.iter().any(is_open) {
-            open.push(folder.file_name().to_string_lossy().into_owned());
-        }
+        let name = folder.file_name().to_string_lossy().into_owned();
+        let triggers = function.bindings.into_iter().filter(is_open);
+        open.extend(triggers.map(|trigger| (name.clone(), trigger.route.unwrap_or_else(|| name.clone()))));
     }
     // What cannot be seen cannot be trusted.
     ensure!(found > 0, "there is no function in {}: who may call them cannot be checked", root.display());
@@ -133,7 +142,8 @@ mod tests {
             let app = App::of(name, &[QUEUE, METADATA, ("ExportStart", trigger)]);
             let refused = app.check(&Authorization::Keys).unwrap_err();
             assert!(refused.contains("ExportStart") && !refused.contains("Metadata"), "{refused}");
-            assert_eq!(app.check(&tokens()), Ok(()), "tokens guard it");
+            let guarded = name != "without-a-route";
+            assert_eq!(app.check(&tokens()).is_ok(), guarded, "{name}: tokens guard what is for clients");
         }
     }
 
