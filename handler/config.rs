@@ -193,8 +193,6 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "How files of the default destination are handed out: by sas links, by redirect to such a link, or by proxy; default is sas, and redirect where tokens are asked for",
     ),
-        "How files of the default destination are handed out: by sas links, by redirect to such a link, or by proxy",
-    ),
     setting("EXPORT_LINK_MINUTES", Some("60"), "How long a link in a manifest works"),
     setting("EXPORT_RETENTION_HOURS", Some("168"), "How long an export is kept after its end"),
     setting("EXPORT_PATIENCE_HOURS", Some("24"), "An export that gets no further for so long is given up"),

@@ -74,17 +74,17 @@ pub fn shared() -> &'static System {
 impl System {
     /// Runs `local up` with these arguments, until it is ready.
     pub fn up(arguments: &[&str]) -> Self {
-        Self::start(Command::new(local()), arguments)
+        Self::spawned(Command::new(local()), arguments)
     }
 
     /// The same on a machine that has only the programs of this folder.
     pub fn up_with_only(programs: &Folder, arguments: &[&str]) -> Self {
         let mut command = Command::new(local());
         command.env("PATH", programs.path()).env_remove("CARGO");
-        Self::start(command, arguments)
+        Self::spawned(command, arguments)
     }
 
-    fn start(command: Command, arguments: &[&str]) -> Self {
+    fn spawned(command: Command, arguments: &[&str]) -> Self {
         let mut process = Process::start(command, arguments);
         let mut line = String::new();
         process.stdout.read_line(&mut line).unwrap();
