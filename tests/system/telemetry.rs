@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use fhir_export::telemetry::metrics::STEP;
 use serde_json::Value;
 
-use crate::support::system::System;
 use crate::support::system::export::{completed, download, lines};
 use crate::support::system::folder::{self, Folder};
 use crate::support::system::http::{Http, until};
 use crate::support::system::receiver::Receiver;
+use crate::support::system::{System, rules};
 
 /// The handler's own lines among those that the stand-in prints.
 fn told(system: &System) -> Vec<Value> {
@@ -143,9 +143,13 @@ async fn throttling_retries_and_re_drives_are_counted() {
     let endpoint = format!("OTEL_EXPORTER_OTLP_ENDPOINT={}", receiver.endpoint);
     let interval = "OTEL_METRIC_EXPORT_INTERVAL=200";
     let system = System::up(&["--patients", "2", "--logs", "--set", &endpoint, "--set", interval]);
-    let busy = r#"[{"on":"Query","path":"/fhirR4/","do":{"throttle":{"retryAfterMs":10}},"times":40}]"#;
-    crate::support::system::rules::set(&http, &system, busy).await;
-    system.export(&http, "").await;
+    let busy = r#"[{"on":"Query","path":"/fhirR4/","do":{"throttle":{"retryAfterMs":20}}}]"#;
+    rules::set(&http, &system, busy).await;
+    let status_url = system.start(&http, "").await;
+    // The SDK's own retries are not told of: it is when they are exhausted that a step ends.
+    until("a step is postponed", async || system.said().contains("step postponed").then_some(())).await;
+    rules::set(&http, &system, "[]").await;
+    completed(&http, &status_url).await;
     until("the throttled steps have been counted", async || {
         let postponed = receiver.total("fhir_export.retries", &[("reason", "postponed")]);
         let throttled = receiver.total("fhir_export.throttles", &[("step", "chunk")]);
