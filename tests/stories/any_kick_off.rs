@@ -35,7 +35,7 @@ const LIKELY: &[(&str, &[&str])] = &[
     ("_outputFormat", &["ndjson", "application/fhir+ndjson", "csv"]),
     ("_elements", &["id,Patient.name", "Patient.name.family"]),
     ("_typeFilter", &["Patient?active=true", "?", "Patient?a=b,Group?c=d"]),
-    ("includeAssociatedData", &["LatestProvenanceResources", "_history,_other", ""]),
+    ("includeAssociatedData", &["RelevantProvenanceResources", "LatestProvenanceResources", "_history,_other", ""]),
     ("allowPartialManifests", &["true", "false", "1"]),
     ("_minimumFileSize", &["500", "0"]),
     ("_maximumFileSize", &["1000", "99", "100000000000000000000"]),
