@@ -530,6 +530,27 @@ mod tests {
     }
 
     #[test]
+    fn a_file_holds_lines_of_one_kind_also_where_the_types_are_the_same() {
+        let mut chunk = claimed(chunk(), now());
+        let bundle = ResourceType::bundle();
+        let files =
+            [Kind::Output, Kind::Deleted, Kind::Error, Kind::Output].map(|kind| chunk.file_for(kind, &bundle, now()));
+        assert_eq!(files, [0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn a_chunk_names_its_files_wherever_their_records_are() {
+        let mut chunk = claimed(chunk(), now());
+        assert!(!chunk.names_files());
+        let file = chunk.file_for(Kind::Output, &patient(), now());
+        assert!(chunk.names_files(), "open");
+        chunk.staged(file, BlockId { attempt: 1, number: 0 }, Held { count: 1, bytes: 1, ..Held::default() });
+        chunk.seal_all();
+        assert!(chunk.record_committed().is_none() && chunk.names_files(), "committed");
+        assert!(chunk.done(0).unwrap().0.names_files(), "in a document of their own");
+    }
+
+    #[test]
     fn committed_records_leave_in_parts_and_the_last_when_the_chunk_is_done() {
         let mut chunk = claimed(chunk(), now());
         let mut parts = Vec::new();

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::support::clinic::Form;
 use crate::support::export::Export;
+use crate::support::exported::download;
 use crate::support::host::Host;
 use crate::support::world::{World, small};
 
@@ -23,6 +24,43 @@ fn only_the_types_that_were_asked_for_are_exported() {
     let (manifest, exported) = completed_exactly(&mut host, &export, &clinic, Some(&types));
     assert_eq!(exported.lines.len(), 24);
     assert_eq!(manifest["request"], "https://export.example/$export?_type=Patient%2CEncounter&_type=Patient");
+}
+
+#[test]
+fn what_the_store_answers_beyond_what_was_asked_is_not_exported() {
+    let world = World::new();
+    let mut clinic = clinic(&world);
+    world.state().store.wide = true;
+    clinic.write(&world, ("Patient", "too-late"), Form::WithMeta, world.now());
+    clinic.write(&world, ("Patient", "in-time"), Form::WithMeta, world.now().minus(Duration::from_secs(3600)));
+    let mut host = Host::new(&world, small());
+    let types = ["Patient", "Encounter"];
+    let export = Export::start(&mut host, "?_type=Patient,Encounter");
+    completed_exactly(&mut host, &export, &clinic, Some(&types));
+
+    let since = world.now().minus(Duration::from_secs(7200)).instant();
+    let export = Export::start(&mut host, &format!("?_since={since}&_type=Patient"));
+    let manifest = export.complete(&mut host);
+    let exported = download(&world, &export.job, &manifest).unwrap();
+    let names: Vec<_> = exported.lines.keys().map(|(_, id)| id.as_str()).collect();
+    assert_eq!(names, ["in-time"]);
+}
+
+#[test]
+fn buffers_that_are_too_large_together_are_staged_early() {
+    let staged = |buffered_bytes| {
+        let world = World::new();
+        let clinic = clinic(&world);
+        world.state().store.page_size = 36;
+        let settings = small();
+        let limits = Limits { buffered_bytes, block_bytes: 1 << 20, file_bytes: 1 << 20, ..settings.limits.clone() };
+        let mut host = Host::new(&world, Settings { limits, ..settings });
+        let export = Export::start(&mut host, "");
+        completed_exactly(&mut host, &export, &clinic, None);
+        world.state().gate.trace.iter().filter(|traced| traced.call.what.contains(".ndjson")).count()
+    };
+    let (small, large) = (staged(500), staged(1 << 20));
+    assert!(small > large + 5, "{small} calls with little memory, {large} with much");
 }
 
 #[test]

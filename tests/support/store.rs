@@ -23,6 +23,8 @@ pub struct Store {
     pub page_takes: Duration,
     /// The answer about ranges leaves one out: a split is under way.
     pub tears: bool,
+    /// A page of current resources has them all, whatever was asked for.
+    pub wide: bool,
 }
 
 /// A document with the fields that queries are about.
@@ -44,7 +46,14 @@ pub enum Kind {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { documents: Vec::new(), bounds: Vec::new(), page_size: 3, page_takes: Duration::ZERO, tears: false }
+        Self {
+            documents: Vec::new(),
+            bounds: Vec::new(),
+            page_size: 3,
+            page_takes: Duration::ZERO,
+            tears: false,
+            wide: false,
+        }
     }
 }
 
@@ -105,12 +114,16 @@ impl Store {
         if let Some((next, _)) = rest.next() {
             parts.insert(0, (min.clone(), max.clone(), next));
         }
-        let matching = looked_at.iter().filter(|(_, stored)| stored.matches(slice));
+        let matching = looked_at.iter().filter(|(_, stored)| stored.matches(slice) || self.is_too_much(stored, slice));
         Ok(Page {
             documents: matching.map(|(_, stored)| stored.shown(slice)).collect(),
             next: (!parts.is_empty()).then(|| serde_json::to_string(&parts).unwrap()),
             request_charge: 1.0 + looked_at.len() as f64,
         })
+    }
+
+    fn is_too_much(&self, stored: &Stored, slice: &Slice) -> bool {
+        self.wide && slice.pass == Pass::Current && stored.kind == Kind::Current
     }
 
     /// The parts of a token, each within one partition of now: a split leaves the position in both halves.
