@@ -117,20 +117,47 @@ fn a_resource_is_exported_as_it_stood_at_the_transaction_time() {
 
 #[test]
 fn what_is_updated_after_it_was_read_is_exported_once() {
-    let world = World::new();
-    let mut clinic = patients(&world, 12);
-    world.state().store.page_size = 12;
-    world.state().store.page_takes = Duration::from_secs(40);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
-    let reader = host.deliver_up_to("resources.page", "History");
-    for number in 0..12 {
-        clinic.write(&world, ("Patient", &format!("p{number}")), Form::WithMeta, world.now());
+    // What was read is in the recorded key log, or still in memory.
+    for checkpoint_bytes in [1200, 1 << 20] {
+        let world = World::new();
+        let mut clinic = patients(&world, 12);
+        world.state().store.page_size = 12;
+        let settings = small();
+        let limits = Limits { checkpoint_bytes, ..settings.limits.clone() };
+        let mut host = Host::new(&world, Settings { limits, ..settings });
+        let export = Export::start(&mut host, "");
+        host.deliver();
+        let reader = host.deliver_up_to("resources.page", "History");
+        for number in 0..12 {
+            clinic.write(&world, ("Patient", &format!("p{number}")), Form::WithMeta, world.now());
+        }
+        host.let_go(reader);
+        let (_, exported) = completed_exactly(&mut host, &export, &clinic, None);
+        assert_eq!(exported.lines.len(), 12);
+        no_key_log_is_left(&world);
     }
-    host.let_go(reader);
-    let (_, exported) = completed_exactly(&mut host, &export, &clinic, None);
-    assert_eq!(exported.lines.len(), 12);
+}
+
+#[test]
+fn the_key_log_of_a_range_goes_when_the_range_is_read() {
+    let world = World::new();
+    let clinic = patients(&world, 30);
+    [0x4000, 0x8000, 0xC000].into_iter().for_each(|bound| world.state().store.split(bound));
+    let settings = small();
+    let limits = Limits { chunks: 1, ..settings.limits.clone() };
+    let mut host = Host::new(&world, Settings { limits, ..settings });
+    let export = Export::start(&mut host, "");
+    completed_exactly(&mut host, &export, &clinic, None);
+    assert!(world.state().gate.trace.iter().any(|traced| traced.call.what.contains("/keys-0-2-")));
+    no_key_log_is_left(&world);
+}
+
+/// Neither committed nor staged.
+pub fn no_key_log_is_left(world: &World) {
+    let state = world.state();
+    let names = state.blobs.committed().into_iter().chain(state.blobs.staged());
+    let logs: Vec<&str> = names.filter(|name| name.contains("/keys-")).collect();
+    assert!(logs.is_empty(), "{logs:?}");
 }
 
 #[test]

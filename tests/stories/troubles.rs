@@ -12,6 +12,7 @@ use crate::support::judge::is_gone;
 use crate::support::world::{World, small};
 
 use super::clinics::{clinic, completed_exactly, patients};
+use super::files::no_key_log_is_left;
 
 #[test]
 fn a_chunk_delivered_twice_writes_its_files_once() {
@@ -203,6 +204,7 @@ fn a_chunk_that_begins_anew_leaves_nothing_of_its_records() {
         host.let_go(reader);
         assert!(export.is_open(&world));
         completed_exactly(&mut host, &export, &clinic, None);
+        no_key_log_is_left(&world);
         host.delete(&export.status);
         export.vanish(&mut host);
         is_gone(&world, &export.job).unwrap();
