@@ -27,6 +27,8 @@ pub struct Config {
     /// The app's own account, with the queue [`crate::bulk::step::QUEUE`] and the container [`SCRATCH`].
     pub app_storage: StorageAccount,
     pub scratch: ContainerName,
+    /// Container of audit records in the app's own account.
+    pub audit: Option<ContainerName>,
     pub default_destination: Option<(StorageAccount, ContainerName)>,
     pub storage_api_version: Option<String>,
     /// Whether the platform offers a managed identity.
@@ -211,6 +213,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("EXPORT_CHECKPOINT_BYTES", Some("67108864"), "Most output between two checkpoints"),
     setting("EXPORT_FILE_BYTES", Some("1073741824"), "A file is closed when it has this size"),
     setting("EXPORT_MAX_CHUNKS", Some("64"), "Most parts of an export that are worked on side by side"),
+    setting(
+        "EXPORT_AUDIT_CONTAINER",
+        None,
+        "Container of audit records in the account of AzureWebJobsStorage; without one, they are in the log alone",
+    ),
     setting("EXPORT_LOG", Some("info"), "Least severe level that is logged: error, warn, info or debug"),
     setting("OTEL_EXPORTER_OTLP_ENDPOINT", None, "Where metrics are sent, by OTLP over HTTP; without it, nowhere"),
     setting("OTEL_EXPORTER_OTLP_HEADERS", None, "Headers for that receiver: name=value, separated by commas"),
@@ -272,7 +279,8 @@ impl Reader<'_> {
         };
         let app_storage = self.app_storage();
         let default_destination = self.default_destination();
-        let settings = self.settings(default_destination.is_some());
+        let settings = self.settings(default_destination.as_ref().map(|(account, _)| account.name.as_str()));
+        let audit = self.audit();
         let metrics = self.metrics();
         // For the host; without it, nothing that got stuck is ever sent again.
         self.required("EXPORT_WATCH_SCHEDULE");
@@ -281,6 +289,7 @@ impl Reader<'_> {
             state,
             app_storage: app_storage?,
             scratch: ContainerName::parse(SCRATCH).ok()?,
+            audit,
             default_destination,
             storage_api_version: self.text("EXPORT_STORAGE_API_VERSION"),
             in_azure: self.text("IDENTITY_ENDPOINT").is_some(),
@@ -381,12 +390,18 @@ impl Reader<'_> {
         Some(StorageAccount { name, blob, queue: None, credential: Credential::Identity })
     }
 
-    fn settings(&mut self, default_destination: bool) -> Option<Settings> {
+    fn audit(&mut self) -> Option<ContainerName> {
+        const NAME: &str = "EXPORT_AUDIT_CONTAINER";
+        let container = ContainerName::parse(&self.text(NAME)?);
+        container.map_err(|_| self.problem(NAME, "is not a container's name")).ok()
+    }
+
+    fn settings(&mut self, default_account: Option<&str>) -> Option<Settings> {
         let public_url = self.public_url();
         let authorization = self.authorization();
         let callers = self.callers();
         let sealing_keys = self.sealing_keys(callers.named != Named::None);
-        if callers.named == Named::None && !default_destination {
+        if callers.named == Named::None && default_account.is_none() {
             let way_out = "there is no default destination either: set one of \
                  FhirServer__Operations__Export__StorageAccountConnection and EXPORT_CALLER_DESTINATIONS=on";
             self.problem("EXPORT_CALLER_DESTINATIONS", &format!("is off, and {way_out}"));
@@ -411,8 +426,13 @@ impl Reader<'_> {
         let ceiling = ceiling.and_then(|units| u32::try_from(units).ok());
         let most_active = usize::try_from(self.number("EXPORT_MAX_ACTIVE", 1, 1000)).unwrap_or(1);
         let version = self.version();
-        let terms =
-            Terms { public_url: public_url?, callers, default_destination, version, least_file: limits::LEAST_FILE };
+        let terms = Terms {
+            public_url: public_url?,
+            callers,
+            default_destination: default_account.is_some(),
+            version,
+            least_file: limits::LEAST_FILE,
+        };
         Some(Settings {
             authorization,
             lost_range,
@@ -425,6 +445,7 @@ impl Reader<'_> {
             link_lifetime,
             retention,
             patience,
+            default_account: default_account.map(str::to_owned),
             most_active,
         })
     }

@@ -1,5 +1,5 @@
-//! The four things that an export needs from outside: [`Resources`], [`Jobs`], [`Outputs`] and [`Steps`]; a fifth for
-//! those who ask for tokens: [`Issuers`]; and [`Probes`] of what is behind them.
+//! What an export needs from outside: [`Resources`], [`Jobs`], [`Outputs`] and [`Steps`]; where [`Audit`] records go; for
+//! those who ask for tokens [`Issuers`]; and [`Probes`] of what is behind them.
 //!
 //! Each has one adapter in `azure/` and one in memory for tests; both pass the same conformance suite.
 
@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
+use serde_json::Value;
 use url::Url;
 
 use crate::bulk::block::{BlockId, Blocks};
@@ -35,6 +36,7 @@ pub struct Ports {
     pub jobs: Arc<dyn Jobs>,
     pub outputs: Arc<dyn Outputs>,
     pub steps: Arc<dyn Steps>,
+    pub audit: Arc<dyn Audit>,
     pub issuers: Arc<dyn Issuers>,
     pub probes: Arc<dyn Probes>,
 }
@@ -250,6 +252,13 @@ pub trait Steps: Send + Sync {
 
     /// Sends a message that this build cannot read once more, as it is.
     async fn put_back(&self, message: &str, delay: Duration) -> Result<(), PortError>;
+}
+
+/// Where audit records go. They are only ever added, and read by others.
+#[async_trait]
+pub trait Audit: Send + Sync {
+    /// Keeps a record of this time. Once it is answered, the record is not lost; it may be kept more than once.
+    async fn keep(&self, record: &Value, at: Timestamp) -> Result<(), PortError>;
 }
 
 /// The authorization servers whose tokens are accepted.

@@ -68,6 +68,11 @@ param publicUrl string = ''
 @maxValue(10000)
 param retentionHours int = 168
 
+@description('How long audit records cannot be changed or removed')
+@minValue(1)
+@maxValue(36500)
+param auditDays int = 365
+
 @description('Further settings of the handler that shall differ from their defaults, by the names in the README')
 param settings object = {}
 
@@ -138,6 +143,7 @@ module hostStorage 'modules/host-storage.bicep' = {
     redundancy: storageRedundancy
     isPublic: !privateNetwork
     retentionHours: retentionHours
+    auditDays: auditDays
     workspaceId: monitoring.outputs.workspaceId
   }
 }
@@ -234,6 +240,7 @@ module app 'modules/app.bicep' = {
     hostQueueUri: hostStorage.outputs.queueUri
     hostTableUri: hostStorage.outputs.tableUri
     packageContainer: hostStorage.outputs.packageContainer
+    auditContainer: hostStorage.outputs.auditContainer
     cosmosHost: cosmos.outputs.endpoint
     fhirDatabase: fhirDatabase
     fhirContainer: fhirContainer

@@ -3,10 +3,12 @@
 //! `UPDATE_GOLDEN=1 cargo test` writes the files of the current version anew. A change of a file that has been released
 //! is a change of the format: it needs a new version and the old file kept beside it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
+use fhir_export::bulk::audit::{Change, Incident, Site, Wanted, What, of_change, of_incident};
 use fhir_export::bulk::block::BlockId;
 use fhir_export::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped};
 use fhir_export::bulk::crc::Crc64;
@@ -18,10 +20,12 @@ use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::page::Page;
 use fhir_export::bulk::plan::{KeyRange, Plan};
 use fhir_export::bulk::record::{Record, Unreadable};
+use fhir_export::bulk::rejection::Rejection;
 use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::secret::{SealingKey, SealingKeys, Secret};
 use fhir_export::bulk::summary::Summary;
 use fhir_export::bulk::timestamp::Timestamp;
+use serde_json::Value;
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -37,7 +41,7 @@ fn job() -> Job {
     let request = "https://fhir.example/$export?_type=Patient%2CObservation".to_owned();
     let types = ["Patient", "Observation"].map(|name| ResourceType::parse(name).unwrap());
     let asked = Asked { request, types: Some(types.into()), ..Asked::default() };
-    Job::accepted(id(), asked, Destination::Default, now(), Duration::from_secs(120))
+    Job::accepted(id(), asked, Destination::Default, now(), Duration::from_secs(120)).recorded()
 }
 
 fn job_to_a_named_destination() -> Job {
@@ -120,15 +124,18 @@ fn plan() -> Plan {
 fn records() -> Vec<(&'static str, Record)> {
     let parts = vec![Parts { generation: 0, count: 1 }, Parts { generation: 1, count: 3 }];
     let planned = job().planned(2, 5, now()).unwrap();
+    let completed = planned.clone().completed((parts, chunk().totals), now(), WEEK).unwrap();
     let failed = planned.clone().failed("the store is gone".into(), now(), WEEK).unwrap();
     vec![
         ("job-accepted", job().into()),
         ("job-accepted-to-a-named-destination", job_to_a_named_destination().into()),
         ("job-planned", planned.clone().into()),
-        ("job-completed", planned.clone().completed((parts, chunk().totals), now(), WEEK).unwrap().into()),
-        ("job-failed", failed.clone().into()),
-        ("job-taken-up-again", failed.resumed(now()).unwrap().into()),
-        ("job-cancelled", planned.cancelled(now()).unwrap().into()),
+        ("job-completed", completed.clone().recorded().into()),
+        ("job-removed-and-not-recorded", completed.cancelled(now()).unwrap().into()),
+        ("job-failed", failed.clone().recorded().into()),
+        ("job-taken-up-again", failed.clone().resumed(now()).unwrap().recorded().into()),
+        ("job-failed-and-not-recorded", failed.into()),
+        ("job-cancelled", planned.cancelled(now()).unwrap().recorded().into()),
         ("plan", plan().into()),
         ("chunk", chunk().into()),
         ("chunk-in-its-second-pass", chunk_in_its_second_pass().into()),
@@ -139,6 +146,62 @@ fn records() -> Vec<(&'static str, Record)> {
         ("page", page().into()),
         ("summary", Summary::new(id()).with(&chunk(), now()).into()),
     ]
+}
+
+/// Audit records are read by others: their form is a format as well.
+fn audit_records() -> Vec<(&'static str, Value)> {
+    let url = "https://fhir.example/".parse().unwrap();
+    let site = Site { url: &url, default_account: Some("exports") };
+    let named = Job { caller: "a-client".into(), ..job_to_a_named_destination() };
+    let since = Some(Timestamp::parse("2025-01-01T00:00:00Z").unwrap());
+    let scoped = Job { asked: Asked { since, ..job().asked }, ..job() };
+    let change = |job: &Job, what| of_change(site, job, &Change { at: now(), by: String::new(), what });
+    let incident = |incident| of_incident(site, "0123456789abcdef0123456789abcdef", now(), "a-client", incident);
+    let refused = Rejection::bad_value("_since", "What the client wrote, and why it is wrong.");
+    let unknown = Rejection::not_found("There is no such export.");
+    let denied = Incident::Denied { wanted: Wanted::Status, job: Some(&id()), rejection: &unknown };
+    let downloaded = Incident::Downloaded { job: &named, file: "Patient-3-0-1.ndjson", bytes: 1234 };
+    vec![
+        ("accepted", change(&named, What::Accepted)),
+        ("withdrawn", change(&named, What::Withdrawn)),
+        ("completed", change(&scoped, What::Completed { totals: chunk().totals })),
+        ("failed", change(&named, What::Failed { reason: "the store is gone".into() })),
+        ("resumed", change(&named, What::Resumed)),
+        ("cancelled", change(&named, What::Cancelled)),
+        ("removed", change(&named, What::Removed)),
+        ("expired", change(&scoped, What::Expired)),
+        ("refused", incident(Incident::Refused(&refused))),
+        ("denied", incident(denied)),
+        ("handed-out", incident(Incident::HandedOut { job: &named, until: now() })),
+        ("downloaded", incident(downloaded)),
+    ]
+}
+
+#[test]
+fn every_audit_record_is_written_as_its_golden_file() {
+    let mut ids = BTreeSet::new();
+    for (name, record) in audit_records() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/audit").join(format!("{name}.json"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, format!("{record:#}\n")).unwrap();
+        }
+        let golden = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(record, serde_json::from_str::<Value>(&golden).unwrap(), "{name} has another form than before");
+        // What FHIR R4 demands of every AuditEvent, and of an id.
+        for required in ["type", "recorded", "agent", "source"] {
+            assert!(!record[required].is_null(), "{name} has no {required}");
+        }
+        let fhir_id = |id: &str| id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+        assert!(fhir_id(record["id"].as_str().unwrap()), "{name}");
+        assert!(
+            !golden.contains("[]") && !golden.contains("{}") && !golden.contains("null"),
+            "{name} has an empty element"
+        );
+        assert!(!golden.contains("What the client wrote"), "{name} repeats the client");
+        ids.extend(record["id"].as_str().map(str::to_owned));
+    }
+    assert!(ids.len() > 8);
 }
 
 fn file(name: &str) -> PathBuf {

@@ -86,7 +86,9 @@ impl std::error::Error for Told {}
 /// and a 409 may be anything from a container that exists to a blob that may not be changed.
 fn storage_kind(status: StatusCode, code: &str) -> ErrorKind {
     match code {
-        "InvalidBlockList" | "ContainerAlreadyExists" | "QueueAlreadyExists" => ErrorKind::Conflict,
+        "InvalidBlockList" | "BlobAlreadyExists" | "ContainerAlreadyExists" | "QueueAlreadyExists" => {
+            ErrorKind::Conflict
+        }
         // A checksum that does not fit is a body that was damaged on its way.
         "ContainerBeingDeleted" | "QueueBeingDeleted" | "OperationTimedOut" | "Crc64Mismatch" | "Md5Mismatch" => {
             ErrorKind::Unavailable

@@ -9,8 +9,9 @@ use azure_identity::{
 
 use crate::bulk::step::QUEUE;
 use crate::config::Config;
-use crate::ports::Ports;
+use crate::ports::{Audit, Ports};
 
+mod audit;
 mod cosmos;
 mod delegation;
 mod error;
@@ -24,6 +25,7 @@ mod resources;
 mod steps;
 mod storage;
 
+pub use audit::{BlobAudit, LoggedAudit};
 pub use cosmos::Cosmos;
 pub use guard::{Guard, Lookup};
 pub use issuers::PublishedByIssuers;
@@ -63,7 +65,15 @@ pub fn connect(config: &Config) -> anyhow::Result<Ports> {
         identity: used_identity,
     };
     let issuers = Arc::new(PublishedByIssuers::new(&config.settings.authorization)?);
-    Ok(Ports { resources, jobs, outputs, steps, issuers, probes: Arc::new(probes) })
+    let audit = audit(&storage, config)?;
+    Ok(Ports { resources, jobs, outputs, steps, audit, issuers, probes: Arc::new(probes) })
+}
+
+fn audit(storage: &Storage, config: &Config) -> anyhow::Result<Arc<dyn Audit>> {
+    Ok(match &config.audit {
+        None => Arc::new(LoggedAudit),
+        Some(container) => Arc::new(BlobAudit::new(storage, &config.app_storage, container)?),
+    })
 }
 
 /// The identity of the app: the managed one in Azure, the developer's own elsewhere. Making it contacts nobody.

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::asked::Asked;
+use super::audit::{Change, What};
+use super::caller::Caller;
 use super::chunk::Totals;
 use super::destination::Destination;
 use super::job_id::JobId;
@@ -34,6 +36,9 @@ pub struct Job {
     pub destination: Destination,
     /// When the watch looks at this job next; recorded before any message about it is sent.
     pub watch_at: Timestamp,
+    /// What happened to it and is not recorded for the auditors yet, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unrecorded: Vec<Change>,
 }
 
 /// `Accepted → Planned → Completed | Failed | Cancelled → removed`.
@@ -99,6 +104,36 @@ impl Job {
             transaction_time: now.minus(safety_lag).whole_milliseconds(),
             destination,
             watch_at: now.plus(limits::JOB_WATCH),
+            unrecorded: vec![Change { at: now, by: String::new(), what: What::Accepted }],
+        }
+    }
+
+    /// The same job, of which the auditors have to be told something: if nobody does it now, the watch does it soon.
+    fn changed(mut self, what: What, now: Timestamp) -> Self {
+        self.unrecorded.push(Change { at: now, by: String::new(), what });
+        Self { watch_at: self.watch_at.min(now.plus(limits::JOB_WATCH)), ..self }
+    }
+
+    /// What happened to it last was this caller's wish.
+    pub fn by(mut self, caller: &Caller) -> Self {
+        if let Some(last) = self.unrecorded.last_mut() {
+            last.by = caller.name().into();
+        }
+        self
+    }
+
+    /// Everything that happened to it is recorded.
+    pub fn recorded(self) -> Self {
+        Self { watch_at: self.next_look(), unrecorded: Vec::new(), ..self }
+    }
+
+    /// When its state alone wants it looked at.
+    pub fn next_look(&self) -> Timestamp {
+        match &self.state {
+            State::Completed { expires, .. } => *expires,
+            // Then the secret of its destination is to be erased.
+            State::Failed { ended, expires, .. } => ended.plus(limits::SECRET_AFTER_END).min(*expires),
+            State::Accepted | State::Planned { .. } | State::Cancelled { .. } => self.watch_at,
         }
     }
 
@@ -128,7 +163,8 @@ impl Job {
                 destination: self.destination.without_secret(),
                 watch_at: expires,
                 ..self
-            }),
+            }
+            .changed(What::Completed { totals }, now)),
             State::Planned { .. }
             | State::Accepted
             | State::Completed { .. }
@@ -144,9 +180,9 @@ impl Job {
             State::Planned { chunks, ranges } => Some((chunks, ranges)),
             State::Completed { .. } | State::Failed { .. } | State::Cancelled { .. } => return Err(NotAllowed),
         };
-        let state = State::Failed { ended: now, expires: now.plus(retention), reason, planned };
-        // At that time the watch erases the secret.
-        Ok(Self { state, watch_at: now.plus(limits::SECRET_AFTER_END.min(retention)), ..self })
+        let what = What::Failed { reason: reason.clone() };
+        let job = Self { state: State::Failed { ended: now, expires: now.plus(retention), reason, planned }, ..self };
+        Ok(Self { watch_at: job.next_look(), ..job }.changed(what, now))
     }
 
     /// The caller wants a failed export to go on. Without its destination's secret it cannot.
@@ -160,7 +196,8 @@ impl Job {
                 return Err(NotAllowed);
             }
         };
-        Ok(Self { state, resumed: Some(now), watch_at: now.plus(limits::JOB_WATCH), ..self })
+        Ok(Self { state, resumed: Some(now), watch_at: now.plus(limits::JOB_WATCH), ..self }
+            .changed(What::Resumed, now))
     }
 
     /// The same job without its destination's secret, to be looked at again later.
@@ -168,19 +205,31 @@ impl Job {
         Self { destination: self.destination.without_secret(), watch_at: again, ..self }
     }
 
-    /// The caller deleted the job, or it expired. From here on its status is 404.
+    /// The caller deleted the job. From here on its status is 404.
     pub fn cancelled(self, now: Timestamp) -> Result<Self, NotAllowed> {
+        let what = if self.is_open() { What::Cancelled } else { What::Removed };
+        self.closed(what, now)
+    }
+
+    /// The kick-off was answered with an error after all.
+    pub fn withdrawn(self, now: Timestamp) -> Result<Self, NotAllowed> {
+        self.closed(What::Withdrawn, now)
+    }
+
+    /// Its time is over.
+    pub fn expired(self, now: Timestamp) -> Result<Self, NotAllowed> {
+        self.closed(What::Expired, now)
+    }
+
+    fn closed(self, what: What, now: Timestamp) -> Result<Self, NotAllowed> {
         let theirs = matches!(self.destination, Destination::Caller { .. });
         let removes_files = match self.state {
             State::Cancelled { .. } => return Err(NotAllowed),
             State::Completed { .. } => !theirs,
             State::Accepted | State::Planned { .. } | State::Failed { .. } => true,
         };
-        Ok(Self {
-            state: State::Cancelled { ended: now, removes_files, cleaned: false },
-            watch_at: now.plus(limits::JOB_WATCH),
-            ..self
-        })
+        let state = State::Cancelled { ended: now, removes_files, cleaned: false };
+        Ok(Self { state, watch_at: now.plus(limits::JOB_WATCH), ..self }.changed(what, now))
     }
 
     /// Everything of the cancelled job is removed but its documents, which go at `last`.
@@ -260,6 +309,22 @@ mod tests {
             let failed = job.clone().failed("lost".into(), now(), WEEK).unwrap();
             assert_eq!(failed.resumed(now()).unwrap().state, job.state);
         }
+    }
+
+    #[test]
+    fn what_happens_to_a_job_waits_in_it_until_it_is_recorded() {
+        let whats = |job: &Job| job.unrecorded.iter().map(|change| change.what.clone()).collect::<Vec<_>>();
+        let planned = accepted().planned(0, 0, now()).unwrap();
+        assert_eq!(whats(&planned), [What::Accepted]);
+        let completed = planned.recorded().completed((vec![], Totals::default()), now(), WEEK).unwrap();
+        assert_eq!(completed.watch_at, now().plus(limits::JOB_WATCH));
+        let removed = completed.clone().cancelled(now()).unwrap();
+        assert_eq!(whats(&removed), [What::Completed { totals: Totals::default() }, What::Removed]);
+        let failed = accepted().failed("lost".into(), now(), WEEK).unwrap();
+        assert_eq!(failed.recorded().watch_at, now().plus(limits::SECRET_AFTER_END));
+        let recorded = completed.recorded();
+        assert_eq!((whats(&recorded), recorded.watch_at), (vec![], now().plus(WEEK)));
+        assert_eq!(whats(&recorded.expired(now()).unwrap()), [What::Expired]);
     }
 
     #[test]

@@ -61,6 +61,16 @@ impl Timestamp {
         self.spelled(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z"))
     }
 
+    /// `20260102`: a day, in the names of files.
+    pub fn day(self) -> String {
+        self.spelled(format_description!("[year][month][day]"))
+    }
+
+    /// Milliseconds since 1970.
+    pub fn milliseconds(self) -> i128 {
+        self.0.unix_timestamp_nanos() / 1_000_000
+    }
+
     /// Time that went by since `earlier`; zero if that lies in the future.
     pub fn unix_seconds(self) -> f64 {
         self.0.unix_timestamp_nanos() as f64 / 1e9

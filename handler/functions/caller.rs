@@ -1,14 +1,24 @@
 //! Who presents a token: for every function that clients call.
 
+use crate::bulk::audit::{Incident, Wanted};
 use crate::bulk::authority::Authority;
 use crate::bulk::caller::Caller;
 use crate::bulk::rejection::Rejection;
 use crate::bulk::token::{Presented, Unknown};
 
-use super::{App, Failure, issuers};
+use super::{App, Failure, audit, issuers};
 
-/// The bearer of the token in the `Authorization` header, of which there may be no more than one.
-pub async fn bearer(app: &App, authority: &Authority, headers: &[&str]) -> Result<Caller, Failure> {
+/// The bearer of the token in the `Authorization` header, of which there may be no more than one. A token that is refused is
+/// recorded; a request without one is not, for nobody has claimed anything.
+pub async fn bearer(app: &App, authority: &Authority, headers: &[&str], wanted: Wanted) -> Result<Caller, Failure> {
+    let proved = proved(app, authority, headers).await;
+    if let (Err(Failure::Rejected(rejection)), [_, ..]) = (&proved, headers) {
+        audit::tell(app, "", Incident::Denied { wanted, job: None, rejection }).await;
+    }
+    proved
+}
+
+async fn proved(app: &App, authority: &Authority, headers: &[&str]) -> Result<Caller, Failure> {
     let header = match headers {
         [] => Err(Unknown::Missing),
         [header] => Ok(*header),

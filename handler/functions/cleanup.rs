@@ -17,7 +17,7 @@ use crate::bulk::step::Outcome;
 use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError, Versioned};
 
-use super::{App, start};
+use super::{App, audit, start};
 
 /// When the watch repeats a cleanup: it alone does, so that repeats do not multiply.
 pub(super) const REPEAT: Duration = Duration::from_secs(5 * 60);
@@ -31,8 +31,14 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     let State::Cancelled { ended, cleaned, removes_files } = job.state else { return Ok(Outcome::Stale) };
     if cleaned {
         // A repeated message comes too early; only the watch, which looks when the time has come, means this.
-        let over = app.now().since(ended) >= limits::TOMBSTONE;
-        return if over { remove_documents(app, &job).await } else { Ok(Outcome::Stale) };
+        if app.now().since(ended) < limits::TOMBSTONE {
+            return Ok(Outcome::Stale);
+        }
+        // What is not recorded yet goes nowhere.
+        return match audit::record(app, job).await? {
+            Some(job) => remove_documents(app, &job).await,
+            None => Ok(Outcome::Stale),
+        };
     }
     let started = app.now();
     let plan = shut_plan(app, id).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
+use crate::bulk::audit::{self as audited, Incident};
 use crate::bulk::caller::Caller;
 use crate::bulk::destination::Destination;
 use crate::bulk::file::FileRecord;
@@ -21,7 +22,7 @@ use crate::ports::{ErrorKind, Output, PortError};
 
 use super::manifest::recorded;
 use super::status::known;
-use super::{App, Delivery, Failure};
+use super::{App, Delivery, Failure, audit};
 
 /// The bytes of a file, as they come.
 pub type Body = BoxStream<'static, Result<Bytes, PortError>>;
@@ -58,13 +59,15 @@ const LINK: Duration = Duration::from_secs(5 * 60);
 const PIECE: u64 = 8 << 20;
 
 pub async fn run(app: &App, caller: &Caller, id: &str, name: &str, wanted: &Wanted) -> Result<HandedOut, Failure> {
-    let job = known(app, caller, id).await?;
+    let job = known(app, (caller, audited::Wanted::File), id).await?;
     let file = listed(app, &job, name).await?;
     let output = app.output(&job).await?;
     // A manifest may have been made before the settings were changed: its URLs lead to the files all the same.
     if app.settings.delivery != Delivery::Proxy {
         let until = app.now().plus(LINK.min(app.settings.link_lifetime));
-        return Ok(HandedOut::Link(output.link(&file.name, until).await?));
+        let link = output.link(&file.name, until).await?;
+        audit::tell(app, caller.name(), Incident::HandedOut { job: &job, until }).await;
+        return Ok(HandedOut::Link(link));
     }
     let stored = match output.properties(&file.name).await {
         Err(error) if error.kind == ErrorKind::NotFound => {
@@ -89,6 +92,14 @@ pub async fn run(app: &App, caller: &Caller, id: &str, name: &str, wanted: &Want
             (transfer, body)
         }
     };
+    if body.is_some() {
+        let bytes = match transfer {
+            Transfer::Part { from, to } => to - from,
+            Transfer::Whole => stored.bytes,
+            Transfer::NotModified | Transfer::Changed | Transfer::OutOfRange | Transfer::OtherCoding => 0,
+        };
+        audit::tell(app, caller.name(), Incident::Downloaded { job: &job, file: &name, bytes }).await;
+    }
     Ok(HandedOut::File(File { stored, name, transfer, body }))
 }
 

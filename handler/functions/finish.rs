@@ -9,7 +9,7 @@ use crate::bulk::record::Key;
 use crate::bulk::step::Outcome;
 use crate::ports::{Expected, PortError};
 
-use super::App;
+use super::{App, audit};
 
 pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     let Some(chunks) = chunks_when_done(app, id).await? else {
@@ -26,8 +26,9 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
             return Ok(Outcome::Stale);
         };
         // On a conflict the watch, a cancel or another finish wrote the job: look again.
-        if app.jobs.write(job.with(completed)).await.unless_conflict()?.is_some() {
+        if let Some(completed) = app.jobs.write(job.with(completed)).await.unless_conflict()? {
             tell(id, app.now().since(job.created), &done.1);
+            audit::record_now(app, completed).await;
             return Ok(Outcome::Done);
         }
     }

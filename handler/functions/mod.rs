@@ -20,11 +20,13 @@ use crate::bulk::secret::{CannotOpen, SealingKeys, Secret};
 use crate::bulk::timestamp::Timestamp;
 use crate::bulk::{connection, sas};
 use crate::ports::{
-    ErrorKind, Expected, Issuers, Jobs, Output, Outputs, Place, PortError, Ports, Probes, Resources, Steps, Versioned,
+    Audit, ErrorKind, Expected, Issuers, Jobs, Output, Outputs, Place, PortError, Ports, Probes, Resources, Steps,
+    Versioned,
 };
 
 use memory::Memory;
 
+mod audit;
 pub mod caller;
 mod chunk;
 mod cleanup;
@@ -54,6 +56,7 @@ pub struct App {
     pub jobs: Arc<dyn Jobs>,
     pub outputs: Arc<dyn Outputs>,
     pub steps: Arc<dyn Steps>,
+    pub audit: Arc<dyn Audit>,
     pub issuers: Arc<dyn Issuers>,
     pub probes: Arc<dyn Probes>,
     pub settings: Arc<Settings>,
@@ -91,6 +94,8 @@ pub struct Settings {
     pub ceiling: Option<u32>,
     /// An export that has not got any further for so long is given up.
     pub patience: Duration,
+    /// The account of the default destination, for audit records.
+    pub default_account: Option<String>,
     /// A caller may have so many exports that run.
     pub most_active: usize,
 }
@@ -136,6 +141,24 @@ impl From<PortError> for Failure {
     }
 }
 
+impl Failure {
+    /// What the client is told of it. Details go to the log.
+    pub fn told(&self) -> Rejection {
+        let error = match self {
+            Failure::Rejected(rejection) => return rejection.clone(),
+            Failure::Port(error) => error,
+        };
+        match error.kind {
+            ErrorKind::Throttled { .. } | ErrorKind::Unavailable | ErrorKind::Conflict => {
+                Rejection::transient("A service that this server depends on is not available now; try again.")
+            }
+            ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Unreadable | ErrorKind::Broken => {
+                Rejection::internal()
+            }
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -148,13 +171,14 @@ impl fmt::Display for Failure {
 impl App {
     /// The app with the clock and the random source of the machine.
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        let Ports { resources, jobs, outputs, steps, issuers, probes } = ports;
+        let Ports { resources, jobs, outputs, steps, audit, issuers, probes } = ports;
         let memory = Arc::new(Memory::new(&settings.limits));
         Self {
             resources,
             jobs,
             outputs,
             steps,
+            audit,
             issuers,
             probes,
             settings: Arc::new(settings),
@@ -257,8 +281,9 @@ impl App {
             let failed = (*job).clone().failed(reason.clone(), self.now(), self.settings.retention);
             let Ok(failed) = failed else { return Ok(()) };
             // On a conflict the watch or a planner wrote the job: look again.
-            if self.jobs.write(job.with(failed)).await.unless_conflict()?.is_some() {
+            if let Some(failed) = self.jobs.write(job.with(failed)).await.unless_conflict()? {
                 tracing::error!(job = %id, reason, "export failed");
+                audit::record_now(self, failed).await;
                 return Ok(());
             }
         }
@@ -279,8 +304,10 @@ pub const LATER_BUILD: Duration = Duration::from_secs(5 * 60);
 async fn take_back(app: &App, id: &JobId) {
     let taken = async {
         let Some(job) = app.job(id).await? else { return Ok(()) };
-        let Ok(cancelled) = (*job).clone().cancelled(app.now()) else { return Ok(()) };
-        app.jobs.write(job.with(cancelled)).await.map(drop)
+        let Ok(withdrawn) = (*job).clone().withdrawn(app.now()) else { return Ok(()) };
+        let withdrawn = app.jobs.write(job.with(withdrawn)).await?;
+        audit::record_now(app, withdrawn).await;
+        Ok::<(), PortError>(())
     };
     if let Err(error) = taken.await {
         tracing::warn!(job = %id, %error, "a kick-off that was answered with an error may run all the same");

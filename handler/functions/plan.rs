@@ -11,10 +11,10 @@ use crate::bulk::step::{Outcome, Step, StepKind};
 use crate::bulk::summary::Summary;
 use crate::ports::{ErrorKind, Expected, PortError, Versioned};
 
-use super::App;
+use super::{App, audit};
 
 pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
-    let Some(job) = app.open_job(id).await? else {
+    let Some(job) = open_and_recorded(app, id).await? else {
         return Ok(Outcome::Stale);
     };
     let plan = stored_plan(app, id).await?;
@@ -33,6 +33,20 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
         return Ok(Outcome::Stale);
     }
     Ok(Outcome::Done)
+}
+
+/// The open job, once its kick-off is recorded. The kick-off itself leaves that to us: it sends the step, and would then be
+/// in our way. That it cannot be recorded now holds up nothing.
+async fn open_and_recorded(app: &App, id: &JobId) -> Result<Option<Versioned<Job>>, PortError> {
+    while let Some(job) = app.open_job(id).await? {
+        match audit::record(app, job.clone()).await {
+            Ok(Some(recorded)) => return Ok(Some(recorded)),
+            // Somebody else wrote it: look again.
+            Ok(None) => {}
+            Err(_) => return Ok(Some(job)),
+        }
+    }
+    Ok(None)
 }
 
 /// The one plan of the job: the first writer's, whoever reads the ranges again.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bulk::audit::Incident;
 use crate::bulk::block::BlockId;
 use crate::bulk::caller::Caller;
 use crate::bulk::connection::{Credential, StorageAccount};
@@ -17,7 +18,7 @@ use crate::bulk::secret::Secret;
 use crate::bulk::step::{Step, StepKind};
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError};
 
-use super::{App, Failure, take_back};
+use super::{App, Failure, audit, take_back};
 
 /// An accepted export.
 #[derive(Debug)]
@@ -40,6 +41,19 @@ const SHORT_SIGNATURE: Duration = Duration::from_secs(24 * 60 * 60);
 const FULL: u32 = 60;
 
 pub async fn run(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepted, Failure> {
+    match start(app, caller, kick_off).await {
+        Ok(accepted) => Ok(accepted),
+        Err(failure) => Err(refuse(app, caller, failure).await),
+    }
+}
+
+/// A kick-off that is refused is recorded as well, whatever is wrong with it.
+pub async fn refuse(app: &App, caller: &Caller, failure: Failure) -> Failure {
+    audit::tell(app, caller.name(), Incident::Refused(&failure.told())).await;
+    failure
+}
+
+async fn start(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepted, Failure> {
     let request = request::parse(kick_off, &app.settings.terms, app.now())?;
     let asked = caller.permitted(request.asked)?;
     leave_room(app, caller).await?;

@@ -11,7 +11,7 @@ use crate::bulk::step::{Step, StepKind};
 use crate::bulk::summary::Summary;
 use crate::ports::{Due, Expected, PortError, Versioned};
 
-use super::{App, cleanup};
+use super::{App, audit, cleanup};
 
 /// How many overdue documents one tick asks for.
 const MOST: usize = 10_000;
@@ -71,6 +71,10 @@ async fn look_at_job(app: &App, id: &JobId) -> Result<(), PortError> {
     if job.watch_at > now {
         return Ok(());
     }
+    let Some(job) = recorded(app, job).await? else { return Ok(()) };
+    if job.next_look() > now {
+        return Ok(());
+    }
     // After a time without the watch, every job looks as if it had stalled: it gets its chance first.
     let late = now.since(job.watch_at) > LATE;
     match &job.state {
@@ -86,6 +90,15 @@ async fn look_at_job(app: &App, id: &JobId) -> Result<(), PortError> {
         }
         State::Completed { .. } | State::Failed { .. } => expire(app, &job).await,
         State::Cancelled { .. } => send(app, &job, StepKind::Cleanup, cleanup::REPEAT).await,
+    }
+}
+
+/// The job with everything recorded that happened to it; `None` if somebody else wrote it meanwhile. That records cannot be
+/// kept stops nothing else: it is tried again at every tick.
+async fn recorded(app: &App, job: Versioned<Job>) -> Result<Option<Versioned<Job>>, PortError> {
+    match audit::record(app, job.clone()).await {
+        Err(_) => Ok(Some(job)),
+        recorded => recorded,
     }
 }
 
@@ -126,11 +139,12 @@ async fn send(app: &App, job: &Versioned<Job>, kind: StepKind, again: Duration) 
 }
 
 async fn expire(app: &App, job: &Versioned<Job>) -> Result<(), PortError> {
-    let Ok(expired) = (**job).clone().cancelled(app.now()) else {
+    let Ok(expired) = (**job).clone().expired(app.now()) else {
         return Ok(());
     };
-    if app.jobs.write(job.with(expired)).await.unless_conflict()?.is_some() {
+    if let Some(expired) = app.jobs.write(job.with(expired)).await.unless_conflict()? {
         tracing::info!(job = %job.id, "export expired");
+        audit::record_now(app, expired).await;
         app.steps.push(&Step::new(&job.id, StepKind::Cleanup), Duration::ZERO).await?;
     }
     Ok(())

@@ -6,6 +6,7 @@
 
 use url::form_urlencoded;
 
+use crate::bulk::audit::Wanted;
 use crate::bulk::authority::Authorization;
 use crate::bulk::caller::Caller;
 use crate::bulk::secret::Secret;
@@ -17,13 +18,14 @@ use super::{Request, header};
 const HEADER: &str = "x-functions-key";
 const PARAMETER: &str = "code";
 
-pub(super) async fn of(app: &App, request: &Request) -> Result<Caller, Failure> {
+/// Who wants this. Whoever is nobody is refused, and that is recorded.
+pub(super) async fn of(app: &App, request: &Request, wanted: Wanted) -> Result<Caller, Failure> {
     match &app.settings.authorization {
         Authorization::Tokens(authority) => {
             // What is no text is no token either.
             let headers = request.headers.get_all("authorization").iter();
             let headers: Vec<&str> = headers.map(|line| line.to_str().unwrap_or_default()).collect();
-            caller::bearer(app, authority, &headers).await
+            caller::bearer(app, authority, &headers, wanted).await
         }
         Authorization::Keys => Ok(key(request).map_or_else(Caller::without_key, |key| Caller::with_key(&key))),
     }

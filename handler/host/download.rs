@@ -7,6 +7,7 @@ use warp::http::Method;
 use warp::http::response::Builder;
 use warp::reply::Response;
 
+use crate::bulk::audit;
 use crate::bulk::rejection::Rejection;
 use crate::bulk::transfer::{Conditions, Transfer};
 use crate::functions::files::{File, HandedOut, Wanted, run};
@@ -32,7 +33,7 @@ pub(super) async fn answer(app: &App, request: &Request, id: &str, name: &str) -
             return Err(Rejection::method_not_allowed("A file can only be read, with GET or HEAD.", "GET, HEAD").into());
         }
     };
-    let caller = caller::of(app, request).await?;
+    let caller = caller::of(app, request, audit::Wanted::File).await?;
     Ok(match run(app, &caller, id, name, &wanted).await? {
         HandedOut::Link(link) => redirect(&link),
         HandedOut::File(file) => sent(file),

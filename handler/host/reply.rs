@@ -18,7 +18,6 @@ use crate::functions::health::{Report, State};
 use crate::functions::manifest::Body;
 use crate::functions::start::Accepted;
 use crate::functions::status::{Export, Status};
-use crate::ports::ErrorKind;
 
 const FHIR_JSON: &str = "application/fhir+json";
 const JSON: &str = "application/json";
@@ -132,17 +131,11 @@ pub(super) fn told(builder: Builder, rejection: &Rejection) -> Response {
 
 /// Failure → HTTP, in this one place. Details go to the log, not to the client.
 pub(super) fn failure(failure: &Failure) -> Response {
-    let error = match failure {
-        Failure::Rejected(rejected) => return rejection(rejected),
-        Failure::Port(error) => error,
-    };
-    tracing::error!(kind = error.kind.name(), %error, "request failed");
-    rejection(&match error.kind {
-        ErrorKind::Throttled { .. } | ErrorKind::Unavailable | ErrorKind::Conflict => {
-            Rejection::transient("A service that this server depends on is not available now; try again.")
-        }
-        ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Unreadable | ErrorKind::Broken => Rejection::internal(),
-    })
+    match failure {
+        Failure::Rejected(_) => {}
+        Failure::Port(error) => tracing::error!(kind = error.kind.name(), %error, "request failed"),
+    }
+    rejection(&failure.told())
 }
 
 /// The host takes an invocation for done only with a JSON object: an empty or `null` body leaves it waiting until

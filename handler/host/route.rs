@@ -10,6 +10,7 @@ use url::form_urlencoded;
 use warp::http::Method;
 use warp::reply::Response;
 
+use crate::bulk::audit::Wanted;
 use crate::bulk::rejection::Rejection;
 use crate::functions::{App, Failure, health, metadata, smart_configuration, start, status};
 
@@ -70,14 +71,22 @@ async fn kick_off(
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<Response, Failure> {
     let app = enabled(app)?;
-    let caller = caller::of(app, request).await?;
-    let accepted = start::run(app, &caller, &kick_off::read(request, body).await?).await?;
+    let caller = caller::of(app, request, Wanted::KickOff).await?;
+    let accepted = match kick_off::read(request, body).await {
+        Ok(kick_off) => start::run(app, &caller, &kick_off).await?,
+        Err(unread) => return Err(start::refuse(app, &caller, unread.into()).await),
+    };
     Ok(reply::accepted(&accepted))
 }
 
 async fn export(app: Option<&App>, request: &Request, id: &str) -> Result<Response, Failure> {
     let app = enabled(app)?;
-    let caller = caller::of(app, request).await?;
+    let wanted = match request.method {
+        Method::POST => Wanted::Resume,
+        Method::DELETE => Wanted::Cancel,
+        _ => Wanted::Status,
+    };
+    let caller = caller::of(app, request, wanted).await?;
     match request.method {
         Method::GET => Ok(reply::status(status::run(app, &caller, id, page(&request.query)?).await?)),
         Method::POST => {

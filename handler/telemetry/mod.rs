@@ -18,6 +18,9 @@ pub use otlp::Reports;
 /// What is ours to tell. The SDK's own events stay out: they may repeat URLs with their signatures.
 const OURS: &str = "fhir_export";
 
+/// Audit records are told at every level.
+const AUDIT: &str = "audit";
+
 /// Begins to tell. Lines of the `level` of the settings and above go to the host: errors to stderr, the rest to stdout, as
 /// it tells levels apart. Metrics are counted from the same events, whatever the level; the caller sends their
 /// [`Reports`].
@@ -28,7 +31,7 @@ pub fn start(
     let level = environment.get("EXPORT_LOG").and_then(|level| level.parse().ok()).unwrap_or(Level::INFO);
     let writer = std::io::stderr.with_max_level(Level::ERROR).or_else(std::io::stdout);
     let lines = tracing_subscriber::fmt::layer().json().with_span_list(false).with_writer(writer);
-    let lines = lines.with_filter(Targets::new().with_target(OURS, level));
+    let lines = lines.with_filter(Targets::new().with_target(OURS, level).with_target(AUDIT, Level::INFO));
     let (counted, reports) = match receiver {
         Some(receiver) => {
             let (meter, reports) = otlp::reports(receiver, environment)?;

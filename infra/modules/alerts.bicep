@@ -59,6 +59,17 @@ var rules = [
     query: 'AppRequests | summarize all = sum(ItemCount), failed = sumif(ItemCount, Success == false or ResultCode startswith "5") | where all >= 20 and failed * 20 > all'
   }
   {
+    name: 'audit-incomplete'
+    title: 'An audit record was not kept'
+    explanation: 'It is in the log. Records of what happened to an export are written again until they are kept; others are not.'
+    severity: 2
+    frequency: 'PT15M'
+    window: 'PT15M'
+    operator: 'GreaterThan'
+    threshold: 0
+    query: '${events}| where event == "an audit record is not kept"'
+  }
+  {
     name: 'watch-silent'
     title: 'The watch does not run'
     explanation: 'Nothing that got stuck is sent again. Usually the handler does not start: see the first lines of its log.'

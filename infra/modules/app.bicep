@@ -15,6 +15,7 @@ param hostBlobUri string
 param hostQueueUri string
 param hostTableUri string
 param packageContainer string
+param auditContainer string
 param cosmosHost string
 param fhirDatabase string
 param fhirContainer string
@@ -56,6 +57,7 @@ var handlerSettings = {
   EXPORT_OAUTH_ADMINISTRATORS: oauthAdministrators
   EXPORT_CALLER_DESTINATIONS: callerDestinations ? 'on' : 'off'
   EXPORT_SEALING_KEY: callerDestinations ? '@Microsoft.KeyVault(SecretUri=${sealingKeyUri})' : ''
+  EXPORT_AUDIT_CONTAINER: auditContainer
   EXPORT_STATE_DATABASE: stateDatabase
   EXPORT_STATE_CONTAINER: stateContainer
   EXPORT_RETENTION_HOURS: string(retentionHours)

@@ -1,5 +1,5 @@
-// The storage account of the Functions host: its own state, the queue of steps, the scratch container of the handler and
-// the deployed package. No exported data lies here.
+// The storage account of the Functions host: its own state, the queue of steps, the scratch container of the handler, its
+// audit records and the deployed package. No exported data lies here.
 param name string
 param location string
 param tags object
@@ -7,10 +7,12 @@ param principalId string
 param redundancy string
 param isPublic bool
 param retentionHours int
+param auditDays int
 param workspaceId string
 
 var packageContainer = 'app-package'
 var scratchContainer = 'export-state'
+var auditContainer = 'export-audit'
 var stepsQueue = 'export-steps'
 
 resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
@@ -58,6 +60,25 @@ resource scratch 'Microsoft.Storage/storageAccounts/blobServices/containers@2025
   name: scratchContainer
   properties: {
     publicAccess: 'None'
+  }
+}
+
+resource audit 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-01-01' = {
+  parent: blobs
+  name: auditContainer
+  properties: {
+    publicAccess: 'None'
+  }
+}
+
+// For so long nobody changes or removes a record, the app itself included: it can only append. Not locked, so that the
+// policy can be shortened; locking it is the operator's decision.
+resource kept 'Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies@2025-01-01' = {
+  parent: audit
+  name: 'default'
+  properties: {
+    immutabilityPeriodSinceCreationInDays: auditDays
+    allowProtectedAppendWrites: true
   }
 }
 
@@ -166,3 +187,4 @@ output blobUri string = account.properties.primaryEndpoints.blob
 output queueUri string = account.properties.primaryEndpoints.queue
 output tableUri string = account.properties.primaryEndpoints.table
 output packageContainer string = packageContainer
+output auditContainer string = auditContainer

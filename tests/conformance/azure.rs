@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,11 +12,13 @@ use base64::engine::general_purpose::STANDARD;
 use fhir_export::azure::{self, QueueSteps};
 use fhir_export::bulk::connection::Connection;
 use fhir_export::bulk::policy::CallerPolicy;
+use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::config::Config;
-use fhir_export::ports::{Jobs, Output, Place};
+use fhir_export::ports::{Audit, Jobs, Output, Place, PortError};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::audit::{Reader, Trail};
 use super::keeps_all;
 use super::resources::{Views, shelf};
 use super::steps::{Deliveries, Ends};
@@ -26,7 +29,7 @@ use crate::support::system::storage::{Storage, unique};
 
 pub mod only;
 
-keeps_all!(views(), jobs(), output(), ends());
+keeps_all!(views(), jobs(), output(), ends(), trail());
 
 /// The settings of a handler that runs against the shared system, with some of them changed.
 fn config(changed: &[(&str, &str)]) -> Config {
@@ -109,6 +112,44 @@ async fn output() -> Arc<dyn Output> {
     let output = outputs.open(&Place::Default).await.unwrap();
     output.prepare().await.unwrap();
     output
+}
+
+async fn trail() -> Trail {
+    let container = unique();
+    let open = || azure::connect(&config(&[("EXPORT_AUDIT_CONTAINER", &container)])).unwrap().audit;
+    let reader = Blobs { container: container.clone(), storage: Storage::of(&shared().ready), http: Http::new() };
+    (Arc::new(TwoProcesses([open(), open()], AtomicUsize::new(0))), Box::new(reader))
+}
+
+/// Records by turns from two instances of the app, which know nothing of each other.
+struct TwoProcesses([Arc<dyn Audit>; 2], AtomicUsize);
+
+#[async_trait]
+impl Audit for TwoProcesses {
+    async fn keep(&self, record: &Value, at: Timestamp) -> Result<(), PortError> {
+        let turn = self.1.fetch_add(1, Ordering::Relaxed);
+        self.0[turn % 2].keep(record, at).await
+    }
+}
+
+/// What lies in the blobs of a container.
+struct Blobs {
+    container: String,
+    storage: Storage,
+    http: Http,
+}
+
+#[async_trait]
+impl Reader for Blobs {
+    async fn records(&self) -> Vec<Value> {
+        let mut records = Vec::new();
+        for name in self.storage.blobs(&self.http, &self.container).await.unwrap() {
+            let text = self.storage.read(&self.http, &self.container, &name).await.unwrap();
+            assert!(text.ends_with('\n'), "{name} ends in the middle of a line");
+            records.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+        }
+        records
+    }
 }
 
 async fn ends() -> Ends {

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fhir_export::ports::{Jobs, Output, Outputs, Place};
+use serde_json::Value;
 
+use super::audit::{Reader, Trail};
 use super::steps::{Deliveries, Ends};
 use super::{keeps_all, resources as suite};
 use crate::support::queue::Rules;
 use crate::support::world::World;
 
-keeps_all!(views(), jobs(), output(), ends());
+keeps_all!(views(), jobs(), output(), ends(), trail());
 
 async fn views() -> suite::Views {
     let world = World::new();
@@ -28,6 +30,18 @@ async fn jobs() -> Arc<dyn Jobs> {
 
 async fn output() -> Arc<dyn Output> {
     World::new().open(&Place::Default).await.unwrap()
+}
+
+async fn trail() -> Trail {
+    let world = World::new();
+    (Arc::new(world.clone()), Box::new(world))
+}
+
+#[async_trait]
+impl Reader for World {
+    async fn records(&self) -> Vec<Value> {
+        self.state().audit.0.clone()
+    }
 }
 
 async fn ends() -> Ends {

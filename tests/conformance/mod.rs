@@ -2,6 +2,7 @@
 //!
 //! A suite is a list of functions over the port; `memory` and `azure` give them something to ask.
 
+mod audit;
 mod jobs;
 mod outputs;
 mod resources;
@@ -21,9 +22,9 @@ macro_rules! keeps {
     )+};
 }
 
-/// The promises of every suite, for the ports that these four expressions open.
+/// The promises of every suite, for the ports that these five expressions open.
 macro_rules! keeps_all {
-    ($resources:expr, $jobs:expr, $outputs:expr, $steps:expr) => {
+    ($resources:expr, $jobs:expr, $outputs:expr, $steps:expr, $audit:expr) => {
         mod resources {
             use super::*;
             crate::conformance::keeps!(resources, $resources =>
@@ -78,6 +79,14 @@ macro_rules! keeps_all {
                 a_step_sent_twice_is_delivered_twice,
                 a_delayed_step_is_delivered_after_its_delay,
                 a_message_is_put_back_as_it_is,
+            );
+        }
+        mod audit {
+            use super::*;
+            crate::conformance::keeps!(audit, $audit =>
+                a_record_is_kept_as_it_is,
+                records_that_come_together_are_all_kept,
+                a_day_has_records_of_its_own,
             );
         }
     };

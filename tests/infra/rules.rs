@@ -64,6 +64,14 @@ const RULES: &[(&str, &[(&str, &str)])] = &[
     ),
     ("Microsoft.Storage/storageAccounts/blobServices/containers", &[("properties.publicAccess", "'None'")]),
     (
+        "Microsoft.Storage/storageAccounts/blobServices/containers/immutabilityPolicies",
+        &[
+            ("parent", "audit"),
+            ("properties.immutabilityPeriodSinceCreationInDays", "auditDays"),
+            ("properties.allowProtectedAppendWrites", "true"),
+        ],
+    ),
+    (
         "Microsoft.DocumentDB/databaseAccounts",
         &[
             ("properties.disableLocalAuth", "!keys"),

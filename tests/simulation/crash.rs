@@ -25,8 +25,11 @@ fn export(deaths: &[(u32, Fault)]) -> (Exported, u32) {
     let first = world.state().gate.effects();
     let script = deaths.iter().map(|(nth, fault)| (When::Effect(first + nth), *fault));
     world.state().gate.script.extend(script);
-    let manifest = export.complete(&mut host);
+    let is_through =
+        |world: &World| export.stored(world).is_some_and(|job| !job.is_open() && job.unrecorded.is_empty());
+    host.go_on_until(is_through).unwrap_or_else(|stuck| panic!("{deaths:?}: {stuck}"));
     let effects = world.state().gate.effects() - first;
+    let manifest = export.complete(&mut host);
     let until = export.stored(&world).unwrap().transaction_time;
     let exported = download(&world, &export.job, &manifest).unwrap_or_else(|why| panic!("{deaths:?}: {why}"));
     let verdict = judge(&exported, &clinic, until, &Asked::default()).and_then(|()| every_blob_is_recorded(&world));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
-use fhir_export::bulk::job::State;
+use fhir_export::bulk::job::{Job, State};
 use fhir_export::bulk::limits::Limits;
 
 use crate::support::clinic::Clinic;
@@ -293,7 +293,8 @@ impl Played {
     /// Faults stop, and the queue keeps delivering. Those that were left standing go on only when all is over.
     fn end(&mut self) -> Result<(), String> {
         let open = |export: &Export, world: &World| {
-            export.stored(world).is_some_and(|job| job.is_open() || matches!(job.state, State::Cancelled { .. }))
+            let is_open = |job: &Job| job.is_open() || matches!(job.state, State::Cancelled { .. });
+            export.stored(world).is_some_and(|job| is_open(&job) || !job.unrecorded.is_empty())
         };
         let export = self.export.clone();
         self.host.go_on_until(|world| !open(&export, world))?;
@@ -309,12 +310,36 @@ impl Played {
     fn judge_end(&mut self) -> Result<(), String> {
         every_blob_is_recorded(&self.world)?;
         self.poll()?;
+        self.judge_audit()?;
         match self.export.stored(&self.world).map(|job| job.state) {
             None if self.cancelled => is_gone(&self.world, &self.export.job),
             None => Err("nobody cancelled it, and it is gone".into()),
             Some(State::Completed { .. }) => Ok(()),
             Some(State::Failed { reason, .. }) if self.excuses.excuse(&reason) => Ok(()),
             Some(state) => Err(format!("it ended as {state:?}")),
+        }
+    }
+}
+
+impl Played {
+    /// The auditors were told how it began and how it ended, and of nothing else than what happened.
+    fn judge_audit(&self) -> Result<(), String> {
+        let happened: Vec<String> = {
+            let state = self.world.state();
+            state.audit.of(self.export.job.as_str()).into_iter().map(str::to_owned).collect()
+        };
+        let ended = match self.export.stored(&self.world).map(|job| job.state) {
+            Some(State::Completed { .. }) => &["completed"][..],
+            Some(State::Failed { .. }) => &["failed"],
+            Some(State::Accepted | State::Planned { .. } | State::Cancelled { .. }) | None => &["cancelled", "removed"],
+        };
+        let count = |what: &str| happened.iter().filter(|told| *told == what).count();
+        let begins = happened.first().is_some_and(|first| first == "accepted");
+        // Not by its place: in these histories time may stand still, and then a second failure looks like the first one.
+        let ends = ended.iter().any(|what| count(what) > 0);
+        match begins && ends && count("completed") <= 1 {
+            true => Ok(()),
+            false => Err(format!("the auditors were told {happened:?}")),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod clinics;
 
 mod any_kick_off;
+mod audit;
 mod callers;
 mod contract;
 mod destinations;

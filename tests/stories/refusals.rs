@@ -28,7 +28,11 @@ fn a_kick_off_that_cannot_be_served_is_refused_and_leaves_nothing() {
         assert_eq!(json(&answer)["issue"][0]["code"], code, "{query}");
         assert!(told(&answer).contains(hint), "{query}: {}", told(&answer));
     }
-    assert_eq!(world.state().gate.trace.len(), 0, "a refusal calls nothing");
+    let state = world.state();
+    assert!(
+        state.gate.trace.iter().all(|traced| traced.call.name == "audit.keep"),
+        "a refusal is recorded, and no more"
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod world;
 
 pub mod gate;
 
+pub mod audit;
 pub mod blobs;
 pub mod container;
 pub mod issuers;

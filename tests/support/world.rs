@@ -1,4 +1,4 @@
-//! The world around the handler, in memory, single-threaded and deterministic: four ports, a clock, random numbers.
+//! The world around the handler, in memory, single-threaded and deterministic: five ports, a clock, random numbers.
 
 use std::future::{pending, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,6 +18,7 @@ use fhir_export::functions::memory::Memory;
 use fhir_export::functions::{App, Delivery, LostRange, Settings};
 use fhir_export::ports::{ErrorKind, PortError};
 
+use super::audit::AuditTrail;
 use super::blobs::Blobs;
 use super::container::Container;
 use super::gate::{Call, Fault, Gate, refused};
@@ -37,6 +38,7 @@ pub struct State {
     pub blobs: Blobs,
     pub queue: Queue,
     pub servers: Servers,
+    pub audit: AuditTrail,
     random: u64,
 }
 
@@ -53,6 +55,7 @@ impl World {
             blobs: Blobs::default(),
             queue: Queue::default(),
             servers: Servers::default(),
+            audit: AuditTrail::default(),
             random: 0,
         })))
     }
@@ -135,6 +138,7 @@ impl World {
             steps: Arc::new(self.clone()),
             issuers: Arc::new(self.clone()),
             probes: Arc::new(self.clone()),
+            audit: Arc::new(self.clone()),
             settings: Arc::new(settings),
             memory,
             clock: Arc::new(move || clock.now()),
@@ -209,6 +213,7 @@ pub fn small() -> Settings {
         lost_range: LostRange::Fail,
         ceiling: None,
         patience: Duration::from_secs(24 * 60 * 60),
+        default_account: Some("exports".into()),
         most_active: 10,
     }
 }

@@ -75,6 +75,14 @@ impl Storage {
         Some(elements(&answer.text(), "Name"))
     }
 
+    /// The text of a blob, lossy; `None` if there is no such blob.
+    pub async fn read(&self, http: &Http, container: &str, blob: &str) -> Option<String> {
+        let url = format!("{}/{container}/{blob}?{}", self.blob, self.everything("b"));
+        let answer = http.send(Method::GET, &url, |request| request.header("x-ms-version", VERSION)).await;
+        assert!([200, 404].contains(&answer.status), "{}", answer.text());
+        (answer.status == 200).then(|| String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
     /// The names of all containers.
     pub async fn containers(&self, http: &Http) -> Vec<String> {
         let url = format!("{}?comp=list&{}", self.blob, self.everything("b"));
