@@ -10,7 +10,7 @@ pub const HONEST: [&str; 5] = [
     "BlobEndpoint=https://example.blob.core.chinacloudapi.cn;SharedAccessSignature=?sig=CANARY",
 ];
 
-const HOSTS: [&str; 58] = [
+const HOSTS: [&str; 72] = [
     "127.0.0.1",
     "127.1",
     "2130706433",
@@ -28,6 +28,20 @@ const HOSTS: [&str; 58] = [
     "[fe80::1]",
     "[fd00:ec2::254]",
     "[64:ff9b::7f00:1]",
+    "[64:ff9b::a9fe:a9fe]",
+    "[64:ff9b:1::a9fe:a9fe]",
+    "[2002:a9fe:a9fe::]",
+    "[2002:7f00:1::]",
+    "[2001:0:7f00:1::]",
+    "[::a9fe:a9fe]",
+    "[::ffff:169.254.169.254]",
+    "[::ffff:0:127.0.0.1]",
+    "[0:0:0:0:0:ffff:a83f:8110]",
+    "[fe80::1%25eth0]",
+    "[fe80::1%eth0]",
+    "[fd20:ce::254]",
+    "[v1.fe80::a]",
+    "[::1",
     "localhost",
     "LOCALHOST",
     "localhost.",
