@@ -186,6 +186,7 @@ fn blocks_that_vanish_are_written_again_as_a_new_generation() {
     }
     completed_exactly(&mut host, &export, &clinic, None);
     assert_eq!(world.state().container.ids(&export.job).iter().filter(|id| id.starts_with("files-0-3-")).count(), 1);
+    no_key_log_is_left(&world);
 }
 
 #[test]
