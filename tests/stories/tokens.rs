@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fhir_export::bulk::job::State;
+use fhir_export::functions::{Delivery, Settings};
 use fhir_export::ports::ErrorKind;
 use hmac::{Hmac, Mac};
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use crate::support::gate::Fault;
 use crate::support::host::{Answer, Host};
 use crate::support::issuers::{AUDIENCE, ISSUER, with_tokens};
 use crate::support::tokens::{SigningKey, token};
-use crate::support::world::World;
+use crate::support::world::{PUBLIC_URL, World};
 
 /// Making an RSA key takes its time: they are made once.
 struct Keys {
@@ -146,13 +147,14 @@ fn bad_tokens(world: &World) -> Vec<(&'static str, Option<String>, &'static str)
 }
 
 /// Endpoints for which a token is needed, on an export of alice's.
-const GUARDED: [(&str, &str); 6] = [
+const GUARDED: [(&str, &str); 7] = [
     ("GET", "/$export"),
     ("POST", "/$export"),
     ("PUT", "/$export"),
     ("GET", "status"),
     ("DELETE", "status"),
     ("POST", "status"),
+    ("GET", "file"),
 ];
 
 /// Endpoints for everyone.
@@ -164,8 +166,12 @@ fn no_endpoint_lets_in_by_a_bad_token() {
     let export = start(&mut host, &good(&world, "alice", "system/*.rs"));
     for (name, token, hint) in bad_tokens(&world) {
         for (method, path) in GUARDED {
-            let path = if path == "status" { &export.status } else { path };
-            let answer = request(&mut host, method, path, token.as_deref());
+            let path = match path {
+                "status" => export.status.clone(),
+                "file" => format!("{}/files/Patient-0-0-1.ndjson", export.status),
+                path => path.to_owned(),
+            };
+            let answer = request(&mut host, method, &path, token.as_deref());
             assert_eq!(answer.status(), 401, "{method} {path} with {name}");
             assert!(told(&answer).contains(hint), "{name}: {}", told(&answer));
             let expected = if name == "expired" { "expired" } else { "login" };
@@ -259,6 +265,31 @@ fn a_named_type_beyond_the_scopes_is_403_and_no_type_means_those_of_the_scopes()
     let asked = export.stored(&world).unwrap().asked;
     assert_eq!(asked.types.unwrap().iter().map(|name| name.as_str()).collect::<Vec<_>>(), ["Group", "Patient"]);
     assert_eq!(asked.notes.len(), 1, "the same word is in the error file");
+}
+
+#[test]
+fn files_are_for_those_who_may_read_the_export_and_for_nobody_else() {
+    let (world, _) = started();
+    let mut host = Host::new(&world, Settings { delivery: Delivery::Redirect, ..with_tokens() });
+    Clinic::default().write(&world, ("Patient", "p"), Form::WithMeta, world.now().minus(Duration::from_secs(3600)));
+    let export = start(&mut host, &good(&world, "alice", "system/*.rs"));
+    assert_eq!(host.go_on_until(|world| !export.is_open(world)), Ok(()));
+    let alice = good(&world, "alice", "system/*.rs");
+    let manifest = body(&request(&mut host, "GET", &export.status, Some(&alice)));
+    assert_eq!(manifest["requiresAccessToken"], true);
+    let file = manifest["output"][0]["url"].as_str().unwrap().strip_prefix(PUBLIC_URL).unwrap().to_owned();
+    let admin = KEYS.p384.token(&with(claims(&world, "root", ""), json!({ "roles": ["Export.Admin"] })));
+    for (token, status) in [
+        (Some(alice), 307),
+        (Some(good(&world, "alice", "system/Patient.rs")), 403),
+        (Some(good(&world, "bob", "system/*.rs")), 404),
+        (Some(admin), 403),
+        (None, 401),
+    ] {
+        for method in ["GET", "HEAD"] {
+            assert_eq!(request(&mut host, method, &file, token.as_deref()).status(), status, "{method}");
+        }
+    }
 }
 
 /// Whatever is in the store: no file tells anything of a type that the token does not cover.
