@@ -44,7 +44,8 @@ pub async fn tell(app: &App, caller: &str, incident: Incident<'_>) {
 async fn keep(app: &App, record: &Value, at: Timestamp) -> Result<(), PortError> {
     let kept = app.audit.keep(record, at).await;
     if let Err(error) = &kept {
-        tracing::error!(record = ?record["id"], %error, "an audit record is not kept");
+        let id = &record["id"];
+        tracing::error!(record = %id, %error, "an audit record is not kept");
     }
     kept
 }

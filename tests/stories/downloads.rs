@@ -167,7 +167,7 @@ fn a_file_costs_two_documents_however_many_there_are() {
         let before = world.state().gate.trace.len();
         assert_eq!(host.get(&paths(&manifest, &export)[0]).status(), 307);
         let calls: Vec<_> = world.state().gate.trace[before..].iter().map(|traced| traced.call.name).collect();
-        assert_eq!(calls, ["jobs.load", "jobs.load"]);
+        assert_eq!(calls, ["jobs.load", "jobs.load", "audit.keep"]);
     }
 }
 
