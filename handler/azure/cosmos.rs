@@ -31,6 +31,12 @@ pub(super) struct Feed {
     pub container: ContainerReference,
 }
 
+/// Text pages: what the store holds arrives as it is, also where it is no valid Unicode. The SDK and the driver each have to
+/// be told: binary is what both ask for by themselves.
+fn as_text() -> BinaryEncodingOptions {
+    BinaryEncodingOptions::new().with_enabled(false)
+}
+
 /// A call ends in good time, retries included: the SDK's own patience with a busy account outlasts the lease of a claim.
 /// What it leaves off, the queue of steps goes on with.
 fn bounded() -> OperationOptions {
@@ -69,7 +75,9 @@ impl Cosmos {
             Some(key) => DriverAccount::with_account_key(endpoint, key.reveal().to_owned()),
             None => DriverAccount::with_credential(endpoint, Arc::clone(&self.identity)),
         };
-        let options = DriverOptions::builder(account).with_operation_options(bounded()).build();
+        let mut bounded = bounded();
+        bounded.binary_encoding = Some(as_text());
+        let options = DriverOptions::builder(account).with_operation_options(bounded).build();
         let driver = runtime.create_driver(options).await.doing(doing)?;
         let container =
             driver.resolve_container(database, container, OperationOptions::default()).await.doing(doing)?;
@@ -92,9 +100,8 @@ impl Cosmos {
         };
         CosmosClient::builder()
             .with_runtime(runtime)
-            // Text pages: what the store holds arrives as it is, also where it is no valid Unicode.
             .with_default_operation_options(bounded())
-            .with_binary_encoding_options(BinaryEncodingOptions::new().with_enabled(false))
+            .with_binary_encoding_options(as_text())
             .build(account, RoutingStrategy::PreferredRegions(Vec::new()))
             .await
             .doing(doing)
