@@ -66,7 +66,8 @@ pub async fn run(app: &App, caller: &Caller, id: &str, name: &str, wanted: &Want
     if app.settings.delivery != Delivery::Proxy {
         let until = app.now().plus(LINK.min(app.settings.link_lifetime));
         let link = output.link(&file.name, until).await?;
-        audit::tell(app, caller.name(), Incident::HandedOut { job: &job, until }).await;
+        let handed_out = Incident::Downloaded { job: &job, file: &file.name, bytes: file.held.bytes };
+        audit::tell(app, caller.name(), handed_out).await;
         return Ok(HandedOut::Link(link));
     }
     let stored = match output.properties(&file.name).await {
