@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fhir_export::bulk::job::State;
 use fhir_export::functions::{LostRange, Settings};
 use fhir_export::ports::ErrorKind;
 
@@ -93,6 +94,63 @@ fn a_failed_export_is_removed_by_the_client_or_by_time() {
         assert_eq!(host.get(&export.status).status(), 404);
         is_gone(&world, &export.job).unwrap();
     }
+}
+
+#[test]
+fn a_failed_export_stays_for_as_long_as_a_completed_one() {
+    let world = World::new();
+    patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    fail_every_page(&mut host, &export);
+    // The watch looks at it a day after its end, for the secret that it may have.
+    for left in [small().retention - Duration::from_secs(2 * 86400), Duration::from_secs(86400)] {
+        host.wait(left);
+        host.tick();
+        assert_eq!(host.get(&export.status).status(), 500);
+    }
+    host.wait(Duration::from_secs(86400));
+    host.tick();
+    assert_eq!(host.get(&export.status).status(), 404);
+}
+
+#[test]
+fn a_cleanup_delivered_twice_leaves_the_documents_for_who_comes_late() {
+    let world = World::new();
+    patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    export.complete(&mut host);
+    assert_eq!(host.delete(&export.status).status(), 202);
+    let message = world.state().queue.messages()[0].text.clone();
+    host.deliver();
+    let cleaned = |world: &World| matches!(export.stored(world).unwrap().state, State::Cancelled { cleaned: true, .. });
+    assert!(cleaned(&world));
+    let now = world.now();
+    world.state().queue.send(message, now, Duration::ZERO);
+    host.deliver();
+    assert!(cleaned(&world));
+    export.vanish(&mut host);
+}
+
+#[test]
+fn files_that_cannot_be_removed_keep_the_documents_no_longer_than_a_day() {
+    let world = World::new();
+    patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    export.complete(&mut host);
+    assert_eq!(host.delete(&export.status).status(), 202);
+    let removed = world.now();
+    while export.stored(&world).is_some() && world.now().since(removed) < Duration::from_secs(2 * 86400) {
+        if world.state().gate.script.is_empty() {
+            host.break_next("blobs.clear", "Patient", Fault::Refuse(ErrorKind::Broken));
+        }
+        host.go_on();
+    }
+    let hours = world.now().since(removed).as_secs() / 3600;
+    assert!((24..26).contains(&hours), "after {hours} hours");
+    assert!(!world.state().blobs.committed().is_empty());
 }
 
 #[test]
