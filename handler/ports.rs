@@ -23,6 +23,7 @@ use crate::bulk::document::Document;
 use crate::bulk::job_id::JobId;
 use crate::bulk::plan::KeyRange;
 use crate::bulk::record::{Key, Record};
+use crate::bulk::resource_id::ResourceId;
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::step::Step;
 use crate::bulk::timestamp::Timestamp;
@@ -56,6 +57,9 @@ pub trait Resources: Send + Sync {
     /// Which of some resources of a range, all of one type, have a history that tells what they were at a time: as a
     /// version that was superseded later, or by having been created later. The others may have been anything.
     async fn documented(&self, asked: &Documented) -> Result<Vec<String>, PortError>;
+
+    /// One resource as it stood at a time, as far as its history tells. `None` if it did not exist then, or was deleted.
+    async fn version(&self, sought: &Sought) -> Result<Option<Document>, PortError>;
 }
 
 /// What of the store is read: one range, for one pass.
@@ -74,6 +78,14 @@ pub struct Documented {
     pub range: KeyRange,
     pub resource_type: String,
     pub ids: Vec<String>,
+    pub until: Timestamp,
+}
+
+/// Which version of which resource is looked up.
+#[derive(Clone, Debug)]
+pub struct Sought {
+    pub resource_type: ResourceType,
+    pub id: ResourceId,
     pub until: Timestamp,
 }
 

@@ -16,11 +16,13 @@ use fhir_export::bulk::destination::{ContainerName, Destination};
 use fhir_export::bulk::file::{Files, Held, Kind};
 use fhir_export::bulk::job::{Job, Parts};
 use fhir_export::bulk::job_id::JobId;
+use fhir_export::bulk::level::Level;
 use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::page::Page;
 use fhir_export::bulk::plan::{KeyRange, Plan};
 use fhir_export::bulk::record::{Record, Unreadable};
 use fhir_export::bulk::rejection::Rejection;
+use fhir_export::bulk::resource_id::ResourceId;
 use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::secret::{SealingKey, SealingKeys, Secret};
 use fhir_export::bulk::summary::Summary;
@@ -56,6 +58,13 @@ fn job_to_a_named_destination() -> Job {
     };
     let asked = Asked { types: None, ..job().asked };
     Job { asked, destination, ..job() }
+}
+
+fn job_of_patients() -> Job {
+    let patients = ["a", "b.c-D"].map(|id| ResourceId::parse(id).unwrap());
+    let request = "https://fhir.example/Patient/$export".to_owned();
+    let asked = Asked { request, level: Level::Patient, patients: Some(patients.into()), ..job().asked };
+    Job { asked, ..job() }
 }
 
 fn held(count: u64, bytes: u64) -> Held {
@@ -129,6 +138,7 @@ fn records() -> Vec<(&'static str, Record)> {
     vec![
         ("job-accepted", job().into()),
         ("job-accepted-to-a-named-destination", job_to_a_named_destination().into()),
+        ("job-of-patients", job_of_patients().into()),
         ("job-planned", planned.clone().into()),
         ("job-completed", completed.clone().recorded().into()),
         ("job-removed-and-not-recorded", completed.cancelled(now()).unwrap().into()),
@@ -204,15 +214,17 @@ fn every_audit_record_is_written_as_its_golden_file() {
     assert!(ids.len() > 8);
 }
 
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(format!("{name}.json"))
+/// In the folder of the version that the document is written in.
+fn file(name: &str, record: &Record) -> PathBuf {
+    let version = &record.to_document()["v"];
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/v{version}/{name}.json"))
 }
 
 #[test]
 fn every_document_is_stored_as_its_golden_file_and_read_back_from_it() {
     for (name, record) in records() {
         let document = record.to_document();
-        let path = file(name);
+        let path = file(name, &record);
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(&path, format!("{:#}\n", document)).unwrap();
@@ -226,10 +238,12 @@ fn every_document_is_stored_as_its_golden_file_and_read_back_from_it() {
 
 #[test]
 fn every_golden_file_is_of_a_document_that_exists() {
-    let names: Vec<_> = records().into_iter().map(|(name, _)| file(name)).collect();
-    for entry in std::fs::read_dir(file("plan").parent().unwrap()).unwrap() {
-        let path = entry.unwrap().path();
-        assert!(names.contains(&path), "{} is not tested", path.display());
+    let names: BTreeSet<_> = records().into_iter().map(|(name, record)| file(name, &record)).collect();
+    for folder in names.iter().filter_map(|name| name.parent()).collect::<BTreeSet<_>>() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            assert!(names.contains(&path), "{} is not tested", path.display());
+        }
     }
 }
 
@@ -245,8 +259,8 @@ fn the_store_may_add_fields_of_its_own() {
 #[test]
 fn a_document_of_a_newer_build_is_told_from_a_broken_one() {
     let mut document = Record::from(plan()).to_document();
-    document["v"] = 2.into();
-    assert_eq!(Record::from_document(document.clone()), Err(Unreadable::Newer(2)));
+    document["v"] = 3.into();
+    assert_eq!(Record::from_document(document.clone()), Err(Unreadable::Newer(3)));
     document["v"] = 1.into();
     document["ranges"] = "?".into();
     assert!(matches!(Record::from_document(document), Err(Unreadable::Broken(_))));

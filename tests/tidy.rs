@@ -136,7 +136,12 @@ fn the_functions_are_bound_to_our_queue_and_routes() {
     for function in ["ExportWorker", "ExportPoison"] {
         assert_eq!(json(&format!("{function}/function.json"))["bindings"][0]["name"], "step");
     }
-    assert_eq!(json("ExportStart/function.json")["bindings"][0]["route"], "$export");
+    // Whoever may start one export may start another: what comes of it is decided by scopes.
+    let start = json("ExportStart/function.json")["bindings"][0].clone();
+    for (function, route) in [("ExportStart", "$export"), ("ExportStartPatient", "Patient/$export")] {
+        let binding = &json(&format!("{function}/function.json"))["bindings"][0];
+        assert_eq!((&binding["route"], &binding["authLevel"]), (&route.into(), &start["authLevel"]));
+    }
     assert_eq!(json("ExportStatus/function.json")["bindings"][0]["route"], "_operations/export/{jobId}");
     // For those who have a key of the app: it tells what the app depends on.
     let health = &json("Health/function.json")["bindings"][0];

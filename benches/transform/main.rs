@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use azure_data_cosmos_driver::ResponseBody;
 use fhir_export::azure::page;
-use fhir_export::bulk::line;
+use fhir_export::bulk::line::{self, Appended};
+use fhir_export::bulk::selection::Selection;
 use serde_json::{Value, json};
 
 /// A page holds so much, as the service cuts them.
@@ -60,9 +61,10 @@ fn cpu() -> Duration {
 /// As the handler does it, into a buffer as large as a block's.
 fn own_way(page: &ResponseBody, out: &mut Vec<u8>) {
     out.clear();
+    let selection = Selection::default();
     for document in page::documents(page).expect("a page") {
-        let flaw = line::append(&document, None, out).expect("a line");
-        assert_eq!(flaw, None);
+        let appended = line::append(&document, &selection, out).expect("a line");
+        assert_eq!(appended, Appended::Line);
     }
 }
 

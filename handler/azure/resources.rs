@@ -7,7 +7,7 @@ use azure_data_cosmos::feed::{ContinuationToken, FeedRange};
 use azure_data_cosmos::options::{
     MaxItemCountHint, OperationOptions, PriorityLevel, QueryOptions, ThroughputControlOptions,
 };
-use azure_data_cosmos::{ContainerClient, FeedScope, Query};
+use azure_data_cosmos::{ContainerClient, FeedScope, PartitionKey, Query};
 use azure_data_cosmos_driver::models::CosmosOperation;
 use azure_data_cosmos_driver::options::PlanOptions;
 use base64::Engine;
@@ -18,9 +18,10 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::bulk::chunk::Pass;
+use crate::bulk::document::Document;
 use crate::bulk::plan::KeyRange;
 use crate::bulk::window::Window;
-use crate::ports::{Documented, ErrorKind, Page, PortError, Resources, Slice};
+use crate::ports::{Documented, ErrorKind, Page, PortError, Resources, Slice, Sought};
 
 use super::cosmos::{Cosmos, Feed};
 use super::error::{Doing, call};
@@ -80,6 +81,20 @@ impl Resources for CosmosResources {
         let rows = self.client().await?.query_items::<HistoryRow>(query, scope, Some(options)).await.doing(doing)?;
         let rows: Vec<HistoryRow> = call(doing, rows.try_collect()).await?;
         Ok(rows.into_iter().map(|row| row.resource_id).collect())
+    }
+
+    async fn version(&self, sought: &Sought) -> Result<Option<Document>, PortError> {
+        let doing = || "look up a resource".to_owned();
+        let options = QueryOptions::default().with_operation_options(low_priority());
+        // A resource and its history share a logical partition.
+        let partition = PartitionKey::from(format!("{}_{}", sought.resource_type, sought.id.as_str()));
+        let scope = FeedScope::partition(partition);
+        let query = version_query(sought)?;
+        let rows = self.client().await?.query_items::<OddRow>(query, scope, Some(options)).await.doing(doing)?;
+        let rows: Vec<OddRow> = call(doing, rows.try_collect()).await?;
+        // Between two reads a version may have become history.
+        let newest = rows.into_iter().map(Document::from).max_by(|a, b| a.last_modified.cmp(&b.last_modified));
+        Ok(newest.filter(|document| !document.is_deleted))
     }
 }
 
@@ -207,6 +222,19 @@ fn history_query(asked: &Documented) -> Result<Query, PortError> {
         ("@ids", json!(asked.ids)),
         ("@until", until),
         ("@first", json!("1")),
+    ];
+    bind(text.into(), values)
+}
+
+/// What was current at a time: it is still, or it ended later.
+fn version_query(sought: &Sought) -> Result<Query, PortError> {
+    let text = "SELECT c.resourceTypeName, c.resourceId, c.version, c._etag, c.lastModified, c.isDeleted, c.rawResource \
+                FROM c WHERE c.isSystem = false AND c.resourceTypeName = @type AND c.resourceId = @id \
+                AND c.lastModified <= @until AND (c.isHistory = false OR c.activePeriodEndDateTime > @until)";
+    let values = vec![
+        ("@type", json!(sought.resource_type)),
+        ("@id", json!(sought.id)),
+        ("@until", json!(sought.until.last_modified())),
     ];
     bind(text.into(), values)
 }

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::compartment;
 use super::elements::Elements;
+use super::level::Level;
 use super::note::Note;
+use super::resource_id::ResourceId;
 use super::resource_type::ResourceType;
 use super::timestamp::Timestamp;
 
@@ -16,7 +19,13 @@ pub struct Asked {
     /// The format of the manifest and of the answers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub version: Version,
-    /// `_type`; absent is every type.
+    /// Whose resources; absent is everything.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub level: Level,
+    /// `patient`: only what is about these; absent is every patient.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patients: Option<Vec<ResourceId>>,
+    /// `_type`; absent is every type that there is at the level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<Vec<ResourceType>>,
     /// `_since`: only what was modified later (TT-02), and the deletions since then (DE-01).
@@ -43,6 +52,24 @@ pub struct Asked {
     /// What `handling=lenient` passed over, one note each, for the `error` file (PR-06).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+}
+
+impl Asked {
+    /// The types that are read; `None` is every type.
+    pub fn types_read(&self) -> Option<Vec<ResourceType>> {
+        match (&self.level, &self.types) {
+            (Level::System, types) => types.clone(),
+            // The rights of a caller may name more than there is at the level.
+            (level, Some(types)) => Some(types.iter().filter(|name| level.has(name)).cloned().collect()),
+            (Level::Patient, None) => Some(compartment::types().collect()),
+        }
+    }
+
+    /// Whether a build that knew system level alone would export too much for it.
+    pub fn is_restricted(&self) -> bool {
+        let Self { level, patients, .. } = self;
+        *level != Level::System || patients.is_some()
+    }
 }
 
 /// The Bulk Data version whose wire format a client gets.

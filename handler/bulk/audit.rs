@@ -294,7 +294,7 @@ fn scope(job: &Job) -> Vec<Value> {
     let types = asked.types.as_ref().map(|types| types.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(","));
     let instant = |at: Option<Timestamp>| at.map(Timestamp::instant);
     let told = [
-        ("level", Some("system".to_owned())),
+        ("level", Some(asked.level.name().to_owned())),
         ("_type", types),
         ("_since", instant(asked.since)),
         ("_until", instant(asked.before)),

@@ -1,9 +1,10 @@
-//! What this server says of itself: a CapabilityStatement and an OperationDefinition (requirements CS-01 to CS-09).
+//! What this server says of itself: a CapabilityStatement and OperationDefinitions (requirements CS-01 to CS-09).
 
 use serde_json::{Value, json};
 use url::Url;
 
 use super::destination;
+use super::level::Level;
 use super::resource_type::ResourceType;
 use super::smart::Security;
 use super::timestamp::Timestamp;
@@ -26,7 +27,7 @@ const fn parameter(
     Parameter { name, max, kind, documentation }
 }
 
-/// Every parameter that a kick-off at system level takes, but for those of FHIR REST that change nothing.
+/// Every parameter that a kick-off at any level takes, but for those of FHIR REST that change nothing.
 pub const PARAMETERS: &[Parameter] = &[
     parameter(
         "_outputFormat",
@@ -64,16 +65,25 @@ pub const PARAMETERS: &[Parameter] = &[
     parameter("_container", "1", "string", "The container in that account; without it, one is made for the export"),
 ];
 
+/// What a kick-off at the level of patients takes beside.
+pub const OF_PATIENTS: &[Parameter] = &[parameter(
+    "patient",
+    "*",
+    "Reference",
+    "Only what is in the compartments of these patients, each as Patient/id; with POST",
+)];
+
 const GUIDE: &str = "http://hl7.org/fhir/uv/bulkdata";
 
 const DOCUMENTATION: &str = "Exports everything that the FHIR server's store holds, or the types that are asked for, as \
      it stood at one moment, to NDJSON files of one resource type each. Large types are spread over several files. \
-     Exports are at system level; nothing is added to what was asked for.";
+     An export at the level of patients holds what is in the Patient compartment of FHIR R4, by the references of the \
+     resources themselves; nothing is added to what was asked for.";
 
 /// The CapabilityStatement of the server whose base is `base`.
 pub fn statement(base: &Url, security: &Security, now: Timestamp) -> Value {
     let base = without_slash(base);
-    let resources: Vec<Value> = exported().map(|name| json!({ "type": name })).collect();
+    let resources: Vec<Value> = exported().map(|name| resource(base, name)).collect();
     json!({
         "resourceType": "CapabilityStatement",
         "url": format!("{base}/metadata"),
@@ -94,39 +104,66 @@ pub fn statement(base: &Url, security: &Security, now: Timestamp) -> Value {
             "documentation": DOCUMENTATION,
             "security": security.statement(),
             "resource": resources,
-            "operation": [{
-                "name": "export",
-                "definition": format!("{GUIDE}/OperationDefinition/export"),
-                "documentation": format!("The parameters that this server takes: {base}/OperationDefinition/export"),
-            }],
+            "operation": [offered(base, &Level::System)],
         }],
     })
 }
 
+/// A type, with the export that starts at it.
+fn resource(base: &str, name: &str) -> Value {
+    match name {
+        "Patient" => json!({ "type": name, "operation": [offered(base, &Level::Patient)] }),
+        _ => json!({ "type": name }),
+    }
+}
+
+fn offered(base: &str, level: &Level) -> Value {
+    let id = operation_id(level);
+    json!({
+        "name": "export",
+        "definition": format!("{GUIDE}/OperationDefinition/{id}"),
+        "documentation": format!("The parameters that this server takes: {base}/OperationDefinition/{id}"),
+    })
+}
+
+fn operation_id(level: &Level) -> &'static str {
+    match level {
+        Level::System => "export",
+        Level::Patient => "patient-export",
+    }
+}
+
 /// The OperationDefinition with the parameters that this server takes, if there is one of this id.
 pub fn operation(base: &Url, id: &str) -> Option<Value> {
+    let level = [Level::System, Level::Patient].into_iter().find(|level| operation_id(level) == id)?;
     let base = without_slash(base);
-    let parameters: Vec<Value> = PARAMETERS.iter().map(Parameter::definition).collect();
-    (id == "export").then(|| {
-        json!({
-            "resourceType": "OperationDefinition",
-            "id": "export",
-            "url": format!("{base}/OperationDefinition/export"),
-            "version": VERSION,
-            "name": "Export",
-            "title": "Bulk Data export of the whole system",
-            "status": "active",
-            "kind": "operation",
-            "description": DOCUMENTATION,
-            "affectsState": false,
-            "code": "export",
-            "base": format!("{GUIDE}/OperationDefinition/export"),
-            "system": true,
-            "type": false,
-            "instance": false,
-            "parameter": parameters,
-        })
-    })
+    let (name, title, further) = match &level {
+        Level::System => ("Export", "Bulk Data export of the whole system", &[][..]),
+        Level::Patient => ("PatientExport", "Bulk Data export of patients", OF_PATIENTS),
+    };
+    let parameters: Vec<Value> = PARAMETERS.iter().chain(further).map(Parameter::definition).collect();
+    let mut definition = json!({
+        "resourceType": "OperationDefinition",
+        "id": id,
+        "url": format!("{base}/OperationDefinition/{id}"),
+        "version": VERSION,
+        "name": name,
+        "title": title,
+        "status": "active",
+        "kind": "operation",
+        "description": DOCUMENTATION,
+        "affectsState": false,
+        "code": "export",
+        "base": format!("{GUIDE}/OperationDefinition/{id}"),
+        "system": level == Level::System,
+        "type": level == Level::Patient,
+        "instance": false,
+        "parameter": parameters,
+    });
+    if level == Level::Patient {
+        definition["resource"] = json!(["Patient"]);
+    }
+    Some(definition)
 }
 
 impl Parameter {
@@ -190,7 +227,7 @@ mod tests {
     use super::*;
     use crate::bulk::asked::Version;
     use crate::bulk::policy::{CallerPolicy, Named};
-    use crate::bulk::request::{self, KickOff, Terms};
+    use crate::bulk::request::{self, KickOff, Method, Terms};
 
     fn base() -> Url {
         Url::parse("https://fhir.example/r4/").unwrap()
@@ -221,11 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn there_is_one_operation() {
+    fn there_is_an_operation_for_each_level() {
         let definition = operation(&base(), "export").unwrap();
         assert_eq!(definition["url"], "https://fhir.example/r4/OperationDefinition/export");
         assert_eq!(definition["parameter"].as_array().map(Vec::len), Some(PARAMETERS.len()));
-        assert_eq!(operation(&base(), "patient-export"), None);
+        let of_patients = operation(&base(), "patient-export").unwrap();
+        assert_eq!((&of_patients["resource"], &of_patients["type"]), (&json!(["Patient"]), &json!(true)));
+        assert_eq!(of_patients["parameter"].as_array().map(Vec::len), Some(PARAMETERS.len() + 1));
+        assert_eq!(operation(&base(), "group-export"), None);
     }
 
     #[test]
@@ -234,11 +274,13 @@ mod tests {
         let (version, least_file) = (Version::V3, 1);
         let terms = Terms { public_url: base(), callers, default_destination: true, version, least_file };
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
-        let code = |name: &str| {
+        let code_at = |level: Level, name: &str| {
             let value = if name == "includeAssociatedData" { "RelevantProvenanceResources" } else { "x" };
-            let kick_off = KickOff { query: format!("{name}={value}"), ..KickOff::default() };
+            let (query, method) = (format!("{name}={value}"), Method::Post);
+            let kick_off = KickOff { level, method, query, ..KickOff::default() };
             request::parse(&kick_off, &terms, now).err().map(|rejection| rejection.code)
         };
+        let code = |name: &str| code_at(Level::System, name);
         let known: Vec<_> = request::parameters::KNOWN.iter().map(|known| known.name).collect();
         // Parameters of FHIR REST and of the host, which change nothing.
         let silent = ["_format", "_pretty", "code"];
@@ -246,6 +288,8 @@ mod tests {
             let listed = PARAMETERS.iter().any(|parameter| parameter.name == *name);
             assert_eq!(listed, code(name) != Some("not-supported") || *name == "_container", "{name}");
         }
+        assert!(OF_PATIENTS.iter().all(|listed| code(listed.name) == Some("not-supported")));
+        assert!(OF_PATIENTS.iter().all(|listed| code_at(Level::Patient, listed.name) != Some("not-supported")));
         assert!(PARAMETERS.iter().all(|listed| known.contains(&listed.name)));
         assert_eq!(code("_foo"), Some("not-supported"));
     }

@@ -11,15 +11,19 @@ use super::job_id::JobId;
 
 /// Stands for a resource: 16 bytes of a hash of type and id, keyed with the job's unguessable id, so that the log tells
 /// nobody which patients there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ResourceKey([u8; ResourceKey::BYTES]);
 
 impl ResourceKey {
     pub const BYTES: usize = 16;
 
     pub fn new(job: &JobId, document: &Document) -> Self {
+        Self::of(job, &document.resource_type, &document.id)
+    }
+
+    pub fn of(job: &JobId, resource_type: &str, id: &str) -> Self {
         let mut hash = Sha256::new();
-        for part in [job.as_str(), &document.resource_type, &document.id] {
+        for part in [job.as_str(), resource_type, id] {
             hash.update(part);
             // No name holds it: "ab" and "c" are not "a" and "bc".
             hash.update([0]);

@@ -12,9 +12,10 @@ use serde_json::value::RawValue;
 
 use super::data::Unwritable;
 use super::document::Document;
-use super::elements::Elements;
 use super::note::{Note, Severity};
+use super::paths::NotJson;
 use super::plan::KeyRange;
+use super::selection::Selection;
 use super::shape;
 use super::timestamp::Timestamp;
 
@@ -99,26 +100,39 @@ impl From<Unwritable> for Unwritten {
     }
 }
 
-/// Appends the line for `document` to `out`, with its line end. On an error `out` is as it was.
-///
-/// `Ok(Some(flaw))` is a line that was written although something about it should be told.
-pub fn append(document: &Document, elements: Option<&Elements>, out: &mut Vec<u8>) -> Result<Option<Flaw>, Unwritten> {
+/// What became of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Appended {
+    Line,
+    /// A line, although something about it should be told.
+    Flawed(Flaw),
+    /// It is none of those that are selected.
+    LeftOut,
+}
+
+/// Appends the line for `document` to `out`, with its line end. If there is none, `out` is as it was.
+pub fn append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> Result<Appended, Unwritten> {
     let start = out.len();
-    let appended = try_append(document, elements, out);
-    if appended.is_err() {
-        out.truncate(start);
+    let appended = try_append(document, selection, out);
+    match appended {
+        Ok(Appended::Line | Appended::Flawed(_)) => {}
+        Ok(Appended::LeftOut) | Err(_) => out.truncate(start),
     }
     appended
 }
 
+fn with_id(is_the_same: bool) -> Appended {
+    if is_the_same { Appended::Line } else { Appended::Flawed(Flaw::OtherId) }
+}
+
 /// The text goes straight to where its line shall be, and nearly always it is the line.
-fn try_append(document: &Document, elements: Option<&Elements>, out: &mut Vec<u8>) -> Result<Option<Flaw>, Unwritten> {
+fn try_append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> Result<Appended, Unwritten> {
     if document.format.as_deref().is_some_and(|format| format != "Json") {
         return Err(Flaw::NotJsonFormat.into());
     }
     let start = out.len();
     document.data.as_ref().ok_or(Flaw::NoText)?.append_to(out)?;
-    let is_line = document.is_meta_set && elements.is_none();
+    let is_line = document.is_meta_set && selection.elements.is_none();
     if is_line && let Some(shape) = shape::Shape::of(&out[start..]) {
         let value =
             |span: Option<Range<usize>>| Present(span.and_then(|span| str::from_utf8(&out[start..][span]).ok()));
@@ -126,42 +140,52 @@ fn try_append(document: &Document, elements: Option<&Elements>, out: &mut Vec<u8
             return Err(Flaw::OtherType.into());
         }
         let same_id = value(shape.id).says(&document.id);
+        if !is_selected(document, selection, &out[start..])? {
+            return Ok(Appended::LeftOut);
+        }
         out.push(b'\n');
-        return Ok(if same_id { None } else { Some(Flaw::OtherId) });
+        return Ok(with_id(same_id));
     }
     let text = out.split_off(start);
     let text = str::from_utf8(&text).map_err(|_| Flaw::NotUtf8)?;
     Ok(append_changed(
         document,
-        elements,
+        selection,
         text.trim_start_matches('\u{feff}').trim_matches([' ', '\t', '\r', '\n']),
         out,
     )?)
 }
 
+/// Decided on the text as it stands: `_elements` may leave out what decides.
+fn is_selected(document: &Document, selection: &Selection, text: &[u8]) -> Result<bool, Flaw> {
+    if selection.compartments.is_none() {
+        return Ok(true);
+    }
+    let text = str::from_utf8(text).map_err(|_| Flaw::NotUtf8)?;
+    selection.holds(document, text).map_err(|NotJson| Flaw::NotJson)
+}
+
 /// Appends the line of a text that is not the line as it stands, or may not be.
-fn append_changed(
-    document: &Document,
-    elements: Option<&Elements>,
-    text: &str,
-    out: &mut Vec<u8>,
-) -> Result<Option<Flaw>, Flaw> {
+fn append_changed(document: &Document, selection: &Selection, text: &str, out: &mut Vec<u8>) -> Result<Appended, Flaw> {
     let shape: Shape = object(text)?;
     if !shape.resource_type.says(&document.resource_type) {
         return Err(Flaw::OtherType);
+    }
+    if !is_selected(document, selection, text.as_bytes())? {
+        return Ok(Appended::LeftOut);
     }
     let whole = match document.is_meta_set {
         true => Cow::Borrowed(text),
         false => Cow::Owned(with_meta(text, &shape, document)?),
     };
-    match elements {
+    match &selection.elements {
         None => append_without_breaks(&whole, out),
         Some(elements) => {
             append_without_breaks(&elements.reduce(&document.resource_type, &whole).ok_or(Flaw::NotJson)?, out);
         }
     }
     out.push(b'\n');
-    Ok(if shape.id.says(&document.id) { None } else { Some(Flaw::OtherId) })
+    Ok(with_id(shape.id.says(&document.id)))
 }
 
 /// Copies the text without line breaks. Within JSON a raw line break can only stand between tokens, never in a string:
@@ -301,7 +325,7 @@ mod tests {
 
     fn line(document: &Document) -> Result<String, Flaw> {
         let mut out = b"before\n".to_vec();
-        let result = append(document, None, &mut out);
+        let result = append(document, &Selection::default(), &mut out);
         let out = String::from_utf8(out).unwrap();
         let line = out.strip_prefix("before\n").unwrap().to_owned();
         match result {
@@ -412,7 +436,7 @@ mod tests {
     fn another_id_is_exported_and_told() {
         let mut out = Vec::new();
         let document = Document { is_meta_set: true, ..document(r#"{"resourceType":"Patient","id":"p2"}"#) };
-        assert_eq!(append(&document, None, &mut out), Ok(Some(Flaw::OtherId)));
+        assert_eq!(append(&document, &Selection::default(), &mut out), Ok(Appended::Flawed(Flaw::OtherId)));
         let told: serde_json::Value = serde_json::from_slice(&Flaw::OtherId.note(&document).line()).unwrap();
         assert_eq!(told["issue"][0]["severity"], "warning");
         assert_eq!(told["issue"][0]["expression"][0], "Patient/p1");
@@ -421,7 +445,7 @@ mod tests {
     #[test]
     fn an_escaped_name_is_the_same_name() {
         let document = document(r#"{"resourceType":"Pati\u0065nt","id":"p\u0031"}"#);
-        assert_eq!(append(&document, None, &mut Vec::new()), Ok(None));
+        assert_eq!(append(&document, &Selection::default(), &mut Vec::new()), Ok(Appended::Line));
     }
 
     fn json() -> impl Strategy<Value = serde_json::Value> {

@@ -11,8 +11,8 @@ use super::page::Page;
 use super::plan::Plan;
 use super::summary::Summary;
 
-/// The version of the stored form. Golden files under `tests/golden` keep each one loading.
-const VERSION: u64 = 1;
+/// The newest version of the stored form. Golden files under `tests/golden` keep each one loading.
+const VERSION: u64 = 2;
 
 /// A document of the `jobs` container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,18 +85,34 @@ impl Record {
         }
     }
 
+    /// The oldest version whose builds do the right thing with this document: to those before, it is one of a newer build.
+    fn version(&self) -> u64 {
+        match self {
+            // The builds before knew of no restriction, and would export everything.
+            Record::Job(job) if job.asked.is_restricted() => 2,
+            Record::Job(_)
+            | Record::Plan(_)
+            | Record::Chunk(_)
+            | Record::Files(_)
+            | Record::Page(_)
+            | Record::Summary(_) => 1,
+        }
+    }
+
     /// The document: the record's own fields, `kind`, and the store's `id` and `v`.
     pub fn to_document(&self) -> Value {
         // Every record is a struct of plain fields, which always serializes.
         let mut document = serde_json::to_value(self).unwrap_or_default();
         document["id"] = self.key().id.into();
-        document["v"] = VERSION.into();
+        document["v"] = self.version().into();
         document
     }
 
     pub fn from_document(document: Value) -> Result<Self, Unreadable> {
         match document.get("v").and_then(Value::as_u64) {
-            Some(VERSION) => serde_json::from_value(document).map_err(|error| Unreadable::Broken(error.to_string())),
+            Some(1..=VERSION) => {
+                serde_json::from_value(document).map_err(|error| Unreadable::Broken(error.to_string()))
+            }
             Some(newer) if newer > VERSION => Err(Unreadable::Newer(newer)),
             _ => Err(Unreadable::Broken("it has no version".into())),
         }

@@ -7,6 +7,7 @@ use crate::bulk::job::Job;
 use crate::bulk::line;
 use crate::bulk::plan::{KeyRange, Plan};
 use crate::bulk::record::Key;
+use crate::bulk::selection::Selection;
 use crate::bulk::step::{Outcome, Step, StepKind};
 use crate::bulk::summary::Summary;
 use crate::ports::{Expected, PortError, Slice, Versioned};
@@ -41,7 +42,8 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
     let Some(chunk) = claim(app, found.with(claimed)).await? else { return Ok(Outcome::Stale) };
 
     let before = chunk.totals;
-    let mut work = Work::new(app, &job, chunk);
+    let selection = Selection::of(&job, &app.settings.terms.public_url);
+    let mut work = Work::new(app, &job, &selection, chunk);
     let mut worked = match lost {
         true => report_lost(&mut work, &plan).await,
         false => read_on(&mut work, &plan).await,
@@ -135,12 +137,8 @@ async fn stop_if_closed(app: &App, job: &Job) -> Result<(), Interrupted> {
 
 async fn read_page(work: &mut Work<'_>, range: &KeyRange) -> Result<(), Interrupted> {
     let position = work.position().clone();
-    let slice = Slice {
-        range: range.clone(),
-        pass: position.pass,
-        window: work.job.window(),
-        types: work.job.asked.types.clone(),
-    };
+    let slice =
+        Slice { range: range.clone(), pass: position.pass, window: work.job.window(), types: work.types.clone() };
     let app = work.app;
     // Held as long as the page: the semaphore is never closed.
     let _permit = app.memory.pages.acquire().await;

@@ -15,6 +15,8 @@ use crate::bulk::file::{Files, Held};
 use crate::bulk::job::Job;
 use crate::bulk::limits;
 use crate::bulk::record::Key;
+use crate::bulk::resource_type::ResourceType;
+use crate::bulk::selection::Selection;
 use crate::bulk::timestamp::Timestamp;
 use crate::bulk::window::Spelled;
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError, Versioned};
@@ -49,6 +51,9 @@ impl From<PortError> for Interrupted {
 pub struct Work<'a> {
     pub app: &'a App,
     pub job: &'a Job,
+    pub(super) selection: &'a Selection,
+    /// Only these types are read; `None` is every type.
+    pub types: Option<Vec<ResourceType>>,
     /// The document as it was last written.
     pub(super) saved: Versioned<Chunk>,
     /// The document as it will be written next: `saved` and what was staged since.
@@ -70,10 +75,12 @@ pub struct Work<'a> {
 
 impl<'a> Work<'a> {
     /// Begins to work on a chunk that was just claimed.
-    pub fn new(app: &'a App, job: &'a Job, claimed: Versioned<Chunk>) -> Self {
+    pub fn new(app: &'a App, job: &'a Job, selection: &'a Selection, claimed: Versioned<Chunk>) -> Self {
         Self {
             app,
             job,
+            selection,
+            types: job.asked.types_read(),
             next: (*claimed).clone(),
             saved_bytes: claimed.totals.bytes,
             saved: claimed,

@@ -16,5 +16,6 @@ pub async fn capabilities(app: &App) -> Value {
 /// The OperationDefinition of this id.
 pub fn operation(app: &App, id: &str) -> Result<Value, Rejection> {
     let definition = capability::operation(&app.settings.terms.public_url, id);
-    definition.ok_or_else(|| Rejection::not_found("There is no OperationDefinition of this id; there is \"export\"."))
+    let told = "There is no OperationDefinition of this id; there are \"export\" and \"patient-export\".";
+    definition.ok_or_else(|| Rejection::not_found(told))
 }

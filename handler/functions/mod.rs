@@ -39,6 +39,7 @@ pub mod manifest;
 pub mod memory;
 pub mod metadata;
 mod missed;
+mod patients;
 mod plan;
 pub mod poison;
 pub mod polls;

@@ -18,7 +18,7 @@ use crate::bulk::secret::Secret;
 use crate::bulk::step::{Step, StepKind};
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError};
 
-use super::{App, Failure, audit, take_back};
+use super::{App, Failure, audit, patients, take_back};
 
 /// An accepted export.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ async fn start(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepte
     let request = request::parse(kick_off, &app.settings.terms, app.now())?;
     let asked = caller.permitted(request.asked)?;
     leave_room(app, caller).await?;
+    let asked = patients::known(app, asked, request.preferences).await?;
     let mut notes = asked.notes.clone();
     notes.extend(request.destination.iter().flat_map(|named| what_to_expect(app, named)));
     let id = JobId::new((app.random)());

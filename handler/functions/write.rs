@@ -7,7 +7,7 @@ use crate::bulk::document::Document;
 use crate::bulk::file::{Kind, Severities};
 use crate::bulk::key_log::ResourceKey;
 use crate::bulk::limits;
-use crate::bulk::line::{self, Flaw, Unwritten};
+use crate::bulk::line::{self, Appended, Flaw, Unwritten};
 use crate::bulk::note::Note;
 use crate::bulk::resource_type::{NotAResourceType, ResourceType};
 use crate::ports::{ErrorKind, PortError};
@@ -40,14 +40,18 @@ impl Work<'_> {
         }
         let size = document.data.as_ref().map_or(0, Data::most_bytes) + META;
         let file = self.file_with_room(Kind::Output, &resource_type, size).await?;
-        let elements = self.job.asked.elements.as_ref();
+        let selection = self.selection;
         let buffer = self.buffer(file);
         let before = buffer.lines.len();
-        let flaw = match line::append(document, elements, &mut buffer.lines) {
-            Ok(flaw) => {
-                self.next.totals.resources += 1;
-                self.line_added(file, before).await?;
-                flaw
+        let flaw = match line::append(document, selection, &mut buffer.lines) {
+            Ok(Appended::LeftOut) => return Ok(()),
+            Ok(Appended::Line) => {
+                self.resource_added(file, before).await?;
+                None
+            }
+            Ok(Appended::Flawed(flaw)) => {
+                self.resource_added(file, before).await?;
+                Some(flaw)
             }
             Err(Unwritten::Flawed(flaw)) => Some(flaw),
             Err(Unwritten::Garbled) => {
@@ -60,6 +64,11 @@ impl Work<'_> {
         }
     }
 
+    async fn resource_added(&mut self, file: usize, before: usize) -> Result<(), Interrupted> {
+        self.next.totals.resources += 1;
+        self.line_added(file, before).await
+    }
+
     /// The document's type, by the name that an open file has for it, or a new one.
     fn type_of(&self, document: &Document) -> Result<ResourceType, NotAResourceType> {
         let name = &*document.resource_type;
@@ -69,8 +78,8 @@ impl Work<'_> {
 
     /// SQL narrows, our code decides.
     fn is_asked_for(&self, document: &Document) -> bool {
-        let types = self.job.asked.types.as_ref();
-        let named = types.is_none_or(|types| types.iter().any(|name| document.resource_type == name.as_str()));
+        let named =
+            self.types.as_ref().is_none_or(|types| types.iter().any(|name| document.resource_type == name.as_str()));
         named && self.window.holds(document)
     }
 
@@ -94,6 +103,9 @@ impl Work<'_> {
     }
 
     async fn append_deletion(&mut self, tombstone: &Document) -> Result<(), Interrupted> {
+        if !self.selection.tells_of(tombstone) {
+            return Ok(());
+        }
         let (file, before) = self.put(Kind::Deleted, &ResourceType::bundle(), &deletion::line(tombstone)).await?;
         self.next.totals.deleted += 1;
         self.line_added(file, before).await

@@ -10,6 +10,7 @@ use bytes::Buf;
 use futures::Stream;
 use warp::http::Method as HttpMethod;
 
+use crate::bulk::level::Level;
 use crate::bulk::limits;
 use crate::bulk::rejection::Rejection;
 use crate::bulk::request::{KickOff, Method};
@@ -17,6 +18,7 @@ use crate::bulk::request::{KickOff, Method};
 use super::Request;
 
 pub(super) async fn read(
+    level: Level,
     request: &Request,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<KickOff, Rejection> {
@@ -36,6 +38,7 @@ pub(super) async fn read(
         ));
     }
     Ok(KickOff {
+        level,
         method,
         query: request.query.clone(),
         accept: request.header("accept"),

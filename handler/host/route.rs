@@ -11,6 +11,7 @@ use warp::http::Method;
 use warp::reply::Response;
 
 use crate::bulk::audit::Wanted;
+use crate::bulk::level::Level;
 use crate::bulk::rejection::Rejection;
 use crate::functions::{App, Failure, health, metadata, smart_configuration, start, status};
 
@@ -30,7 +31,12 @@ pub(super) async fn answer(
         (&Method::POST, [name @ ("ExportWorker" | "ExportPoison" | "ExportWatch")]) => {
             invocation::answer(app, name, body).await
         }
-        (_, [name]) if name.eq_ignore_ascii_case("$export") => answered(kick_off(app, &request, body).await),
+        (_, [name]) if name.eq_ignore_ascii_case("$export") => {
+            answered(kick_off(app, Level::System, &request, body).await)
+        }
+        (_, [of, name]) if of.eq_ignore_ascii_case("Patient") && name.eq_ignore_ascii_case("$export") => {
+            answered(kick_off(app, Level::Patient, &request, body).await)
+        }
         (_, [group, name, id]) if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("export") => {
             answered(export(app, &request, id).await)
         }
@@ -67,12 +73,13 @@ fn answered(answer: Result<Response, Failure>) -> Response {
 
 async fn kick_off(
     app: Option<&App>,
+    level: Level,
     request: &Request,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
 ) -> Result<Response, Failure> {
     let app = enabled(app)?;
     let caller = caller::of(app, request, Wanted::KickOff).await?;
-    let accepted = match kick_off::read(request, body).await {
+    let accepted = match kick_off::read(level, request, body).await {
         Ok(kick_off) => start::run(app, &caller, &kick_off).await?,
         Err(unread) => return Err(start::refuse(app, &caller, unread.into()).await),
     };

@@ -37,6 +37,7 @@ macro_rules! keeps_all {
                 a_window_holds_the_deletions_as_well,
                 the_third_pass_reads_what_was_changed_since,
                 a_history_tells_what_a_resource_was,
+                a_resource_is_found_as_it_stood_at_a_time,
             );
         }
         mod jobs {

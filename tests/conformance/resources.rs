@@ -9,10 +9,11 @@ use fhir_export::bulk::data::Data;
 use fhir_export::bulk::document::Document;
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::plan::{KeyRange, LOWEST, Plan};
+use fhir_export::bulk::resource_id::ResourceId;
 use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::bulk::window::Window;
-use fhir_export::ports::{Documented, Resources, Slice};
+use fhir_export::ports::{Documented, Resources, Slice, Sought};
 
 use crate::support::store::{Kind, Stored};
 
@@ -206,4 +207,31 @@ pub async fn a_history_tells_what_a_resource_was(views: &Views) {
     let mut expected: Vec<String> = (0..20).step_by(3).map(|n| format!("r{n}")).collect();
     expected.sort();
     assert_eq!(found, expected);
+}
+
+pub async fn a_resource_is_found_as_it_stood_at_a_time(views: &Views) {
+    for (resource_type, number, age, version) in [
+        ("Patient", 3, 0, Some("2")),
+        ("Patient", 3, 3, Some("2")),
+        // Superseded three hours ago, and made thirteen hours ago.
+        ("Patient", 3, 4, Some("1")),
+        ("Patient", 3, 13, Some("1")),
+        ("Patient", 3, 14, None),
+        ("Observation", 3, 0, None),
+        // A tombstone, and what the server keeps for itself.
+        ("Patient", CURRENT, 0, None),
+        ("Patient", CURRENT + 21, 0, None),
+        ("Patient", CURRENT * 2, 0, None),
+    ] {
+        let sought = Sought {
+            resource_type: ResourceType::parse(resource_type).unwrap(),
+            id: ResourceId::parse(&format!("r{number}")).unwrap(),
+            until: now().minus(hours(age)),
+        };
+        let found = views[0].version(&sought).await.unwrap();
+        assert_eq!(found.as_ref().and_then(|found| found.shown_version()), version, "{resource_type}/r{number} {age}");
+        if let Some(found) = found {
+            assert!(text(&found.data.unwrap()).contains(&format!("\"id\":\"r{number}\"")));
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use fhir_export::bulk::asked::{Asked, Version};
 use fhir_export::bulk::elements::Elements;
 use fhir_export::bulk::job_id::JobId;
+use fhir_export::bulk::level::Level;
 use fhir_export::bulk::request::{self, KickOff, Method};
 use fhir_export::bulk::timestamp::Timestamp;
 use proptest::collection::vec;
@@ -20,6 +21,7 @@ use crate::support::world::{PUBLIC_URL, World, small};
 /// A kick-off as a client may send it, well or badly.
 #[derive(Clone, Debug)]
 struct Sent {
+    level: Level,
     method: &'static str,
     query: String,
     headers: Vec<(&'static str, String)>,
@@ -40,7 +42,7 @@ const LIKELY: &[(&str, &[&str])] = &[
     ("_minimumFileSize", &["500", "0"]),
     ("_maximumFileSize", &["1000", "99", "100000000000000000000"]),
     ("organizeOutputBy", &["Patient", "?"]),
-    ("patient", &["Patient/1"]),
+    ("patient", &["Patient/1", "Patient/2/_history/1", "Practitioner/1", ""]),
     ("_maxCount", &["10", "-1"]),
     ("_format", &["json", "xml"]),
     ("_pretty", &["true"]),
@@ -163,15 +165,16 @@ fn headers() -> impl Strategy<Value = Vec<(&'static str, String)>> {
 
 fn sent() -> impl Strategy<Value = Sent> {
     let method = prop_oneof![4 => Just("GET"), 5 => Just("POST"), 1 => select(&["PUT", "HEAD", "OPTIONS"][..])];
-    (method, query(), headers(), body()).prop_map(|(method, query, headers, body)| {
+    let level = prop_oneof![2 => Just(Level::System), 1 => Just(Level::Patient)];
+    (level, method, query(), headers(), body()).prop_map(|(level, method, query, headers, body)| {
         // Most clients send no body with GET.
         let body = if method == "GET" && !body.starts_with('x') { String::new() } else { body };
-        Sent { method, query, headers, body }
+        Sent { level, method, query, headers, body }
     })
 }
 
 fn answered(sent: &Sent) -> Option<Answer> {
-    let path = format!("/$export?{}", sent.query);
+    let path = format!("/{}?{}", sent.level.path(), sent.query);
     // What no URL can hold never comes so far.
     path.parse::<warp::http::Uri>().ok()?;
     let mut request = warp::test::request().method(sent.method).path(&path).body(&sent.body);
@@ -183,7 +186,7 @@ fn answered(sent: &Sent) -> Option<Answer> {
 }
 
 /// `OperationOutcome.issue.code` in R4, as far as a kick-off could use it.
-const CODES: [&str; 10] = [
+const CODES: [&str; 11] = [
     "informational",
     "value",
     "not-supported",
@@ -194,6 +197,7 @@ const CODES: [&str; 10] = [
     "throttled",
     "business-rule",
     "incomplete",
+    "not-found",
 ];
 
 /// What a validator would say of the body.
@@ -249,6 +253,7 @@ fn read(sent: &Sent) -> Option<Asked> {
         lines.collect::<Vec<_>>().join(", ")
     };
     let kick_off = KickOff {
+        level: sent.level.clone(),
         method: if sent.method == "GET" { Method::Get } else { Method::Post },
         query: sent.query.clone(),
         accept: line("accept"),
@@ -267,6 +272,9 @@ fn printed(asked: &Asked) -> Sent {
     for name in asked.types.iter().flatten() {
         say("_type", "valueString", name.as_str().into());
     }
+    for id in asked.patients.iter().flatten() {
+        say("patient", "valueReference", json!({ "reference": format!("Patient/{}", id.as_str()) }));
+    }
     for item in asked.elements.iter().flat_map(Elements::items) {
         say("_elements", "valueString", item.as_str().into());
     }
@@ -283,6 +291,7 @@ fn printed(asked: &Asked) -> Sent {
     };
     let separate = if asked.separate_status { ", separate-export-status" } else { "" };
     Sent {
+        level: asked.level.clone(),
         method: "POST",
         query: String::new(),
         // Only for a time that has not come yet.

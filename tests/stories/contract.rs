@@ -79,7 +79,7 @@ fn a_document_of_a_newer_build_makes_its_step_wait() {
     let key = fhir_export::bulk::record::Key::chunk(&export.job, 0);
     let kept = world.state().container.get(&key).unwrap();
     let mut newer = kept.clone();
-    newer["v"] = 2.into();
+    newer["v"] = 3.into();
     world.state().container.overwrite(&key, &newer);
     assert_eq!(answered(host.deliver()).status(), 200);
     assert_eq!(world.state().container.get(&key), Some(newer));

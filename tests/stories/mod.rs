@@ -5,6 +5,7 @@ mod clinics;
 mod any_kick_off;
 mod audit;
 mod callers;
+mod compartments;
 mod contract;
 mod destinations;
 mod downloads;

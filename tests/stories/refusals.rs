@@ -18,6 +18,7 @@ fn a_kick_off_that_cannot_be_served_is_refused_and_leaves_nothing() {
         ("?_type=Nonsense", 400, "value", "Nonsense"),
         ("?_type=", 400, "value", "_type"),
         ("?_typeFilter=Patient%3Factive=true", 400, "not-supported", "_typeFilter"),
+        ("?patient=Patient/p1", 400, "not-supported", "Patient/$export"),
         ("?_outputFormat=csv", 400, "value", "NDJSON"),
         ("?_container=mine", 400, "not-supported", "container"),
         ("?_destinationType=azure-block-blob", 400, "required", "_destinationConnectionSettings"),
@@ -63,10 +64,11 @@ fn unknown_paths_and_methods_are_told_apart() {
     for (method, path, status) in [
         ("GET", "/".to_owned(), 200),
         ("GET", "/Patient".to_owned(), 404),
-        // The other levels of an export.
-        ("GET", "/Patient/$export".to_owned(), 404),
+        // What could be a level of an export, and is none.
         ("POST", "/Group/g1/$export".to_owned(), 404),
         ("GET", "/Patient/p1/$export".to_owned(), 404),
+        ("GET", "/Observation/$export".to_owned(), 404),
+        ("PUT", "/Patient/$export".to_owned(), 405),
         ("PUT", "/$export".to_owned(), 405),
         ("PUT", format!("/_operations/export/{id}"), 405),
         ("GET", format!("/_operations/export/{id}"), 404),

@@ -56,12 +56,18 @@ impl Content {
 impl Clinic {
     /// Creates a resource, or a new version of it, also after its deletion.
     pub fn write(&mut self, world: &World, name: (&str, &str), form: Form, stamp: Timestamp) {
+        self.write_with(world, name, form, stamp, "");
+    }
+
+    /// The same, with further members of the resource, each with a comma behind it.
+    pub fn write_with(&mut self, world: &World, name: (&str, &str), form: Form, stamp: Timestamp, members: &str) {
         let number = self.versions(name) + 1;
         let (resource_type, id) = name;
         let stamp = self.after_newest(name, stamp);
         // Different lengths, up to more than a block.
         let filler = "x".repeat((mixed(number as u64 ^ id.len() as u64 ^ stamp_bits(stamp)) % 260) as usize);
-        let plain = format!(r#"{{"resourceType":"{resource_type}","id":"{id}","note":"{filler}","n":{number}.10"#);
+        let plain =
+            format!(r#"{{"resourceType":"{resource_type}","id":"{id}",{members}"note":"{filler}","n":{number}.10"#);
         let shown = stamp.instant().trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.').to_owned();
         let meta = format!(r#""meta":{{"lastUpdated":"{shown}+00:00","versionId":"{number}"}}"#);
         let line = format!("{plain},{meta}}}");

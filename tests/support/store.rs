@@ -7,7 +7,7 @@ use fhir_export::bulk::chunk::Pass;
 use fhir_export::bulk::document::Document;
 use fhir_export::bulk::plan::{HIGHEST, KeyRange, LOWEST};
 use fhir_export::bulk::window::Window;
-use fhir_export::ports::{Documented, ErrorKind, Page, PortError, Resources, Slice};
+use fhir_export::ports::{Documented, ErrorKind, Page, PortError, Resources, Slice, Sought};
 
 use super::gate::{Call, refused};
 use super::world::{World, mixed};
@@ -180,6 +180,15 @@ impl Stored {
         self.kind == Kind::History && self.superseded.as_ref().is_some_and(|end| end.as_str() > until)
     }
 
+    /// Whether it is the version that was current at a time.
+    fn was_current(&self, sought: &Sought) -> bool {
+        let until = sought.until.last_modified();
+        let named =
+            self.document.resource_type == sought.resource_type.as_str() && self.document.id == sought.id.as_str();
+        let begun = *self.document.last_modified <= *until;
+        named && begun && (self.kind == Kind::Current || self.ends_after(&until))
+    }
+
     /// Whether the document tells what its resource was at a time.
     fn documents(&self, asked: &Documented) -> bool {
         let until = asked.until.last_modified();
@@ -217,5 +226,15 @@ impl Resources for World {
             Ok(telling.map(|stored| stored.document.id.to_string()).collect())
         };
         self.call(Call::read("resources.documented", what), read).await
+    }
+
+    async fn version(&self, sought: &Sought) -> Result<Option<Document>, PortError> {
+        let what = format!("{}/{}", sought.resource_type, sought.id.as_str());
+        let read = |state: &mut super::world::State| {
+            let there = state.store.documents.iter().filter(|stored| stored.was_current(sought));
+            let found = there.map(|stored| stored.document.clone()).next();
+            Ok(found.filter(|document| !document.is_deleted))
+        };
+        self.call(Call::read("resources.version", what), read).await
     }
 }

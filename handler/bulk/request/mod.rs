@@ -5,6 +5,7 @@ use url::Url;
 use super::asked::{Asked, Version};
 use super::connection::StorageAccount;
 use super::destination::{self, ContainerName};
+use super::level::Level;
 use super::policy::CallerPolicy;
 use super::rejection::Rejection;
 use super::timestamp::Timestamp;
@@ -26,6 +27,7 @@ use restrictions::Restrictions;
 /// It may hold a credential, so it cannot be printed.
 #[derive(Clone, Default)]
 pub struct KickOff {
+    pub level: Level,
     pub method: Method,
     /// The raw query, without the question mark.
     pub query: String,
@@ -79,7 +81,7 @@ pub struct Terms {
 /// The only destination type, spelled as the seed spells it; case counts.
 const BLOCK_BLOB: &str = "azure-block-blob";
 
-/// Reads a system-level kick-off.
+/// Reads a kick-off.
 pub fn parse(kick_off: &KickOff, terms: &Terms, now: Timestamp) -> Result<Request, Rejection> {
     let preferences = Preferences::read(&kick_off.prefer);
     let version = preferences.version.unwrap_or(terms.version);
@@ -89,9 +91,11 @@ pub fn parse(kick_off: &KickOff, terms: &Terms, now: Timestamp) -> Result<Reques
     let given = Parameters::read(&kick_off.query, &kick_off.body, &mut leniency)?;
     check_answer(kick_off, &given)?;
     let destination = caller_destination(&given, terms)?;
-    let asked = Restrictions { given: &given, version, terms, now }.read(&mut leniency)?;
+    let (level, method) = (&kick_off.level, kick_off.method);
+    let asked = Restrictions { given: &given, level, method, version, terms, now }.read(&mut leniency)?;
     let asked = Asked {
-        request: public_url(&terms.public_url, &kick_off.query),
+        request: public_url(&terms.public_url, level, &kick_off.query),
+        level: level.clone(),
         version,
         separate_status: preferences.separate_status,
         notes: leniency.notes,
@@ -189,10 +193,10 @@ fn caller_destination(given: &Parameters, terms: &Terms) -> Result<Option<Caller
 }
 
 /// The kick-off's URL under the public base; of a POST without what stands in its body (AMB-26).
-fn public_url(base: &Url, query: &str) -> String {
+fn public_url(base: &Url, level: &Level, query: &str) -> String {
     let query = parameters::shown(query);
     let separator = if query.is_empty() { "" } else { "?" };
-    format!("{}/$export{separator}{query}", base.as_str().trim_end_matches('/'))
+    format!("{}/{}{separator}{query}", base.as_str().trim_end_matches('/'), level.path())
 }
 
 #[cfg(test)]

@@ -4,23 +4,28 @@
 use std::time::Duration;
 
 use crate::bulk::asked::{Asked, Version};
+use crate::bulk::compartment;
 use crate::bulk::elements::{self, Elements, NotAnElement};
+use crate::bulk::level::Level;
 use crate::bulk::note::{Note, Severity};
 use crate::bulk::rejection::{Rejection, repeated};
+use crate::bulk::resource_id::ResourceId;
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::timestamp::Timestamp;
 
-use super::Terms;
 use super::leniency::Leniency;
 use super::parameters::{
     ASSOCIATED, ELEMENTS, LARGEST, MAX_COUNT, ORGANIZE, OUTPUT_FORMAT, PARTIAL, PATIENT, Parameters, SINCE, SMALLEST,
     TILL, TYPE, TYPE_FILTER, UNTIL,
 };
 use super::values::{self, Instant, NotAnInstant};
+use super::{Method, Terms};
 
 /// The parameters, and what decides about them.
 pub struct Restrictions<'a> {
     pub given: &'a Parameters,
+    pub level: &'a Level,
+    pub method: Method,
     pub version: Version,
     pub terms: &'a Terms,
     pub now: Timestamp,
@@ -40,24 +45,42 @@ const RELEVANT: &str = "RelevantProvenanceResources";
 const LATEST: &str = "LatestProvenanceResources";
 
 /// Provenance is as old or as young as it is, whatever the age of what it tells of (PV-06): a time restricts it.
-fn whole_provenance(types: Option<&[ResourceType]>, time: Option<Timestamp>) -> Provenance {
+fn whole_provenance(level: &Level, types: Option<&[ResourceType]>, time: Option<Timestamp>) -> Provenance {
     let named = types.is_none_or(|types| types.iter().any(|name| name.as_str() == "Provenance"));
-    if named && time.is_none() { Provenance::Whole } else { Provenance::Restricted }
+    match level {
+        Level::System if named && time.is_none() => Provenance::Whole,
+        // What a Provenance is about may be in a compartment, while it is itself in none.
+        Level::System | Level::Patient => Provenance::Restricted,
+    }
 }
+
+/// The list stands in the document of the job. Who has more patients makes a Group of them.
+const MOST_PATIENTS: usize = 500;
 
 impl Restrictions<'_> {
     pub fn read(&self, leniency: &mut Leniency) -> Result<Asked, Rejection> {
         self.output_format(leniency)?;
         self.what_is_not_there(leniency)?;
+        let patients = self.patients(leniency)?;
         let types = self.types(leniency)?;
         let elements = self.elements(leniency)?;
         let (since, before) = self.window(leniency)?;
-        self.associated(whole_provenance(types.as_deref(), since.or(before)), leniency)?;
+        self.associated(whole_provenance(self.level, types.as_deref(), since.or(before)), leniency)?;
         let (smallest_file, largest_file) = self.sizes(leniency)?;
         let partial_manifests = self.partial_manifests(leniency)?;
         // Understood, and without effect: an export has no pages to count.
         self.count(MAX_COUNT, leniency)?;
-        Ok(Asked { types, elements, since, before, smallest_file, largest_file, partial_manifests, ..Asked::default() })
+        Ok(Asked {
+            patients,
+            types,
+            elements,
+            since,
+            before,
+            smallest_file,
+            largest_file,
+            partial_manifests,
+            ..Asked::default()
+        })
     }
 
     /// The three spellings of NDJSON (PR-11); an unescaped plus sign arrives as a space.
@@ -81,7 +104,12 @@ impl Restrictions<'_> {
         for name in names {
             match ResourceType::parse(&name) {
                 Ok(known) if known.known() && types.contains(&known) => {}
-                Ok(known) if known.known() => types.push(known),
+                Ok(known) if known.known() && self.level.has(&known) => types.push(known),
+                // Nothing would come of it, and its absence would be taken for the absence of data (PR-31).
+                Ok(known) if known.known() => {
+                    let told = format!("{known} is not in the Patient compartment: export it at system level.");
+                    leniency.pass_over(Severity::Warning, Rejection::not_supported(told).about(TYPE))?;
+                }
                 Ok(_) | Err(_) => {
                     let told = format!("\"{}\" is not a FHIR resource type that is stored.", repeated(&name));
                     leniency.pass_over(Severity::Warning, Rejection::bad_value(TYPE, told))?;
@@ -89,7 +117,7 @@ impl Restrictions<'_> {
             }
         }
         if types.is_empty() {
-            return Err(Rejection::bad_value(TYPE, "The parameter \"_type\" names no type that is stored."));
+            return Err(Rejection::bad_value(TYPE, "The parameter \"_type\" names no type that could be exported."));
         }
         Ok(Some(types))
     }
@@ -225,13 +253,54 @@ impl Restrictions<'_> {
 
     /// Parameters that are known and cannot be done: checked all the same, so that a mistake is told as one.
     fn what_is_not_there(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
-        // To pass it over would hand out the data of everybody else (ER-03).
-        if self.given.all(PATIENT).next().is_some() {
-            let told = "At system level an export cannot be restricted to patients.";
-            return Err(Rejection::not_supported(told).about(PATIENT));
-        }
         self.type_filters(leniency)?;
         self.organized(leniency)
+    }
+
+    /// `patient` (PR-16): references to patients of this store, each once. To pass one over that is no reference would leave
+    /// out somebody, and to pass over all of them would hand out the data of everybody else (ER-03).
+    fn patients(&self, leniency: &mut Leniency) -> Result<Option<Vec<ResourceId>>, Rejection> {
+        if self.given.all(PATIENT).next().is_none() {
+            return Ok(None);
+        }
+        match self.level {
+            Level::System => {
+                let told = "At system level an export cannot be restricted to patients: start it at Patient/$export.";
+                return Err(Rejection::not_supported(told).about(PATIENT));
+            }
+            Level::Patient => self.check_place_of_patients(leniency)?,
+        }
+        let base = self.terms.public_url.as_str().trim_end_matches('/');
+        let mut patients = Vec::new();
+        for reference in self.given.all(PATIENT) {
+            let id = compartment::patient_of(reference?, base).and_then(|id| ResourceId::parse(id).ok());
+            let told = "The value of \"patient\" is not a reference to a patient, as in Patient/123.";
+            patients.push(id.ok_or_else(|| Rejection::bad_value(PATIENT, told))?);
+        }
+        patients.sort();
+        patients.dedup();
+        match patients.len() {
+            0..=MOST_PATIENTS => Ok(Some(patients)),
+            _ => {
+                let told = format!("An export can be restricted to {MOST_PATIENTS} patients at most.");
+                Err(Rejection::not_supported(told).about(PATIENT))
+            }
+        }
+    }
+
+    /// AMB-24: identifiers do not belong into URLs, which are logged everywhere.
+    fn check_place_of_patients(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
+        match self.method {
+            Method::Post => Ok(()),
+            Method::Get | Method::Other if leniency.is_lenient() => {
+                let told = "The parameter \"patient\" was honoured, but it should come in the body of a POST.";
+                leniency.note(Note::new(Severity::Information, "business-rule", told).about(PATIENT))
+            }
+            Method::Get | Method::Other => {
+                let told = "The parameter \"patient\" is understood only with POST.";
+                Err(Rejection::not_supported(told).about(PATIENT))
+            }
+        }
     }
 
     /// `_elements` (PR-40, PR-41). A list of which nothing is left is an error also to a lenient client: without it more
@@ -283,8 +352,8 @@ impl Restrictions<'_> {
                 (RELEVANT, Provenance::Whole) => continue,
                 (LATEST, Provenance::Whole) if relevant => continue,
                 (RELEVANT, Provenance::Restricted) => format!(
-                    "\"{RELEVANT}\" is supported only where all Provenance is exported: without a time, and without \
-                     \"_type\" or with Provenance in it."
+                    "\"{RELEVANT}\" is supported only where all Provenance is exported: at system level, without a \
+                     time, and without \"_type\" or with Provenance in it."
                 ),
                 (LATEST, _) => format!("\"{LATEST}\" is not supported: ask for \"{RELEVANT}\"."),
                 ("_deleted", _) => {

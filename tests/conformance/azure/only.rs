@@ -185,7 +185,7 @@ async fn a_plain_page_is_read_once_and_its_texts_are_slices_of_it() {
 async fn a_document_of_a_newer_build_is_left_to_it() {
     let container = new_state_container().await;
     let id = JobId::new(1);
-    let newer = json!({ "id": "job", "jobId": id.as_str(), "kind": "job", "v": 2, "state": { "new": true } });
+    let newer = json!({ "id": "job", "jobId": id.as_str(), "kind": "job", "v": 3, "state": { "new": true } });
     let client = shared().ready.cosmos.open("fhir-export", &container).await;
     client.create_item(id.as_str().to_owned(), "job", &newer, None).await.unwrap();
     let error = jobs_in(&container).load(&Key::job(&id)).await.unwrap_err();

@@ -1,0 +1,294 @@
+//! The Patient compartment of R4 and R4B: which resources are about which patients (requirements PC-01 to PC-09).
+//!
+//! It is decided by the resource itself, not by the index that the server keeps beside it: versions in the history have no
+//! index, and what an export holds must not depend on which of its passes has seen it.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+
+use url::Url;
+
+use super::job_id::JobId;
+use super::key_log::ResourceKey;
+use super::paths::{NotJson, Paths};
+use super::resource_id::{ResourceId, is_id};
+use super::resource_type::ResourceType;
+
+/// Whose compartments are meant.
+#[derive(Clone, Debug)]
+pub enum Patients {
+    Every,
+    These(Members),
+}
+
+/// Patients, known by their keys alone.
+#[derive(Clone, Debug)]
+pub struct Members {
+    job: JobId,
+    /// Sorted.
+    keys: Vec<ResourceKey>,
+}
+
+impl Members {
+    pub fn new<'i>(job: &JobId, ids: impl IntoIterator<Item = &'i ResourceId>) -> Self {
+        let mut keys: Vec<_> = ids.into_iter().map(|id| ResourceKey::of(job, "Patient", id.as_str())).collect();
+        keys.sort_unstable();
+        Self { job: job.clone(), keys }
+    }
+
+    fn include(&self, id: &str) -> bool {
+        self.keys.binary_search(&ResourceKey::of(&self.job, "Patient", id)).is_ok()
+    }
+}
+
+/// Tells of each resource whether it is in the compartment of one of the patients.
+#[derive(Clone, Debug)]
+pub struct Compartments {
+    patients: Patients,
+    /// Below this URL references are as good as relative ones.
+    base: String,
+    /// In the order of [`TABLE`].
+    references: Vec<Paths>,
+}
+
+impl Compartments {
+    pub fn new(patients: Patients, base: &Url) -> Self {
+        let references =
+            |(_, elements): &(_, &[&str])| Paths::of(elements.iter().map(|path| format!("{path}.reference")));
+        let base = base.as_str().trim_end_matches('/').to_owned();
+        Self { patients, base, references: TABLE.iter().map(references).collect() }
+    }
+
+    /// Whether they hold this resource, which stands in a JSON text.
+    pub fn hold(&self, resource_type: &str, id: &str, text: &str) -> Result<bool, NotJson> {
+        let Some(index) = index(resource_type) else { return Ok(false) };
+        match (&self.patients, resource_type) {
+            // `link` leads to the same person, but to another compartment (PC-06).
+            (Patients::Every, "Patient") => return Ok(true),
+            (Patients::These(members), "Patient") => return Ok(members.include(id)),
+            // It would tell of all other members (PC-09).
+            (Patients::These(_), "Group") => return Ok(false),
+            (Patients::Every | Patients::These(_), _) => {}
+        }
+        let mut found = false;
+        self.references[index].visit(text, &mut |raw| {
+            found = string(raw).is_some_and(|reference| self.lead_to(&reference));
+            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        Ok(found)
+    }
+
+    /// Whether a resource that was deleted may have been held: what it was about is not known any more (DE-04).
+    pub fn may_have_held(&self, resource_type: &str, id: &str) -> bool {
+        match (&self.patients, resource_type) {
+            (Patients::Every, _) => has(resource_type),
+            (Patients::These(members), "Patient") => members.include(id),
+            (Patients::These(_), "Group") => false,
+            (Patients::These(_), _) => has(resource_type),
+        }
+    }
+
+    fn lead_to(&self, reference: &str) -> bool {
+        match (patient_of(reference, &self.base), &self.patients) {
+            (None, _) => false,
+            (Some(_), Patients::Every) => true,
+            (Some(id), Patients::These(members)) => members.include(id),
+        }
+    }
+}
+
+fn string(raw: &str) -> Option<Cow<'_, str>> {
+    let content = raw.strip_prefix('"')?.strip_suffix('"')?;
+    match content.contains('\\') {
+        true => serde_json::from_str(raw).ok().map(Cow::Owned),
+        false => Some(Cow::Borrowed(content)),
+    }
+}
+
+/// The id of the patient that a reference leads to (PC-05): relative, or below the base, in any version. One that is
+/// contained, has no address yet or lies on another server leads to none.
+pub fn patient_of<'r>(reference: &'r str, base: &str) -> Option<&'r str> {
+    let below_base = reference.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
+    let rest = below_base.unwrap_or(reference).strip_prefix("Patient/")?;
+    let id = match rest.split_once('/') {
+        Some((id, version)) => version.strip_prefix("_history/").filter(|version| is_id(version)).map(|_| id)?,
+        None => rest,
+    };
+    is_id(id).then_some(id)
+}
+
+fn index(resource_type: &str) -> Option<usize> {
+    TABLE.binary_search_by_key(&resource_type, |(name, _)| name).ok()
+}
+
+/// Whether resources of a type can be in a compartment.
+pub fn has(resource_type: &str) -> bool {
+    index(resource_type).is_some()
+}
+
+/// The types that can be in a compartment.
+pub fn types() -> impl Iterator<Item = ResourceType> {
+    TABLE.iter().filter_map(|(name, _)| ResourceType::parse(name).ok())
+}
+
+/// The elements with references to the patients in whose compartments a resource is, by type: those of the search
+/// parameters that the CompartmentDefinition names.
+const TABLE: &[(&str, &[&str])] = &[
+    ("Account", &["subject"]),
+    ("AdverseEvent", &["subject"]),
+    ("AllergyIntolerance", &["patient", "recorder", "asserter"]),
+    ("Appointment", &["participant.actor"]),
+    ("AppointmentResponse", &["actor"]),
+    ("AuditEvent", &["agent.who", "entity.what"]),
+    ("Basic", &["subject", "author"]),
+    ("BodyStructure", &["patient"]),
+    ("CarePlan", &["subject", "activity.detail.performer"]),
+    ("CareTeam", &["subject", "participant.member"]),
+    ("ChargeItem", &["subject"]),
+    ("Claim", &["patient", "payee.party"]),
+    ("ClaimResponse", &["patient"]),
+    ("ClinicalImpression", &["subject"]),
+    ("Communication", &["subject", "sender", "recipient"]),
+    ("CommunicationRequest", &["subject", "sender", "recipient", "requester"]),
+    ("Composition", &["subject", "author", "attester.party"]),
+    ("Condition", &["subject", "asserter"]),
+    ("Consent", &["patient"]),
+    ("Coverage", &["policyHolder", "subscriber", "beneficiary", "payor"]),
+    ("CoverageEligibilityRequest", &["patient"]),
+    ("CoverageEligibilityResponse", &["patient"]),
+    ("DetectedIssue", &["patient"]),
+    ("DeviceRequest", &["subject", "performer"]),
+    ("DeviceUseStatement", &["subject"]),
+    ("DiagnosticReport", &["subject"]),
+    ("DocumentManifest", &["subject", "author", "recipient"]),
+    ("DocumentReference", &["subject", "author"]),
+    ("Encounter", &["subject"]),
+    ("EnrollmentRequest", &["candidate"]),
+    ("EpisodeOfCare", &["patient"]),
+    ("ExplanationOfBenefit", &["patient", "payee.party"]),
+    ("FamilyMemberHistory", &["patient"]),
+    ("Flag", &["subject"]),
+    ("Goal", &["subject"]),
+    ("Group", &["member.entity"]),
+    ("ImagingStudy", &["subject"]),
+    ("Immunization", &["patient"]),
+    ("ImmunizationEvaluation", &["patient"]),
+    ("ImmunizationRecommendation", &["patient"]),
+    ("Invoice", &["subject", "recipient"]),
+    ("List", &["subject", "source"]),
+    ("MeasureReport", &["subject"]),
+    ("Media", &["subject"]),
+    ("MedicationAdministration", &["subject", "performer.actor"]),
+    ("MedicationDispense", &["subject", "receiver"]),
+    ("MedicationRequest", &["subject"]),
+    ("MedicationStatement", &["subject"]),
+    ("MolecularSequence", &["patient"]),
+    ("NutritionOrder", &["patient"]),
+    ("Observation", &["subject", "performer"]),
+    // By its own id.
+    ("Patient", &[]),
+    ("Person", &["link.target"]),
+    ("Procedure", &["subject", "performer.actor"]),
+    ("Provenance", &["target"]),
+    ("QuestionnaireResponse", &["subject", "author"]),
+    ("RelatedPerson", &["patient"]),
+    ("RequestGroup", &["subject", "action.participant"]),
+    ("ResearchSubject", &["individual"]),
+    ("RiskAssessment", &["subject"]),
+    ("Schedule", &["actor"]),
+    ("ServiceRequest", &["subject", "performer"]),
+    ("Specimen", &["subject"]),
+    ("SupplyDelivery", &["patient"]),
+    ("SupplyRequest", &["deliverTo"]),
+    ("VisionPrescription", &["patient"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "https://fhir.example/r4";
+
+    fn compartments(patients: Option<&[&str]>) -> Compartments {
+        let ids = |ids: &[&str]| ids.iter().map(|id| ResourceId::parse(id).unwrap()).collect::<Vec<_>>();
+        let patients = match patients {
+            None => Patients::Every,
+            Some(of) => Patients::These(Members::new(&JobId::new(1), &ids(of))),
+        };
+        Compartments::new(patients, &Url::parse(&format!("{BASE}/")).unwrap())
+    }
+
+    #[test]
+    fn the_table_is_that_of_r4_in_the_order_of_the_types() {
+        assert_eq!(TABLE.len(), 66);
+        assert!(TABLE.windows(2).all(|pair| pair[0].0 < pair[1].0));
+        assert!(types().count() == 66 && types().all(|name| name.known()));
+        assert!(has("Patient") && !has("Practitioner") && !has("Device"));
+    }
+
+    #[test]
+    fn a_reference_leads_to_a_patient_of_this_store_or_to_none() {
+        for (reference, id) in [
+            ("Patient/p-1.A", Some("p-1.A")),
+            ("Patient/p/_history/3", Some("p")),
+            ("https://fhir.example/r4/Patient/p", Some("p")),
+            ("https://fhir.example/r4/Patient/p/_history/3", Some("p")),
+            ("https://other.example/r4/Patient/p", None),
+            ("https://fhir.example/r4b/Patient/p", None),
+            ("/Patient/p", None),
+            ("patient/p", None),
+            ("Practitioner/p", None),
+            ("Patient/", None),
+            ("Patient/p/", None),
+            ("Patient/p/_history", None),
+            ("Patient/p/_history/", None),
+            ("Patient/p/x/3", None),
+            ("Patient/p?x", None),
+            ("Patient/p_1", None),
+            ("Patient", None),
+            ("p", None),
+            ("#p", None),
+            ("urn:uuid:0123", None),
+            ("", None),
+        ] {
+            assert_eq!(patient_of(reference, BASE), id, "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_resource_is_where_any_of_its_references_leads() {
+        let every = compartments(None);
+        let these = compartments(Some(&["a", "b"]));
+        for (of, text, in_every, in_these) in [
+            ("Patient", r#"{"id":"ID"}"#, true, false),
+            ("Observation", r#"{"subject":{"reference":"Patient/a"}}"#, true, true),
+            ("Observation", r#"{"subject":{"reference":"Patient\/a"}}"#, true, true),
+            (
+                "Observation",
+                r#"{"subject":{"reference":"Patient/c"},"performer":[{},{"reference":"Patient/b"}]}"#,
+                true,
+                true,
+            ),
+            ("Observation", r#"{"subject":{"reference":"Patient/c"}}"#, true, false),
+            ("Observation", r#"{"subject":{"reference":"Device/a"}}"#, false, false),
+            ("Observation", r#"{"subject":{"type":"Patient","identifier":{"value":"a"}}}"#, false, false),
+            ("Observation", r#"{"contained":[{"subject":{"reference":"Patient/a"}}]}"#, false, false),
+            ("Observation", r#"{"subject":"Patient/a","performer":7}"#, false, false),
+            ("Observation", r#"{"patient":{"reference":"Patient/a"}}"#, false, false),
+            (
+                "Appointment",
+                r#"{"participant":[{"actor":{"reference":"Patient/c"}},{"actor":{"reference":"Patient/a"}}]}"#,
+                true,
+                true,
+            ),
+            ("Group", r#"{"member":[{"entity":{"reference":"Patient/a"}}]}"#, true, false),
+            ("Practitioner", r#"{"subject":{"reference":"Patient/a"}}"#, false, false),
+        ] {
+            assert_eq!(every.hold(of, "ID", text), Ok(in_every), "{of} {text}");
+            assert_eq!(these.hold(of, "ID", text), Ok(in_these), "{of} {text}");
+        }
+        assert_eq!(these.hold("Patient", "a", r#"{"link":[{"other":{"reference":"Patient/c"}}]}"#), Ok(true));
+        assert_eq!(these.hold("Patient", "c", r#"{"link":[{"other":{"reference":"Patient/a"}}]}"#), Ok(false));
+        assert_eq!(these.hold("Observation", "ID", "{"), Err(NotJson));
+    }
+}

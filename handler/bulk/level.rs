@@ -1,0 +1,43 @@
+//! The level of an export: everything that the store holds, or what is about patients.
+
+use serde::{Deserialize, Serialize};
+
+use super::compartment;
+use super::resource_type::ResourceType;
+
+/// Whose resources an export is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Level {
+    /// Everything.
+    #[default]
+    System,
+    /// What is in the compartment of a patient.
+    Patient,
+}
+
+impl Level {
+    /// The path of its kick-off below the base.
+    pub fn path(&self) -> String {
+        match self {
+            Level::System => "$export".into(),
+            Level::Patient => "Patient/$export".into(),
+        }
+    }
+
+    /// For audit records.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Level::System => "system",
+            Level::Patient => "patient",
+        }
+    }
+
+    /// Whether resources of a type may belong to an export of this level.
+    pub fn has(&self, resource_type: &ResourceType) -> bool {
+        match self {
+            Level::System => true,
+            Level::Patient => compartment::has(resource_type.as_str()),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Walks the JSON text of a resource along a few paths: what lies beside them is passed over, and no tree is made.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Paths of member names, such as `participant.actor.reference`. A path goes through every item of an array.
+#[derive(Clone, Debug, Default)]
+pub struct Paths(Vec<Node>);
+
+#[derive(Clone, Debug)]
+struct Node {
+    name: String,
+    /// Whether a path ends here.
+    is_end: bool,
+    below: Paths,
+}
+
+/// The text is no JSON, or a value on a path is none that could be read.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotJson;
+
+impl Paths {
+    pub fn of<P: AsRef<str>>(paths: impl IntoIterator<Item = P>) -> Self {
+        let mut all = Self::default();
+        for path in paths {
+            all.add(path.as_ref());
+        }
+        all
+    }
+
+    fn add(&mut self, path: &str) {
+        let (name, rest) = path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+        let index = self.0.iter().position(|node| node.name == name).unwrap_or_else(|| {
+            self.0.push(Node { name: name.into(), is_end: false, below: Self::default() });
+            self.0.len() - 1
+        });
+        match rest {
+            Some(rest) => self.0[index].below.add(rest),
+            None => self.0[index].is_end = true,
+        }
+    }
+
+    /// Hands the raw text of every value at the end of a path to `found`, until it has seen enough.
+    pub fn visit(&self, text: &str, found: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<(), NotJson> {
+        let mut visit = Visit { found, is_enough: false };
+        let walked = Walk { paths: self, visit: &mut visit }.deserialize(&mut serde_json::Deserializer::from_str(text));
+        match walked {
+            Err(_) if !visit.is_enough => Err(NotJson),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+}
+
+struct Visit<'f> {
+    found: &'f mut dyn FnMut(&str) -> ControlFlow<()>,
+    is_enough: bool,
+}
+
+impl Visit<'_> {
+    /// A value at the end of a path, or each item of it. An error ends the walk.
+    fn end<E: Error>(&mut self, raw: &str) -> Result<(), E> {
+        if raw.starts_with('[') {
+            let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(E::custom)?;
+            return items.into_iter().try_for_each(|item| self.end(item.get()));
+        }
+        if raw != "null" && (self.found)(raw).is_break() {
+            self.is_enough = true;
+            return Err(E::custom("enough"));
+        }
+        Ok(())
+    }
+}
+
+struct Walk<'p, 'v, 'f> {
+    paths: &'p Paths,
+    visit: &'v mut Visit<'f>,
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_, '_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(node) = map.next_key_seed(Step(self.paths))? {
+            match node {
+                None => drop(map.next_value::<IgnoredAny>()?),
+                Some(node) if node.is_end => {
+                    let raw = map.next_value::<&RawValue>()?.get();
+                    self.visit.end(raw)?;
+                    if !node.below.0.is_empty() {
+                        let below = Walk { paths: &node.below, visit: &mut *self.visit };
+                        below.deserialize(&mut serde_json::Deserializer::from_str(raw)).map_err(A::Error::custom)?;
+                    }
+                }
+                Some(node) => map.next_value_seed(Walk { paths: &node.below, visit: &mut *self.visit })?,
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Walk { paths: self.paths, visit: &mut *self.visit })?.is_some() {}
+        Ok(())
+    }
+
+    // Where a path wants to go on, and there is nothing to go into.
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// The name of a member: which of the paths go on with it.
+struct Step<'p>(&'p Paths);
+
+impl<'de, 'p> DeserializeSeed<'de> for Step<'p> {
+    type Value = Option<&'p Node>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'p> Visitor<'_> for Step<'p> {
+    type Value = Option<&'p Node>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.0.iter().find(|node| node.name == name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn found(paths: &[&str], text: &str) -> Result<Vec<String>, NotJson> {
+        let mut all = Vec::new();
+        Paths::of(paths).visit(text, &mut |raw| {
+            all.push(raw.to_owned());
+            ControlFlow::Continue(())
+        })?;
+        Ok(all)
+    }
+
+    #[test]
+    fn a_path_goes_through_arrays_and_past_everything_else() {
+        let text = r#"{"x":[1e999],"a":[{"b":"1"},{"b":["2",null,["3"]]},7,null,{"c":{"b":"no"}}],"\u0061":{"b":{"d":4.0}},"b":5}"#;
+        assert_eq!(found(&["a.b"], text).unwrap(), [r#""1""#, r#""2""#, r#""3""#, r#"{"d":4.0}"#]);
+        assert_eq!(found(&["a.b", "a.b.d", "b", "none"], text).unwrap().last().map(String::as_str), Some("5"));
+        assert_eq!(found(&["a.b.d"], text).unwrap(), ["4.0"]);
+    }
+
+    #[test]
+    fn whoever_has_seen_enough_sees_no_more() {
+        let mut seen = 0;
+        let enough = Paths::of(["a"]).visit(r#"{"a":[1,2],"a":3,"#, &mut |_| {
+            seen += 1;
+            ControlFlow::Break(())
+        });
+        assert_eq!((enough, seen), (Ok(()), 1));
+        assert_eq!(found(&["b"], r#"{"a":[1,2],"#), Err(NotJson));
+    }
+
+    /// The obvious way: through a tree.
+    fn walked(value: &Value, path: &[&str], all: &mut Vec<Value>) {
+        match (value, path) {
+            (Value::Array(items), _) => items.iter().for_each(|item| walked(item, path, all)),
+            (Value::Null, []) => {}
+            (other, []) => all.push(other.clone()),
+            (Value::Object(members), [name, rest @ ..]) => {
+                members.get(*name).into_iter().for_each(|member| walked(member, rest, all));
+            }
+            (_, _) => {}
+        }
+    }
+
+    fn tree() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            "[a-c\"\\\\ü]{0,3}".prop_map(Value::from)
+        ];
+        leaf.prop_recursive(5, 40, 5, |inner| {
+            let members = prop::collection::btree_map("[a-c]", inner.clone(), 0..4);
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(Value::from),
+                members.prop_map(|members| json!(members)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_walk_finds_what_stands_in_the_tree(tree in tree(), path in prop::collection::vec("[a-c]", 1..4)) {
+            let names: Vec<&str> = path.iter().map(String::as_str).collect();
+            let mut expected = Vec::new();
+            walked(&tree, &names, &mut expected);
+            let found = found(&[&path.join(".")], &tree.to_string()).unwrap();
+            let found: Vec<Value> = found.iter().map(|raw| serde_json::from_str(raw).unwrap()).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Which resources an export holds, and how much of each: what a document must be looked into for.
+
+use url::Url;
+
+use super::asked::Asked;
+use super::compartment::{Compartments, Members, Patients};
+use super::document::Document;
+use super::elements::Elements;
+use super::job::Job;
+use super::level::Level;
+use super::paths::NotJson;
+
+/// Without any of it, every resource is exported as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    pub elements: Option<Elements>,
+    pub compartments: Option<Compartments>,
+}
+
+impl Selection {
+    /// What a job was asked for. References below `base` lead into the store.
+    pub fn of(job: &Job, base: &Url) -> Self {
+        let Asked { level, patients, elements, .. } = &job.asked;
+        let patients = match (level, patients) {
+            (Level::System, _) => None,
+            (Level::Patient, None) => Some(Patients::Every),
+            (Level::Patient, Some(ids)) => Some(Patients::These(Members::new(&job.id, ids))),
+        };
+        let compartments = patients.map(|patients| Compartments::new(patients, base));
+        Self { elements: elements.clone(), compartments }
+    }
+
+    /// Whether the export tells of the deletion of a resource.
+    pub fn tells_of(&self, tombstone: &Document) -> bool {
+        let may_have_held =
+            |compartments: &Compartments| compartments.may_have_held(&tombstone.resource_type, &tombstone.id);
+        self.compartments.as_ref().is_none_or(may_have_held)
+    }
+
+    /// Whether the export holds a resource, of which this is the text.
+    pub fn holds(&self, document: &Document, text: &str) -> Result<bool, NotJson> {
+        match &self.compartments {
+            Some(compartments) => compartments.hold(&document.resource_type, &document.id, text),
+            None => Ok(true),
+        }
+    }
+}

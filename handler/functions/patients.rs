@@ -1,0 +1,54 @@
+//! The patients that a kick-off names: each of them must be there (requirement PR-16).
+
+use futures::future::try_join_all;
+
+use crate::bulk::asked::Asked;
+use crate::bulk::note::Severity;
+use crate::bulk::rejection::Rejection;
+use crate::bulk::request::parameters::PATIENT;
+use crate::bulk::request::prefer::Preferences;
+use crate::bulk::resource_id::ResourceId;
+use crate::bulk::resource_type::ResourceType;
+use crate::ports::{PortError, Sought};
+
+use super::{App, Failure};
+
+/// So many are looked up at the same time.
+const AT_ONCE: usize = 16;
+
+/// What was asked, of the patients that are there. A lenient client is told of the others, unless none is left.
+pub async fn known(app: &App, asked: Asked, preferences: Preferences) -> Result<Asked, Failure> {
+    let Some(named) = &asked.patients else { return Ok(asked) };
+    let mut there = Vec::new();
+    for few in named.chunks(AT_ONCE) {
+        there.extend(try_join_all(few.iter().map(|id| is_there(app, id))).await?);
+    }
+    let patients: Vec<_> = named.iter().zip(&there).filter(|(_, there)| **there).map(|(id, _)| id.clone()).collect();
+    let missing = named.len() - patients.len();
+    if missing == 0 {
+        return Ok(asked);
+    }
+    // Which ones is not said: refusals are recorded, and records name nobody.
+    let told = format!("{missing} of the patients in \"{PATIENT}\" do not exist.");
+    // The path is there; what it is asked for is not (ER-04).
+    let refusal = Rejection { status: 400, ..Rejection::not_found(told) }.about(PATIENT);
+    if patients.is_empty() || !preferences.lenient() {
+        return Err(refusal.into());
+    }
+    let mut notes = asked.notes;
+    notes.push(refusal.passed_over(Severity::Warning));
+    Ok(Asked { patients: Some(patients), notes, ..asked })
+}
+
+/// Whether a patient exists now, or did at the transaction time.
+async fn is_there(app: &App, id: &ResourceId) -> Result<bool, PortError> {
+    let Ok(resource_type) = ResourceType::parse("Patient") else { return Ok(false) };
+    let now = app.now();
+    for until in [now, now.minus(app.settings.safety_lag)] {
+        let sought = Sought { resource_type: resource_type.clone(), id: id.clone(), until };
+        if app.resources.version(&sought).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
