@@ -81,7 +81,7 @@ pub fn lay_out(root: &Path, handler: &Path, authorization: Authorization) -> Res
 }
 
 /// The functions where the handler asks for tokens.
-const CLIENTS: [&str; 4] = ["ExportStart", "ExportStartPatient", "ExportStatus", "ExportFiles"];
+const CLIENTS: [&str; 5] = ["ExportStart", "ExportStartGroup", "ExportStartPatient", "ExportStatus", "ExportFiles"];
 
 /// The host does not ask for a key of the function any more.
 fn open(function: &Path) -> Result<()> {

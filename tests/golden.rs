@@ -67,6 +67,12 @@ fn job_of_patients() -> Job {
     Job { asked, ..job() }
 }
 
+fn job_of_a_group() -> Job {
+    let level = Level::Group(ResourceId::parse("g.1").unwrap());
+    let asked = Asked { level, request: "https://fhir.example/Group/g.1/$export".into(), ..job().asked };
+    Job { asked, members: Some(100_000), ..job() }
+}
+
 fn held(count: u64, bytes: u64) -> Held {
     Held { count, bytes, crc64: Crc64::of(b"block"), ..Held::default() }
 }
@@ -139,6 +145,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("job-accepted", job().into()),
         ("job-accepted-to-a-named-destination", job_to_a_named_destination().into()),
         ("job-of-patients", job_of_patients().into()),
+        ("job-of-a-group", job_of_a_group().into()),
         ("job-planned", planned.clone().into()),
         ("job-completed", completed.clone().recorded().into()),
         ("job-removed-and-not-recorded", completed.cancelled(now()).unwrap().into()),

@@ -138,7 +138,11 @@ fn the_functions_are_bound_to_our_queue_and_routes() {
     }
     // Whoever may start one export may start another: what comes of it is decided by scopes.
     let start = json("ExportStart/function.json")["bindings"][0].clone();
-    for (function, route) in [("ExportStart", "$export"), ("ExportStartPatient", "Patient/$export")] {
+    for (function, route) in [
+        ("ExportStart", "$export"),
+        ("ExportStartPatient", "Patient/$export"),
+        ("ExportStartGroup", "Group/{id}/$export"),
+    ] {
         let binding = &json(&format!("{function}/function.json"))["bindings"][0];
         assert_eq!((&binding["route"], &binding["authLevel"]), (&route.into(), &start["authLevel"]));
     }

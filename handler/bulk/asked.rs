@@ -61,7 +61,7 @@ impl Asked {
             (Level::System, types) => types.clone(),
             // The rights of a caller may name more than there is at the level.
             (level, Some(types)) => Some(types.iter().filter(|name| level.has(name)).cloned().collect()),
-            (Level::Patient, None) => Some(compartment::types().collect()),
+            (Level::Patient | Level::Group(_), None) => Some(compartment::types().collect()),
         }
     }
 

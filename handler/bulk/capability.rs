@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::destination;
-use super::level::Level;
 use super::resource_type::ResourceType;
 use super::smart::Security;
 use super::timestamp::Timestamp;
@@ -77,8 +76,8 @@ const GUIDE: &str = "http://hl7.org/fhir/uv/bulkdata";
 
 const DOCUMENTATION: &str = "Exports everything that the FHIR server's store holds, or the types that are asked for, as \
      it stood at one moment, to NDJSON files of one resource type each. Large types are spread over several files. \
-     An export at the level of patients holds what is in the Patient compartment of FHIR R4, by the references of the \
-     resources themselves; nothing is added to what was asked for.";
+     An export of patients, or of the members of a Group, holds what is in their compartments as FHIR R4 defines them, by \
+     the references of the resources themselves; nothing is added to what was asked for.";
 
 /// The CapabilityStatement of the server whose base is `base`.
 pub fn statement(base: &Url, security: &Security, now: Timestamp) -> Value {
@@ -104,66 +103,103 @@ pub fn statement(base: &Url, security: &Security, now: Timestamp) -> Value {
             "documentation": DOCUMENTATION,
             "security": security.statement(),
             "resource": resources,
-            "operation": [offered(base, &Level::System)],
+            "operation": [SYSTEM.offered(base)],
         }],
     })
 }
 
 /// A type, with the export that starts at it.
 fn resource(base: &str, name: &str) -> Value {
-    match name {
-        "Patient" => json!({ "type": name, "operation": [offered(base, &Level::Patient)] }),
-        _ => json!({ "type": name }),
+    match OPERATIONS.iter().find(|operation| operation.resource == Some(name)) {
+        Some(operation) => json!({ "type": name, "operation": [operation.offered(base)] }),
+        None => json!({ "type": name }),
     }
 }
 
-fn offered(base: &str, level: &Level) -> Value {
-    let id = operation_id(level);
-    json!({
-        "name": "export",
-        "definition": format!("{GUIDE}/OperationDefinition/{id}"),
-        "documentation": format!("The parameters that this server takes: {base}/OperationDefinition/{id}"),
-    })
+/// An export of one level.
+struct Operation {
+    id: &'static str,
+    name: &'static str,
+    title: &'static str,
+    /// The type at which it starts; none for the whole system.
+    resource: Option<&'static str>,
+    /// Whether it starts at one resource of this type.
+    instance: bool,
+    /// What it takes beside [`PARAMETERS`].
+    further: &'static [Parameter],
 }
 
-fn operation_id(level: &Level) -> &'static str {
-    match level {
-        Level::System => "export",
-        Level::Patient => "patient-export",
+const SYSTEM: Operation = Operation {
+    id: "export",
+    name: "Export",
+    title: "Bulk Data export of the whole system",
+    resource: None,
+    instance: false,
+    further: &[],
+};
+
+const OPERATIONS: &[Operation] = &[
+    SYSTEM,
+    Operation {
+        id: "patient-export",
+        name: "PatientExport",
+        title: "Bulk Data export of patients",
+        resource: Some("Patient"),
+        instance: false,
+        further: OF_PATIENTS,
+    },
+    Operation {
+        id: "group-export",
+        name: "GroupExport",
+        title: "Bulk Data export of the members of a Group",
+        resource: Some("Group"),
+        instance: true,
+        further: OF_PATIENTS,
+    },
+];
+
+impl Operation {
+    fn offered(&self, base: &str) -> Value {
+        let id = self.id;
+        json!({
+            "name": "export",
+            "definition": format!("{GUIDE}/OperationDefinition/{id}"),
+            "documentation": format!("The parameters that this server takes: {base}/OperationDefinition/{id}"),
+        })
+    }
+
+    fn definition(&self, base: &str) -> Value {
+        let Self { id, name, title, resource, instance, further } = self;
+        let parameters: Vec<Value> = PARAMETERS.iter().chain(*further).map(Parameter::definition).collect();
+        let mut definition = json!({
+            "resourceType": "OperationDefinition",
+            "id": id,
+            "url": format!("{base}/OperationDefinition/{id}"),
+            "version": VERSION,
+            "name": name,
+            "title": title,
+            "status": "active",
+            "kind": "operation",
+            "description": DOCUMENTATION,
+            "affectsState": false,
+            "code": "export",
+            "base": format!("{GUIDE}/OperationDefinition/{id}"),
+            "system": resource.is_none(),
+            "type": resource.is_some() && !instance,
+            "instance": instance,
+            "parameter": parameters,
+        });
+        if let Some(resource) = resource {
+            definition["resource"] = json!([resource]);
+        }
+        definition
     }
 }
 
 /// The OperationDefinition with the parameters that this server takes, if there is one of this id.
 pub fn operation(base: &Url, id: &str) -> Option<Value> {
-    let level = [Level::System, Level::Patient].into_iter().find(|level| operation_id(level) == id)?;
-    let base = without_slash(base);
-    let (name, title, further) = match &level {
-        Level::System => ("Export", "Bulk Data export of the whole system", &[][..]),
-        Level::Patient => ("PatientExport", "Bulk Data export of patients", OF_PATIENTS),
-    };
-    let parameters: Vec<Value> = PARAMETERS.iter().chain(further).map(Parameter::definition).collect();
-    let mut definition = json!({
-        "resourceType": "OperationDefinition",
-        "id": id,
-        "url": format!("{base}/OperationDefinition/{id}"),
-        "version": VERSION,
-        "name": name,
-        "title": title,
-        "status": "active",
-        "kind": "operation",
-        "description": DOCUMENTATION,
-        "affectsState": false,
-        "code": "export",
-        "base": format!("{GUIDE}/OperationDefinition/{id}"),
-        "system": level == Level::System,
-        "type": level == Level::Patient,
-        "instance": false,
-        "parameter": parameters,
-    });
-    if level == Level::Patient {
-        definition["resource"] = json!(["Patient"]);
-    }
-    Some(definition)
+    let operation = OPERATIONS.iter().find(|operation| operation.id == id)?;
+    Some(operation.definition(without_slash(base)))
 }
 
 impl Parameter {
@@ -226,6 +262,7 @@ const LATER: &[&str] = &[
 mod tests {
     use super::*;
     use crate::bulk::asked::Version;
+    use crate::bulk::level::Level;
     use crate::bulk::policy::{CallerPolicy, Named};
     use crate::bulk::request::{self, KickOff, Method, Terms};
 
@@ -265,7 +302,10 @@ mod tests {
         let of_patients = operation(&base(), "patient-export").unwrap();
         assert_eq!((&of_patients["resource"], &of_patients["type"]), (&json!(["Patient"]), &json!(true)));
         assert_eq!(of_patients["parameter"].as_array().map(Vec::len), Some(PARAMETERS.len() + 1));
-        assert_eq!(operation(&base(), "group-export"), None);
+        let of_group = operation(&base(), "group-export").unwrap();
+        assert_eq!((&of_group["resource"], &of_group["type"]), (&json!(["Group"]), &json!(false)));
+        assert_eq!((&of_group["system"], &of_group["instance"]), (&json!(false), &json!(true)));
+        assert_eq!(operation(&base(), "other-export"), None);
     }
 
     #[test]

@@ -5,20 +5,22 @@
 
 use std::borrow::Cow;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use url::Url;
 
 use super::job_id::JobId;
 use super::key_log::ResourceKey;
 use super::paths::{NotJson, Paths};
-use super::resource_id::{ResourceId, is_id};
+use super::reference;
+use super::resource_id::ResourceId;
 use super::resource_type::ResourceType;
 
 /// Whose compartments are meant.
 #[derive(Clone, Debug)]
 pub enum Patients {
     Every,
-    These(Members),
+    These(Arc<Members>),
 }
 
 /// Patients, known by their keys alone.
@@ -36,6 +38,29 @@ impl Members {
         Self { job: job.clone(), keys }
     }
 
+    /// Bytes of a member.
+    pub const BYTES: u64 = ResourceKey::BYTES as u64;
+
+    pub fn job(&self) -> &JobId {
+        &self.job
+    }
+
+    pub fn count(&self) -> u64 {
+        self.keys.len() as u64
+    }
+
+    /// As they are kept.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.keys.iter().flat_map(ResourceKey::bytes).copied().collect()
+    }
+
+    /// As they were kept. `None` if that is not what they are now.
+    pub fn of_bytes(job: &JobId, bytes: &[u8]) -> Option<Self> {
+        let (keys, rest) = bytes.as_chunks::<{ ResourceKey::BYTES }>();
+        let keys: Vec<_> = keys.iter().map(|key| ResourceKey::of_bytes(*key)).collect();
+        (rest.is_empty() && keys.is_sorted()).then(|| Self { job: job.clone(), keys })
+    }
+
     fn include(&self, id: &str) -> bool {
         self.keys.binary_search(&ResourceKey::of(&self.job, "Patient", id)).is_ok()
     }
@@ -45,6 +70,8 @@ impl Members {
 #[derive(Clone, Debug)]
 pub struct Compartments {
     patients: Patients,
+    /// The only Group that is held, where patients are named: any other would tell of its other members (PC-09).
+    group: Option<ResourceId>,
     /// Below this URL references are as good as relative ones.
     base: String,
     /// In the order of [`TABLE`].
@@ -52,11 +79,11 @@ pub struct Compartments {
 }
 
 impl Compartments {
-    pub fn new(patients: Patients, base: &Url) -> Self {
+    pub fn new(patients: Patients, group: Option<ResourceId>, base: &Url) -> Self {
         let references =
             |(_, elements): &(_, &[&str])| Paths::of(elements.iter().map(|path| format!("{path}.reference")));
         let base = base.as_str().trim_end_matches('/').to_owned();
-        Self { patients, base, references: TABLE.iter().map(references).collect() }
+        Self { patients, group, base, references: TABLE.iter().map(references).collect() }
     }
 
     /// Whether they hold this resource, which stands in a JSON text.
@@ -66,8 +93,7 @@ impl Compartments {
             // `link` leads to the same person, but to another compartment (PC-06).
             (Patients::Every, "Patient") => return Ok(true),
             (Patients::These(members), "Patient") => return Ok(members.include(id)),
-            // It would tell of all other members (PC-09).
-            (Patients::These(_), "Group") => return Ok(false),
+            (Patients::These(_), "Group") => return Ok(self.is_the_group(id)),
             (Patients::Every | Patients::These(_), _) => {}
         }
         let mut found = false;
@@ -83,9 +109,13 @@ impl Compartments {
         match (&self.patients, resource_type) {
             (Patients::Every, _) => has(resource_type),
             (Patients::These(members), "Patient") => members.include(id),
-            (Patients::These(_), "Group") => false,
-            (Patients::These(_), _) => has(resource_type),
+            (Patients::These(_), "Group") => self.is_the_group(id),
+            (Patients::These(members), _) => members.count() > 0 && has(resource_type),
         }
+    }
+
+    fn is_the_group(&self, id: &str) -> bool {
+        self.group.as_ref().is_some_and(|group| group.as_str() == id)
     }
 
     fn lead_to(&self, reference: &str) -> bool {
@@ -105,16 +135,9 @@ fn string(raw: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The id of the patient that a reference leads to (PC-05): relative, or below the base, in any version. One that is
-/// contained, has no address yet or lies on another server leads to none.
+/// The id of the patient that a reference leads to (PC-05).
 pub fn patient_of<'r>(reference: &'r str, base: &str) -> Option<&'r str> {
-    let below_base = reference.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
-    let rest = below_base.unwrap_or(reference).strip_prefix("Patient/")?;
-    let id = match rest.split_once('/') {
-        Some((id, version)) => version.strip_prefix("_history/").filter(|version| is_id(version)).map(|_| id)?,
-        None => rest,
-    };
-    is_id(id).then_some(id)
+    reference::local(reference, base).and_then(|(of, id)| (of == "Patient").then_some(id))
 }
 
 fn index(resource_type: &str) -> Option<usize> {
@@ -213,9 +236,9 @@ mod tests {
         let ids = |ids: &[&str]| ids.iter().map(|id| ResourceId::parse(id).unwrap()).collect::<Vec<_>>();
         let patients = match patients {
             None => Patients::Every,
-            Some(of) => Patients::These(Members::new(&JobId::new(1), &ids(of))),
+            Some(of) => Patients::These(Arc::new(Members::new(&JobId::new(1), &ids(of)))),
         };
-        Compartments::new(patients, &Url::parse(&format!("{BASE}/")).unwrap())
+        Compartments::new(patients, None, &Url::parse(&format!("{BASE}/")).unwrap())
     }
 
     #[test]

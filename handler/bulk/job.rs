@@ -34,6 +34,9 @@ pub struct Job {
     /// Nothing modified later is exported (TT-01): kick-off minus the safety lag.
     pub transaction_time: Timestamp,
     pub destination: Destination,
+    /// How many members of a Group are kept beside, whose resources alone are exported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<u64>,
     /// When the watch looks at this job next; recorded before any message about it is sent.
     pub watch_at: Timestamp,
     /// What happened to it and is not recorded for the auditors yet, the oldest first.
@@ -101,11 +104,17 @@ impl Job {
             caller: String::new(),
             created: now,
             resumed: None,
-            transaction_time: now.minus(safety_lag).whole_milliseconds(),
+            transaction_time: Self::time_of(now, safety_lag),
             destination,
+            members: None,
             watch_at: now.plus(limits::JOB_WATCH),
             unrecorded: vec![Change { at: now, by: String::new(), what: What::Accepted }],
         }
+    }
+
+    /// The transaction time of a kick-off.
+    pub fn time_of(kick_off: Timestamp, safety_lag: Duration) -> Timestamp {
+        kick_off.minus(safety_lag).whole_milliseconds()
     }
 
     /// The same job, of which the auditors have to be told something: if nobody does it now, the watch does it soon.

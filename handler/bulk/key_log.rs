@@ -33,6 +33,10 @@ impl ResourceKey {
         Self(key)
     }
 
+    pub fn of_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }

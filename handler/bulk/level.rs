@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::compartment;
+use super::resource_id::ResourceId;
 use super::resource_type::ResourceType;
 
 /// Whose resources an export is about.
@@ -14,6 +15,8 @@ pub enum Level {
     System,
     /// What is in the compartment of a patient.
     Patient,
+    /// What is in the compartment of a member of this Group.
+    Group(ResourceId),
 }
 
 impl Level {
@@ -22,6 +25,7 @@ impl Level {
         match self {
             Level::System => "$export".into(),
             Level::Patient => "Patient/$export".into(),
+            Level::Group(id) => format!("Group/{}/$export", id.as_str()),
         }
     }
 
@@ -30,6 +34,7 @@ impl Level {
         match self {
             Level::System => "system",
             Level::Patient => "patient",
+            Level::Group(_) => "group",
         }
     }
 
@@ -37,7 +42,7 @@ impl Level {
     pub fn has(&self, resource_type: &ResourceType) -> bool {
         match self {
             Level::System => true,
-            Level::Patient => compartment::has(resource_type.as_str()),
+            Level::Patient | Level::Group(_) => compartment::has(resource_type.as_str()),
         }
     }
 }

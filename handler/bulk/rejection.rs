@@ -141,6 +141,11 @@ impl Rejection {
         Self { retry_after: Some(retry_after), ..Self::new(429, "throttled", diagnostics) }
     }
 
+    /// What is to be exported is there, and is of a kind that cannot be (ER-13).
+    pub fn unprocessable(diagnostics: impl Into<String>) -> Self {
+        Self::new(422, "not-supported", diagnostics)
+    }
+
     /// The request is too big (ER-11).
     pub fn too_long(diagnostics: impl Into<String>) -> Self {
         Self::new(413, "too-long", diagnostics)

@@ -1,5 +1,7 @@
 //! Which resources an export holds, and how much of each: what a document must be looked into for.
 
+use std::sync::Arc;
+
 use url::Url;
 
 use super::asked::Asked;
@@ -18,15 +20,23 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// What a job was asked for. References below `base` lead into the store.
-    pub fn of(job: &Job, base: &Url) -> Self {
+    /// What a job was asked for. References below `base` lead into the store; `members` are those that the job keeps.
+    pub fn of(job: &Job, base: &Url, members: Option<Arc<Members>>) -> Self {
         let Asked { level, patients, elements, .. } = &job.asked;
-        let patients = match (level, patients) {
-            (Level::System, _) => None,
-            (Level::Patient, None) => Some(Patients::Every),
-            (Level::Patient, Some(ids)) => Some(Patients::These(Members::new(&job.id, ids))),
+        // A Group without members holds nothing, itself neither.
+        let whole = members.as_ref().is_some_and(|members| members.count() > 0);
+        let (patients, group) = match (level, patients) {
+            (Level::System, _) => (None, None),
+            (Level::Patient, None) => (Some(Patients::Every), None),
+            (Level::Patient | Level::Group(_), Some(ids)) => {
+                (Some(Patients::These(Arc::new(Members::new(&job.id, ids)))), None)
+            }
+            (Level::Group(id), None) => {
+                let members = members.unwrap_or_else(|| Arc::new(Members::new(&job.id, [])));
+                (Some(Patients::These(members)), whole.then(|| id.clone()))
+            }
         };
-        let compartments = patients.map(|patients| Compartments::new(patients, base));
+        let compartments = patients.map(|patients| Compartments::new(patients, group, base));
         Self { elements: elements.clone(), compartments }
     }
 

@@ -13,7 +13,7 @@ use crate::bulk::summary::Summary;
 use crate::ports::{Expected, PortError, Slice, Versioned};
 
 use super::commit::{Interrupted, Work};
-use super::{App, LostRange};
+use super::{App, LostRange, group};
 
 /// `step` gets the ticket with which it is to be sent again, and `done` what the step has recorded.
 pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> Result<Outcome, PortError> {
@@ -42,11 +42,17 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
     let Some(chunk) = claim(app, found.with(claimed)).await? else { return Ok(Outcome::Stale) };
 
     let before = chunk.totals;
-    let selection = Selection::of(&job, &app.settings.terms.public_url);
+    let members = group::members(app, &job).await;
+    let (selection, unread) = match members {
+        Ok(members) => (Selection::of(&job, &app.settings.terms.public_url, members), None),
+        Err(error) => (Selection::default(), Some(error)),
+    };
     let mut work = Work::new(app, &job, &selection, chunk);
-    let mut worked = match lost {
-        true => report_lost(&mut work, &plan).await,
-        false => read_on(&mut work, &plan).await,
+    let mut worked = match (unread, lost) {
+        // Nothing is read of which nobody knows whether it is wanted.
+        (Some(error), _) => Err(Interrupted::Trouble(error)),
+        (None, true) => report_lost(&mut work, &plan).await,
+        (None, false) => read_on(&mut work, &plan).await,
     };
     if let Err(Interrupted::Unread(_)) = worked
         && work.has_moved()

@@ -17,7 +17,7 @@ use crate::bulk::step::Outcome;
 use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError, Versioned};
 
-use super::{App, audit, start};
+use super::{App, audit, group, start};
 
 /// When the watch repeats a cleanup: it alone does, so that repeats do not multiply.
 pub(super) const REPEAT: Duration = Duration::from_secs(5 * 60);
@@ -53,6 +53,7 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
         }
         left += unless_overdue(app, ended, clean_chunk(app, &job, number).await)?;
     }
+    unless_overdue(app, ended, remove_members(app, &job).await)?;
     if removes_files {
         unless_overdue(app, ended, remove_probe(app, &job).await)?;
     }
@@ -87,6 +88,14 @@ fn tell_of_leftovers(job: &Job, left: u64) {
 async fn remove_probe(app: &App, job: &Job) -> Result<u64, PortError> {
     if let Destination::Caller { .. } = job.destination {
         remove_blob(&app.output(job).await?, &start::probe_name(&job.id)).await?;
+    }
+    Ok(0)
+}
+
+/// The members of a Group that were kept for the steps.
+async fn remove_members(app: &App, job: &Job) -> Result<u64, PortError> {
+    if job.members.is_some() {
+        remove_blob(&app.outputs.open(&Place::Scratch).await?, &group::name(&job.id)).await?;
     }
     Ok(0)
 }

@@ -16,6 +16,7 @@ pub async fn capabilities(app: &App) -> Value {
 /// The OperationDefinition of this id.
 pub fn operation(app: &App, id: &str) -> Result<Value, Rejection> {
     let definition = capability::operation(&app.settings.terms.public_url, id);
-    let told = "There is no OperationDefinition of this id; there are \"export\" and \"patient-export\".";
+    let told =
+        "There is no OperationDefinition of this id; there are \"export\", \"patient-export\" and \"group-export\".";
     definition.ok_or_else(|| Rejection::not_found(told))
 }

@@ -33,6 +33,7 @@ mod cleanup;
 mod commit;
 pub mod files;
 mod finish;
+pub mod group;
 pub mod health;
 pub mod issuers;
 pub mod manifest;
@@ -70,6 +71,7 @@ pub struct App {
     pub health: Arc<health::Health>,
     /// What the authorization servers have published.
     pub issuers_known: Arc<issuers::Known>,
+    pub members_known: Arc<group::Known>,
 }
 
 /// What of the configuration the functions need.
@@ -189,6 +191,7 @@ impl App {
             polls: Arc::default(),
             health: Arc::default(),
             issuers_known: Arc::default(),
+            members_known: Arc::default(),
         }
     }
 

@@ -19,10 +19,7 @@ const AT_ONCE: usize = 16;
 /// What was asked, of the patients that are there. A lenient client is told of the others, unless none is left.
 pub async fn known(app: &App, asked: Asked, preferences: Preferences) -> Result<Asked, Failure> {
     let Some(named) = &asked.patients else { return Ok(asked) };
-    let mut there = Vec::new();
-    for few in named.chunks(AT_ONCE) {
-        there.extend(try_join_all(few.iter().map(|id| is_there(app, id))).await?);
-    }
+    let there = there(app, named).await?;
     let patients: Vec<_> = named.iter().zip(&there).filter(|(_, there)| **there).map(|(id, _)| id.clone()).collect();
     let missing = named.len() - patients.len();
     if missing == 0 {
@@ -38,6 +35,15 @@ pub async fn known(app: &App, asked: Asked, preferences: Preferences) -> Result<
     let mut notes = asked.notes;
     notes.push(refusal.passed_over(Severity::Warning));
     Ok(Asked { patients: Some(patients), notes, ..asked })
+}
+
+/// Which of these patients are there.
+pub(super) async fn there(app: &App, ids: &[ResourceId]) -> Result<Vec<bool>, PortError> {
+    let mut there = Vec::with_capacity(ids.len());
+    for few in ids.chunks(AT_ONCE) {
+        there.extend(try_join_all(few.iter().map(|id| is_there(app, id))).await?);
+    }
+    Ok(there)
 }
 
 /// Whether a patient exists now, or did at the transaction time.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::bulk::audit::Incident;
 use crate::bulk::block::BlockId;
 use crate::bulk::caller::Caller;
+use crate::bulk::compartment::Members;
 use crate::bulk::connection::{Credential, StorageAccount};
 use crate::bulk::destination::{self, ContainerName, Destination};
 use crate::bulk::job::Job;
@@ -18,7 +19,7 @@ use crate::bulk::secret::Secret;
 use crate::bulk::step::{Step, StepKind};
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError};
 
-use super::{App, Failure, audit, patients, take_back};
+use super::{App, Failure, audit, group, patients, take_back};
 
 /// An accepted export.
 #[derive(Debug)]
@@ -54,10 +55,13 @@ pub async fn refuse(app: &App, caller: &Caller, failure: Failure) -> Failure {
 }
 
 async fn start(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepted, Failure> {
-    let request = request::parse(kick_off, &app.settings.terms, app.now())?;
+    let now = app.now();
+    let request = request::parse(kick_off, &app.settings.terms, now)?;
     let asked = caller.permitted(request.asked)?;
     leave_room(app, caller).await?;
     let asked = patients::known(app, asked, request.preferences).await?;
+    let until = Job::time_of(now, app.settings.safety_lag);
+    let (asked, members) = group::resolved(app, asked, request.preferences, until).await?;
     let mut notes = asked.notes.clone();
     notes.extend(request.destination.iter().flat_map(|named| what_to_expect(app, named)));
     let id = JobId::new((app.random)());
@@ -65,8 +69,13 @@ async fn start(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepte
         Some(named) => prepare_named(app, &id, named).await?,
         None => prepare_default(app, &id).await?,
     };
-    let job = Job::accepted(id, asked, destination, app.now(), app.settings.safety_lag);
-    let job = Job { caller: caller.name().to_owned(), ..job };
+    let members = members.map(|ids| Members::new(&id, &ids));
+    if let Some(members) = &members {
+        group::keep(app, members).await?;
+    }
+    let job = Job::accepted(id, asked, destination, now, app.settings.safety_lag);
+    let members = members.as_ref().map(Members::count);
+    let job = Job { caller: caller.name().to_owned(), members, ..job };
     if let Err(error) = store_and_send(app, &job).await {
         take_back(app, &job.id).await;
         return Err(error.into());

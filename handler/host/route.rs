@@ -13,6 +13,7 @@ use warp::reply::Response;
 use crate::bulk::audit::Wanted;
 use crate::bulk::level::Level;
 use crate::bulk::rejection::Rejection;
+use crate::bulk::resource_id::{NotAnId, ResourceId};
 use crate::functions::{App, Failure, health, metadata, smart_configuration, start, status};
 
 use super::{Request, caller, download, invocation, kick_off, reply};
@@ -36,6 +37,12 @@ pub(super) async fn answer(
         }
         (_, [of, name]) if of.eq_ignore_ascii_case("Patient") && name.eq_ignore_ascii_case("$export") => {
             answered(kick_off(app, Level::Patient, &request, body).await)
+        }
+        (_, [of, id, name]) if of.eq_ignore_ascii_case("Group") && name.eq_ignore_ascii_case("$export") => {
+            match ResourceId::parse(id) {
+                Ok(id) => answered(kick_off(app, Level::Group(id), &request, body).await),
+                Err(NotAnId) => reply::rejection(&Rejection::not_found("There is no such Group.")),
+            }
         }
         (_, [group, name, id]) if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("export") => {
             answered(export(app, &request, id).await)

@@ -6,6 +6,7 @@ use fhir_export::bulk::elements::Elements;
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::level::Level;
 use fhir_export::bulk::request::{self, KickOff, Method};
+use fhir_export::bulk::resource_id::ResourceId;
 use fhir_export::bulk::timestamp::Timestamp;
 use proptest::collection::vec;
 use proptest::option;
@@ -165,7 +166,8 @@ fn headers() -> impl Strategy<Value = Vec<(&'static str, String)>> {
 
 fn sent() -> impl Strategy<Value = Sent> {
     let method = prop_oneof![4 => Just("GET"), 5 => Just("POST"), 1 => select(&["PUT", "HEAD", "OPTIONS"][..])];
-    let level = prop_oneof![2 => Just(Level::System), 1 => Just(Level::Patient)];
+    let group = Level::Group(ResourceId::parse("g1").unwrap());
+    let level = prop_oneof![4 => Just(Level::System), 2 => Just(Level::Patient), 1 => Just(group)];
     (level, method, query(), headers(), body()).prop_map(|(level, method, query, headers, body)| {
         // Most clients send no body with GET.
         let body = if method == "GET" && !body.starts_with('x') { String::new() } else { body };

@@ -65,7 +65,7 @@ fn unknown_paths_and_methods_are_told_apart() {
         ("GET", "/".to_owned(), 200),
         ("GET", "/Patient".to_owned(), 404),
         // What could be a level of an export, and is none.
-        ("POST", "/Group/g1/$export".to_owned(), 404),
+        ("GET", "/Group/-_-/$export".to_owned(), 404),
         ("GET", "/Patient/p1/$export".to_owned(), 404),
         ("GET", "/Observation/$export".to_owned(), 404),
         ("PUT", "/Patient/$export".to_owned(), 405),

@@ -146,6 +146,7 @@ impl World {
             polls: Arc::default(),
             health: Arc::default(),
             issuers_known: Arc::default(),
+            members_known: Arc::default(),
         }
     }
 }

@@ -233,7 +233,10 @@ fn an_app_that_would_be_open_does_not_start() {
         String::from_utf8(ended.stderr).unwrap()
     };
     let told = start(&[]);
-    assert!(told.contains("ExportStart, ExportStartPatient, ExportStatus") && told.contains("authLevel"), "{told}");
+    assert!(
+        told.contains("ExportStart, ExportStartGroup, ExportStartPatient, ExportStatus") && told.contains("authLevel"),
+        "{told}"
+    );
     // With tokens it goes on.
     let oauth = [
         ("EXPORT_AUTHORIZATION", "oauth"),

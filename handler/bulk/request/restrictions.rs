@@ -50,7 +50,7 @@ fn whole_provenance(level: &Level, types: Option<&[ResourceType]>, time: Option<
     match level {
         Level::System if named && time.is_none() => Provenance::Whole,
         // What a Provenance is about may be in a compartment, while it is itself in none.
-        Level::System | Level::Patient => Provenance::Restricted,
+        Level::System | Level::Patient | Level::Group(_) => Provenance::Restricted,
     }
 }
 
@@ -268,7 +268,7 @@ impl Restrictions<'_> {
                 let told = "At system level an export cannot be restricted to patients: start it at Patient/$export.";
                 return Err(Rejection::not_supported(told).about(PATIENT));
             }
-            Level::Patient => self.check_place_of_patients(leniency)?,
+            Level::Patient | Level::Group(_) => self.check_place_of_patients(leniency)?,
         }
         let base = self.terms.public_url.as_str().trim_end_matches('/');
         let mut patients = Vec::new();

@@ -1,0 +1,190 @@
+//! The members of a Group that is exported: found at its kick-off, and kept for the steps.
+//!
+//! They are kept as the sorted keys of patients in a blob of our own container, so that a Group may have as many members as
+//! it wants, and nothing tells anybody who they are.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::Bytes;
+
+use crate::bulk::asked::Asked;
+use crate::bulk::block::{BlockId, Blocks};
+use crate::bulk::compartment::Members;
+use crate::bulk::group::{self, NoMembers};
+use crate::bulk::job::Job;
+use crate::bulk::job_id::JobId;
+use crate::bulk::level::Level;
+use crate::bulk::note::{Note, Severity};
+use crate::bulk::rejection::Rejection;
+use crate::bulk::request::parameters::PATIENT;
+use crate::bulk::request::prefer::Preferences;
+use crate::bulk::resource_id::ResourceId;
+use crate::bulk::resource_type::ResourceType;
+use crate::bulk::timestamp::Timestamp;
+use crate::ports::{ErrorKind, Place, PortError, Sought};
+
+use super::{App, Failure, patients};
+
+/// Groups within groups, so many in all.
+const MOST_GROUPS: usize = 1000;
+
+/// Of so many members at most it is found out whether they exist.
+const CHECKED: usize = 500;
+
+/// Whoever belongs to the Group of an export at this level: of a kick-off that names patients these alone, and all of them
+/// must be members.
+pub async fn resolved(
+    app: &App,
+    asked: Asked,
+    preferences: Preferences,
+    until: Timestamp,
+) -> Result<(Asked, Option<Vec<ResourceId>>), Failure> {
+    let Level::Group(id) = asked.level.clone() else { return Ok((asked, None)) };
+    let (members, mut notes) = roster(app, &id, until).await?;
+    match &asked.patients {
+        None => {
+            notes.extend(unknown(app, &id, &members).await?);
+            let notes = asked.notes.into_iter().chain(notes).collect();
+            Ok((Asked { notes, ..asked }, Some(members.into_iter().collect())))
+        }
+        Some(named) => {
+            let (patients, strangers): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|id| members.contains(id));
+            if !strangers.is_empty() {
+                let told =
+                    format!("{} of the patients in \"{PATIENT}\" are not members of the Group.", strangers.len());
+                let refusal = Rejection { status: 400, ..Rejection::not_found(told) }.about(PATIENT);
+                if patients.is_empty() || !preferences.lenient() {
+                    return Err(refusal.into());
+                }
+                notes.push(refusal.passed_over(Severity::Warning));
+            }
+            let notes = asked.notes.into_iter().chain(notes).collect();
+            Ok((Asked { patients: Some(patients), notes, ..asked }, None))
+        }
+    }
+}
+
+/// The members of a Group and of the Groups in it, each of which is looked at once, and what the client should know.
+async fn roster(app: &App, id: &ResourceId, until: Timestamp) -> Result<(BTreeSet<ResourceId>, Vec<Note>), Failure> {
+    let base = app.settings.terms.public_url.as_str().trim_end_matches('/');
+    let (mut seen, mut due) = (HashSet::from([id.clone()]), vec![id.clone()]);
+    let (mut patients, mut others, mut lost) = (BTreeSet::new(), 0, 0);
+    while let Some(next) = due.pop() {
+        let named = match text(app, &next, until).await? {
+            Some(text) => group::members(&text, base, until).map_err(refused),
+            None => Err(Rejection::not_found("There is no such Group.")),
+        };
+        match named {
+            Ok(named) => {
+                patients.extend(named.patients);
+                others += named.others;
+                due.extend(named.groups.into_iter().filter(|group| seen.insert(group.clone())));
+            }
+            Err(refusal) if next == *id => return Err(refusal.into()),
+            Err(_) => lost += 1,
+        }
+        if seen.len() > MOST_GROUPS {
+            let told = format!("The Group holds more than {MOST_GROUPS} other Groups.");
+            return Err(Rejection::unprocessable(told).into());
+        }
+    }
+    let note = |count: usize, told: &str| (count > 0).then(|| warning(id, format!("{count} {told}")));
+    let others = note(others, "of the members are no patients that could be found by a reference.");
+    let lost = note(lost, "of the Groups in it do not exist, or do not say who belongs to them.");
+    Ok((patients, others.into_iter().chain(lost).collect()))
+}
+
+fn refused(why: NoMembers) -> Rejection {
+    Rejection::unprocessable(match why {
+        NoMembers::Unreadable => "The Group is not stored as one that could be read.",
+        NoMembers::ByCharacteristics => {
+            "The Group says what its members are like, not who they are: a server that knows them has to list them."
+        }
+        NoMembers::OfOthers => "The members of the Group are no patients.",
+    })
+}
+
+fn warning(group: &ResourceId, told: String) -> Note {
+    Note::new(Severity::Warning, "not-found", told).about(format!("Group/{}", group.as_str()))
+}
+
+/// The text of a Group as it stood at a time. One that is younger counts as it is now.
+async fn text(app: &App, id: &ResourceId, until: Timestamp) -> Result<Option<String>, PortError> {
+    let Ok(resource_type) = ResourceType::parse("Group") else { return Ok(None) };
+    for until in [until, app.now()] {
+        let sought = Sought { resource_type: resource_type.clone(), id: id.clone(), until };
+        if let Some(found) = app.resources.version(&sought).await? {
+            let mut text = Vec::new();
+            let whole = found.data.is_some_and(|data| data.append_to(&mut text).is_ok());
+            // A Group without text is one that cannot be read, not one that is not there.
+            return Ok(Some(String::from_utf8(text).ok().filter(|_| whole).unwrap_or_default()));
+        }
+    }
+    Ok(None)
+}
+
+/// A word about members that do not exist.
+async fn unknown(app: &App, id: &ResourceId, members: &BTreeSet<ResourceId>) -> Result<Option<Note>, PortError> {
+    if members.len() > CHECKED {
+        return Ok(None);
+    }
+    let members: Vec<_> = members.iter().cloned().collect();
+    let missing = patients::there(app, &members).await?.into_iter().filter(|there| !there).count();
+    Ok((missing > 0).then(|| warning(id, format!("{missing} of the members do not exist."))))
+}
+
+/// The blob that keeps the members of a job.
+pub(super) fn name(job: &JobId) -> String {
+    format!("{job}/members")
+}
+
+/// Keeps the members for the steps of a job.
+pub async fn keep(app: &App, members: &Members) -> Result<(), PortError> {
+    let scratch = app.outputs.open(&Place::Scratch).await?;
+    scratch.prepare().await?;
+    let (name, bytes) = (name(members.job()), Bytes::from(members.bytes()));
+    let (mut blocks, most) = (Blocks::default(), app.settings.limits.block_bytes);
+    for (number, from) in (0..).zip((0..bytes.len()).step_by(most)) {
+        let block = BlockId { attempt: 0, number };
+        scratch.stage(&name, block, bytes.slice(from..bytes.len().min(from + most))).await?;
+        blocks.push(block);
+    }
+    scratch.commit(&name, &blocks).await
+}
+
+/// The members of jobs that steps of this process are at work on.
+#[derive(Default)]
+pub struct Known(Mutex<HashMap<JobId, Weak<Members>>>);
+
+impl Known {
+    fn get(&self, job: &JobId) -> Option<Arc<Members>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(job)?.upgrade()
+    }
+
+    fn keep(&self, job: &JobId, members: &Arc<Members>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, members| members.strong_count() > 0);
+        known.insert(job.clone(), Arc::downgrade(members));
+    }
+}
+
+/// The members whose resources a job exports, where it keeps them. They are held once, however many chunks are in flight.
+pub async fn members(app: &App, job: &Job) -> Result<Option<Arc<Members>>, PortError> {
+    let Some(count) = job.members else { return Ok(None) };
+    if let Some(members) = app.members_known.get(&job.id) {
+        return Ok(Some(members));
+    }
+    let scratch = app.outputs.open(&Place::Scratch).await?;
+    let (mut bytes, length) = (Vec::new(), count * Members::BYTES);
+    while (bytes.len() as u64) < length {
+        let from = bytes.len() as u64;
+        let to = length.min(from + app.settings.limits.log_bytes);
+        bytes.extend_from_slice(&scratch.read(&name(&job.id), from, to).await?);
+    }
+    let members = Members::of_bytes(&job.id, &bytes);
+    let members = members.ok_or_else(|| PortError::new(ErrorKind::Broken, "read the members of a Group"))?;
+    let members = Arc::new(members);
+    app.members_known.keep(&job.id, &members);
+    Ok(Some(members))
+}

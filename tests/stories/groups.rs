@@ -1,0 +1,189 @@
+//! Exports of the members of a Group: who they are, and what becomes of those who are not there.
+
+use std::time::Duration;
+
+use fhir_export::bulk::timestamp::Timestamp;
+use serde_json::{Value, json};
+
+use crate::support::clinic::{Clinic, Form};
+use crate::support::export::{Export, json as parsed, told};
+use crate::support::host::Host;
+use crate::support::judge::is_gone;
+use crate::support::world::{PUBLIC_URL, World, mixed, small};
+
+use super::clinics::long_ago;
+use super::compartments::{PATIENTS, Wanted, complete, generated, post, write_any};
+
+/// A member as a Group may name it, and whether the export has it.
+fn member(draw: u64) -> (Value, Option<&'static str>) {
+    let id = PATIENTS[(draw % 4) as usize];
+    let entity = json!({ "reference": format!("Patient/{id}") });
+    match draw / 4 % 12 {
+        0 => (json!({ "entity": entity, "inactive": true }), None),
+        1 => (json!({ "entity": entity, "period": { "start": "2019", "end": "2020" } }), None),
+        2 => (json!({ "entity": entity, "period": { "start": "2099-01" } }), None),
+        3 => (json!({ "entity": { "identifier": { "value": id } } }), None),
+        4 => (json!({ "entity": { "reference": format!("https://other.example/Patient/{id}") } }), None),
+        5 => (json!({ "entity": { "reference": format!("{PUBLIC_URL}/Patient/{id}/_history/1") } }), Some(id)),
+        6 => (json!({ "entity": entity, "inactive": false, "period": { "start": "2020-05" } }), Some(id)),
+        _ => (json!({ "entity": entity }), Some(id)),
+    }
+}
+
+fn write_group(clinic: &mut Clinic, world: &World, id: &str, members: &[Value], stamp: Timestamp) {
+    let member = format!(r#""type":"person","member":{},"#, json!(members));
+    clinic.write_with(world, ("Group", id), Form::WithMeta, stamp, &member);
+}
+
+/// The Group g0 with g1 in it, and itself in that; and the patients that belong to it.
+fn write_groups(clinic: &mut Clinic, world: &World, draw: u64) -> Vec<&'static str> {
+    let drawn = |draw: u64| -> Vec<_> { (0..draw % 7).map(|number| member(mixed(draw ^ number << 32))).collect() };
+    let (mut outer, inner) = (drawn(mixed(draw)), drawn(mixed(!draw)));
+    let nested = draw.is_multiple_of(2);
+    outer.push((json!({ "entity": { "reference": "Group/g1" }, "inactive": !nested }), None));
+    let of_inner = inner.iter().filter(|_| nested);
+    let mut patients: Vec<_> = outer.iter().chain(of_inner).filter_map(|(_, patient)| *patient).collect();
+    patients.sort();
+    patients.dedup();
+    let [outer, mut inner] =
+        [outer, inner].map(|members| members.into_iter().map(|(member, _)| member).collect::<Vec<_>>());
+    inner.push(json!({ "entity": { "reference": "Group/g0" } }));
+    write_group(clinic, world, "g0", &outer, long_ago(world));
+    write_group(clinic, world, "g1", &inner, long_ago(world));
+    patients
+}
+
+#[test]
+fn an_export_of_a_group_holds_the_compartments_of_its_members_of_that_time() {
+    let (mut held, mut empty) = (0, 0);
+    for seed in 0..60 {
+        let world = World::new();
+        let mut clinic = generated(&world, seed);
+        let patients = write_groups(&mut clinic, &world, mixed(seed));
+        let mut host = Host::new(&world, small());
+        let wanted = Wanted { group: Some("g0"), patients: Some(patients), ..Wanted::drawn(mixed(seed), &world) };
+        let export = wanted.start(&mut host);
+        let mut draw = mixed(!seed);
+        while export.is_open(&world) {
+            draw = mixed(draw);
+            write_any(&mut clinic, &world, draw / 8, world.now());
+            // Whoever belongs to it from now on is not in this export.
+            let everybody = PATIENTS.map(|id| json!({ "entity": { "reference": format!("Patient/{id}") } }));
+            write_group(&mut clinic, &world, "g0", &everybody[..(draw % 5) as usize], world.now());
+            host.wait(Duration::from_secs(7));
+            host.deliver();
+        }
+        let exported = complete(&mut host, &export);
+        wanted.judge(&clinic, export.stored(&world).unwrap().transaction_time, &exported);
+        held += exported.lines.len();
+        empty += usize::from(exported.lines.is_empty());
+    }
+    assert!(held > 200 && empty > 0, "{held} resources, and {empty} empty exports, prove little");
+}
+
+#[test]
+fn a_group_that_cannot_be_exported_is_refused_at_the_kick_off() {
+    let world = World::new();
+    let mut clinic = Clinic::default();
+    let write = |clinic: &mut Clinic, id: &str, members: &str| {
+        clinic.write_with(&world, ("Group", id), Form::WithMeta, long_ago(&world), members);
+    };
+    write(&mut clinic, "gone", "");
+    clinic.delete(&world, ("Group", "gone"), long_ago(&world).plus(Duration::from_secs(1)));
+    write(&mut clinic, "like", r#""actual":false,"characteristic":[{"exclude":false}],"#);
+    write(&mut clinic, "devices", r#""type":"device","member":[{"entity":{"reference":"Device/d"}}],"#);
+    write(&mut clinic, "odd", r#""member":7,"#);
+    clinic.write(&world, ("Patient", "p0"), Form::WithMeta, long_ago(&world));
+    let mut host = Host::new(&world, small());
+    for (id, status, code) in [
+        ("never", 404, "not-found"),
+        ("gone", 404, "not-found"),
+        ("p0", 404, "not-found"),
+        ("like", 422, "not-supported"),
+        ("devices", 422, "not-supported"),
+        ("odd", 422, "not-supported"),
+    ] {
+        // No handling makes a Group of what is none (PR-07).
+        let answer = host.request("GET", &format!("/Group/{id}/$export"), &[("prefer", "handling=lenient")]);
+        assert_eq!((answer.status().as_u16(), &parsed(&answer)["issue"][0]["code"]), (status, &json!(code)), "{id}");
+    }
+    assert!(world.state().container.is_empty() && world.state().blobs.committed().is_empty());
+}
+
+#[test]
+fn a_group_without_members_exports_nothing_and_one_with_strange_ones_says_so() {
+    let world = World::new();
+    let mut clinic = generated(&world, 1);
+    write_group(&mut clinic, &world, "empty", &[], long_ago(&world));
+    let strange = ["Patient/p0", "Patient/never", "Practitioner/p0", "Group/never"];
+    let members = strange.map(|reference| json!({ "entity": { "reference": reference } }));
+    write_group(&mut clinic, &world, "strange", &members, long_ago(&world));
+    let mut host = Host::new(&world, small());
+    let export = Export::accepted(&host.get("/Group/empty/$export"));
+    let manifest = export.complete(&mut host);
+    assert_eq!(manifest["output"], json!([]));
+    assert_eq!(manifest["request"], format!("{PUBLIC_URL}/Group/empty/$export"));
+
+    let answer = host.get("/Group/strange/$export?_type=Patient,Group");
+    assert_eq!(parsed(&answer)["issue"].as_array().map(Vec::len), Some(4), "of each kind, and that it was accepted");
+    let exported = complete(&mut host, &Export::accepted(&answer));
+    let names: Vec<String> = exported.lines.keys().map(|(of, id)| format!("{of}/{id}")).collect();
+    assert_eq!(names, ["Group/strange", "Patient/p0"]);
+    let of_group = exported.told.iter().filter(|told| told.about == "Group/strange" && told.severity == "warning");
+    assert_eq!(of_group.count(), 3);
+}
+
+#[test]
+fn a_group_that_was_made_a_moment_ago_has_the_members_that_it_has() {
+    let world = World::new();
+    let mut clinic = generated(&world, 1);
+    write_group(&mut clinic, &world, "new", &[json!({ "entity": { "reference": "Patient/p1" } })], world.now());
+    let mut host = Host::new(&world, small());
+    let export = Export::accepted(&host.get("/Group/new/$export?_type=Patient"));
+    let exported = complete(&mut host, &export);
+    assert_eq!(exported.lines.keys().map(|(_, id)| id.as_str()).collect::<Vec<_>>(), ["p1"]);
+}
+
+#[test]
+fn patients_that_are_named_must_be_members() {
+    let world = World::new();
+    let mut clinic = generated(&world, 1);
+    let members = ["Patient/p0", "Patient/p1"].map(|reference| json!({ "entity": { "reference": reference } }));
+    write_group(&mut clinic, &world, "g0", &members, long_ago(&world));
+    let mut host = Host::new(&world, small());
+    let patients = |ids: &[&str]| -> Vec<Value> {
+        let entry =
+            |id: &&str| json!({ "name": "patient", "valueReference": { "reference": format!("Patient/{id}") } });
+        ids.iter().map(entry).collect()
+    };
+    let answer = post(&mut host, "/Group/g0/$export", patients(&["p0", "p2"]));
+    assert_eq!((answer.status().as_u16(), &parsed(&answer)["issue"][0]["code"]), (400, &json!("not-found")));
+    assert!(told(&answer).starts_with("1 of the patients") && !told(&answer).contains("p2"));
+    let export = Export::accepted(&post(&mut host, "/Group/g0/$export", patients(&["p1"])));
+    let exported = complete(&mut host, &export);
+    let wanted = Wanted { group: None, patients: Some(vec!["p1"]), types: None, since: None };
+    wanted.judge(&clinic, export.stored(&world).unwrap().transaction_time, &exported);
+}
+
+#[test]
+fn the_members_are_kept_in_pieces_and_go_with_the_export() {
+    let world = World::new();
+    let mut clinic = Clinic::default();
+    let references: Vec<Value> =
+        (0..100).map(|number| json!({ "entity": { "reference": format!("Patient/p{number}") } })).collect();
+    for number in 0..120 {
+        clinic.write(&world, ("Patient", &format!("p{number}")), Form::WithMeta, long_ago(&world));
+    }
+    write_group(&mut clinic, &world, "g0", &references, long_ago(&world));
+    let limits = small().limits;
+    assert!(limits.block_bytes < 1600 && limits.log_bytes < 1600, "100 keys of 16 bytes");
+    let mut host = Host::new(&world, small());
+    let export = Export::accepted(&host.get("/Group/g0/$export?_type=Patient"));
+    let exported = complete(&mut host, &export);
+    assert_eq!(exported.lines.len(), 100);
+    let members = format!("{}/members", export.job);
+    assert!(world.state().blobs.committed().contains(&members.as_str()));
+    assert_eq!(host.delete(&export.status).status(), 202);
+    export.vanish(&mut host);
+    is_gone(&world, &export.job).unwrap();
+}
