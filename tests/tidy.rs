@@ -71,6 +71,25 @@ fn the_rules_are_pure() {
     assert_none_of(&["async ", "now_utc", "SystemTime", "OsRng", "std::fs", "std::net", "std::env"], "handler/bulk");
 }
 
+/// The fuzzer compiles the rules by themselves, with a list of its own.
+#[test]
+fn the_fuzzer_has_every_crate_that_the_rules_use() {
+    let (ours, fuzzers) = (read("Cargo.toml"), read("fuzz/Cargo.toml"));
+    let section = ours.split("\n[dependencies]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let names = section.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split([' ', '.']).next());
+    let code: String = sources("handler/bulk").iter().map(|(_, text)| code(text)).collect();
+    let uses = |name: &&str| {
+        let path = format!("{}::", name.replace('-', "_"));
+        let stands_alone = |at: usize| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == ':' || c == '_');
+        code.match_indices(&path).any(|(at, _)| stands_alone(at))
+    };
+    let used: BTreeSet<&str> = names.filter(uses).collect();
+    assert!(used.contains("wide") && !used.contains("tokio"), "{used:?}");
+    for name in used {
+        assert!(fuzzers.lines().any(|line| line.starts_with(&format!("{name} = "))), "the fuzzer has no {name}");
+    }
+}
+
 /// Whoever reads the text of a secret authenticates a call with it, makes a signature with it, or knows a caller by it.
 #[test]
 fn a_secret_is_revealed_only_where_it_proves_something() {
