@@ -12,6 +12,7 @@ use fhir_export::bulk::audit::{Change, Incident, Site, Wanted, What, of_change, 
 use fhir_export::bulk::block::BlockId;
 use fhir_export::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped};
 use fhir_export::bulk::crc::Crc64;
+use fhir_export::bulk::denials::{Reason, Rest, SPAN};
 use fhir_export::bulk::destination::{ContainerName, Destination};
 use fhir_export::bulk::file::{Files, Held, Kind};
 use fhir_export::bulk::job::{Job, Parts};
@@ -27,6 +28,7 @@ use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::secret::{SealingKey, SealingKeys, Secret};
 use fhir_export::bulk::summary::Summary;
 use fhir_export::bulk::timestamp::Timestamp;
+use fhir_export::bulk::token::Unknown;
 use serde_json::Value;
 
 const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -177,6 +179,8 @@ fn audit_records() -> Vec<(&'static str, Value)> {
     let refused = Rejection::bad_value("_since", "What the client wrote, and why it is wrong.");
     let unknown = Rejection::not_found("There is no such export.");
     let denied = Incident::Denied { wanted: Wanted::Status, job: Some(&id()), rejection: &unknown };
+    let reason = Reason::of(Wanted::KickOff, &Rejection::unauthorized(Unknown::Expired));
+    let too_many = Rest { reason, count: 4711, from: now().minus(SPAN), until: now() };
     let downloaded = Incident::Downloaded { job: &named, file: "Patient-3-0-1.ndjson", bytes: 1234 };
     vec![
         ("accepted", change(&named, What::Accepted)),
@@ -189,6 +193,7 @@ fn audit_records() -> Vec<(&'static str, Value)> {
         ("expired", change(&scoped, What::Expired)),
         ("refused", incident(Incident::Refused(&refused))),
         ("denied", incident(denied)),
+        ("denied-too", incident(Incident::DeniedToo(&too_many))),
         ("handed-out", incident(Incident::HandedOut { job: &named, until: now() })),
         ("downloaded", incident(downloaded)),
     ]

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::chunk::Totals;
+use super::denials::Rest;
 use super::destination::Destination;
 use super::job::Job;
 use super::job_id::JobId;
@@ -56,6 +57,8 @@ pub enum Incident<'a> {
     Refused(&'a Rejection),
     /// A request about an export was refused to a caller who may not make it.
     Denied { wanted: Wanted, job: Option<&'a JobId>, rejection: &'a Rejection },
+    /// More of the same than are recorded each by itself.
+    DeniedToo(&'a Rest),
     /// A manifest was handed out, with links that work until then.
     HandedOut { job: &'a Job, until: Timestamp },
     /// A file was handed out by us.
@@ -63,7 +66,7 @@ pub enum Incident<'a> {
 }
 
 /// What a request about an export wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
     KickOff,
     Status,
@@ -111,6 +114,10 @@ pub fn of_incident(site: Site<'_>, id: &str, now: Timestamp, caller: &str, incid
             let entities = job.map(|id| of_job(id, Vec::new())).into_iter().collect();
             (request(wanted), refused(rejection), entities)
         }
+        Incident::DeniedToo(Rest { reason, count, .. }) => {
+            let told = format!("{} {}, and so {count} more", reason.status, reason.code);
+            (request(reason.wanted), Outcome::Minor(told), Vec::new())
+        }
         Incident::HandedOut { job, until } => {
             let details = vec![detail("links until", &until.instant())];
             (request(Wanted::Status), Outcome::Success, vec![of_job(&job.id, details)])
@@ -126,7 +133,14 @@ pub fn of_incident(site: Site<'_>, id: &str, now: Timestamp, caller: &str, incid
             (request(Wanted::File), Outcome::Success, vec![of_job(&job.id, Vec::new()), file])
         }
     };
-    written(site, id, now, (act, outcome), caller, entities)
+    let mut record = written(site, id, now, (act, outcome), caller, entities);
+    match incident {
+        Incident::DeniedToo(rest) => {
+            record["period"] = json!({ "start": rest.from.instant(), "end": rest.until.instant() });
+        }
+        Incident::Refused(_) | Incident::Denied { .. } | Incident::HandedOut { .. } | Incident::Downloaded { .. } => {}
+    }
+    record
 }
 
 const EVENT_TYPE: &str = "http://terminology.hl7.org/CodeSystem/audit-event-type";

@@ -13,6 +13,7 @@ pub mod connection;
 pub mod crc;
 pub mod data;
 pub mod deletion;
+pub mod denials;
 pub mod destination;
 pub mod document;
 pub mod elements;

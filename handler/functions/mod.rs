@@ -69,6 +69,7 @@ pub struct App {
     /// Who asks for a status, and how often.
     pub polls: Arc<polls::Polls>,
     pub health: Arc<health::Health>,
+    pub denied: Arc<caller::Denied>,
     /// What the authorization servers have published.
     pub issuers_known: Arc<issuers::Known>,
     pub members_known: Arc<group::Known>,
@@ -190,6 +191,7 @@ impl App {
             random: Arc::new(random),
             polls: Arc::default(),
             health: Arc::default(),
+            denied: Arc::default(),
             issuers_known: Arc::default(),
             members_known: Arc::default(),
         }

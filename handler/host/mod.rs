@@ -16,7 +16,7 @@ use warp::path::FullPath;
 use warp::reply::Response;
 
 use crate::bulk::rejection::Rejection;
-use crate::functions::App;
+use crate::functions::{self, App};
 
 mod caller;
 mod download;
@@ -31,7 +31,15 @@ mod route;
 /// `app` is `None` while the feature is switched off: the port listens all the same, and every export is refused.
 pub async fn serve(port: u16, app: Option<App>) -> anyhow::Result<()> {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
-    warp::serve(filter(app)).incoming(listener).run().await;
+    let told = app.clone();
+    let served = warp::serve(filter(app)).incoming(listener).run();
+    match told {
+        Some(app) => tokio::select! {
+            () = served => {}
+            never = functions::caller::tell_in_time(&app) => match never {},
+        },
+        None => served.await,
+    }
     Ok(())
 }
 

@@ -197,6 +197,45 @@ fn what_is_for_everyone_is_there_with_any_token_and_with_none() {
     }
 }
 
+/// The host asks for a key of the app before it passes this on, whichever package is deployed; the handler asks for nothing
+/// more, and believes no token either.
+#[test]
+fn how_it_stands_with_the_dependencies_is_for_operators_and_no_token_matters() {
+    let (world, mut host) = started();
+    let mut tokens: Vec<_> = bad_tokens(&world).into_iter().map(|(name, token, _)| (name, token)).collect();
+    for (name, client, scope) in
+        [("the right one", "alice", "system/*.rs"), ("other client", "bob", "system/*.rs"), ("no scope", "alice", "")]
+    {
+        tokens.push((name, Some(good(&world, client, scope))));
+    }
+    for (name, token) in tokens {
+        for (method, expected) in [("GET", 200), ("POST", 405), ("DELETE", 405)] {
+            let answer = request(&mut host, method, "/_operations/health", token.as_deref());
+            assert_eq!(answer.status(), expected, "{method} with {name}");
+        }
+    }
+    assert_eq!(asked(&world), 0, "no token was looked at");
+    assert!(world.state().audit.0.is_empty());
+}
+
+#[test]
+fn a_flood_of_refused_tokens_leaves_a_few_records_and_their_number() {
+    let (world, mut host) = started();
+    let flood = |host: &mut Host, count: u32| {
+        (0..count).for_each(|_| assert_eq!(request(host, "GET", "/$export", Some("opaque")).status(), 401));
+        std::mem::take(&mut world.state().audit.0)
+    };
+    let recorded = flood(&mut host, 500);
+    assert_eq!(recorded.len(), 10, "{recorded:?}");
+    assert!(recorded.iter().all(|record| record["outcomeDesc"] == "401 login"));
+    let start = world.now();
+    host.wait(Duration::from_secs(60));
+    let recorded = flood(&mut host, 500);
+    assert_eq!(recorded.len(), 1 + 10, "{recorded:?}");
+    assert_eq!(recorded[0]["outcomeDesc"], "401 login, and so 490 more");
+    assert_eq!(recorded[0]["period"], json!({ "start": start.instant(), "end": world.now().instant() }));
+}
+
 /// Tokens that are good, but not for this.
 #[test]
 fn every_endpoint_asks_whose_token_it_is_and_for_what() {

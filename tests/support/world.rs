@@ -144,6 +144,7 @@ impl World {
             clock: Arc::new(move || clock.now()),
             random: Arc::new(move || random.state().random()),
             polls: Arc::default(),
+            denied: Arc::default(),
             health: Arc::default(),
             issuers_known: Arc::default(),
             members_known: Arc::default(),
