@@ -696,6 +696,24 @@ mod tests {
     }
 
     #[test]
+    fn where_tokens_are_asked_for_files_are_behind_a_redirect_unless_the_settings_say_otherwise() {
+        let oauth = [
+            ("EXPORT_AUTHORIZATION", "oauth"),
+            ("EXPORT_OAUTH_ISSUERS", "https://login.example/"),
+            ("EXPORT_OAUTH_AUDIENCES", "https://export.example"),
+        ];
+        let delivery = |more: &[(&str, &str)]| {
+            let settings = given(&[&GOOD, more].concat());
+            Config::read(&settings).unwrap().unwrap().settings.delivery
+        };
+        assert_eq!((delivery(&[]), delivery(&oauth)), (Delivery::Sas, Delivery::Redirect));
+        for (text, expected) in [("sas", Delivery::Sas), ("redirect", Delivery::Redirect), ("proxy", Delivery::Proxy)] {
+            let set = [("EXPORT_FILE_DELIVERY", text)];
+            assert_eq!((delivery(&set), delivery(&[&oauth[..], &set].concat())), (expected, expected));
+        }
+    }
+
+    #[test]
     fn metrics_go_where_the_settings_say_and_else_nowhere() {
         let mut settings = given(&GOOD);
         assert!(Config::read(&settings).unwrap().unwrap().metrics.is_none());

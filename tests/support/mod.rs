@@ -21,4 +21,6 @@ pub mod judge;
 pub mod pages;
 pub mod tokens;
 
+pub mod canaries;
+
 pub mod system;

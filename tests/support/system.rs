@@ -8,10 +8,13 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 pub mod azurite;
 pub mod cosmos;
+pub mod evidence;
 pub mod export;
 pub mod folder;
 pub mod http;
@@ -26,12 +29,17 @@ pub mod writer;
 use folder::Folder;
 use processes::{Descendant, signal};
 
+use super::canaries::{Canaries, EVERYWHERE, FORMER_SEALING_KEY, SEALING_KEY, assert_no_link_in};
 use crate::system::tokens::Authorization;
 
-/// A running `local up`. Dropping it ends it; and however this process ends, it ends too.
+/// A running `local up`. Dropping it ends it, and judges what it has said; and however this process ends, it ends too.
 pub struct System {
     pub ready: Ready,
     process: Process,
+    /// What a test has given to the service, and must not come back.
+    secrets: Mutex<Canaries>,
+    /// How much of the log has been judged.
+    judged: Mutex<usize>,
 }
 
 /// The line of JSON with which `local up` says that it is ready.
@@ -50,6 +58,14 @@ pub struct Ready {
     /// Where tokens are asked for.
     #[serde(default)]
     pub authorization: Option<Authorization>,
+    pub rules: Rules,
+}
+
+/// Where rules are set that make the emulators misbehave.
+#[derive(Deserialize)]
+pub struct Rules {
+    /// With a proxy or a sink before the storage emulator.
+    pub blobs: Option<String>,
 }
 
 /// The Cosmos DB account and the FHIR server's container in it.
@@ -66,13 +82,15 @@ pub fn shared() -> &'static System {
     static SHARED: LazyLock<System> = LazyLock::new(|| {
         let folder = Folder::of_oddities();
         // The exports of all those tests count as one caller's.
-        System::up(&["--data", folder.path(), "--logs", "--set", "EXPORT_MAX_ACTIVE=1000"])
+        System::up(&["--data", folder.path(), "--set", "EXPORT_MAX_ACTIVE=1000"])
     });
+    // It is never dropped: each test judges what those before it have left in the log.
+    SHARED.judge();
     &SHARED
 }
 
 impl System {
-    /// Runs `local up` with these arguments, until it is ready.
+    /// Runs `local up` with these arguments, and with markers for keys, until it is ready.
     pub fn up(arguments: &[&str]) -> Self {
         Self::spawned(Command::new(local()), arguments)
     }
@@ -88,12 +106,13 @@ impl System {
         let mut process = Process::start(command, arguments);
         let mut line = String::new();
         process.stdout.read_line(&mut line).unwrap();
-        let ready = serde_json::from_str(&line)
+        let ready: Ready = serde_json::from_str(&line)
             .unwrap_or_else(|error| panic!("`local up` is not ready ({error}): {line}\n{}", process.said()));
-        Self { ready, process }
+        let secrets = Mutex::new(Canaries::default().with_signature(&ready.destination));
+        Self { ready, process, secrets, judged: Mutex::new(0) }
     }
 
-    /// What it and, with `--logs`, the handler have printed so far.
+    /// What it and the handler have printed so far.
     pub fn said(&self) -> String {
         self.process.said()
     }
@@ -120,6 +139,39 @@ impl System {
     }
 }
 
+impl System {
+    /// Marks a secret that the service gets to see, and shows nobody.
+    pub fn must_not_show(&self, mark: impl FnOnce(Canaries) -> Canaries) {
+        let mut secrets = self.secrets.lock().unwrap();
+        *secrets = mark(std::mem::take(&mut *secrets));
+    }
+
+    /// What it has, and must not show.
+    pub fn canaries(&self) -> Canaries {
+        self.secrets.lock().unwrap().clone().and(&EVERYWHERE)
+    }
+
+    /// Fails if a secret or a patient is in what it and the handler have printed since the last time.
+    pub fn judge(&self) {
+        let mut judged = self.judged.lock().unwrap();
+        let said = self.said();
+        let new = &said[*judged..];
+        self.canaries().assert_none_in("the log", new);
+        assert_no_link_in("the log", new);
+        *judged = said.len();
+    }
+}
+
+impl Drop for System {
+    /// Whatever a test did with it, everything that was logged is looked through.
+    fn drop(&mut self) {
+        self.process.end();
+        if !std::thread::panicking() {
+            self.judge();
+        }
+    }
+}
+
 struct Process {
     child: Child,
     /// Kept open: whatever it prints later must not break it.
@@ -134,7 +186,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 impl Process {
     fn start(mut command: Command, arguments: &[&str]) -> Self {
-        command.arg("up").args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let key = |name: &str, key: &str| format!("{name}={}", STANDARD.encode(key));
+        command.args(["up", "--logs", "--set", &key("EXPORT_SEALING_KEY", SEALING_KEY), "--set"]);
+        command.arg(key("EXPORT_FORMER_SEALING_KEYS", FORMER_SEALING_KEY));
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A group of its own: a Ctrl-C in the terminal ends this process, and the watchdog then ends it in good order.
         let mut child = command.process_group(0).spawn().unwrap();
         let watchdog = watchdog(child.id());
@@ -166,14 +221,21 @@ impl Process {
     }
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
+impl Process {
+    /// Ends it, if it has not ended yet, and reads what it said to the last line.
+    fn end(&mut self) {
         if let Ok(None) = self.child.try_wait() {
             self.end_with("TERM");
         }
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
         let _ = self.reader.take().map(JoinHandle::join);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

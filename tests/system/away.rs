@@ -22,7 +22,7 @@ const OUTAGE: Duration = Duration::from_secs(25);
 async fn slow(http: &Http) -> System {
     let folder = Folder::of_plain(RESOURCES);
     let settings = ["EXPORT_STEP_SECONDS=2", "EXPORT_CHECKPOINT_BYTES=1", "EXPORT_FILE_BYTES=40000"];
-    let mut arguments = vec!["--data", folder.path(), "--partitions", "64", "--logs"];
+    let mut arguments = vec!["--data", folder.path(), "--partitions", "64"];
     arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
     let system = System::up(&arguments);
     rules::set(http, &system, r#"[{"on":"Query","path":"/fhirR4/","do":{"delay":{"ms":300}}}]"#).await;
@@ -32,6 +32,7 @@ async fn slow(http: &Http) -> System {
 async fn ends_exact(http: &Http, system: &System, status_url: &str) {
     let manifest = completed_within(PATIENCE, http, status_url).await;
     assert_same(&folder::plain_lines(RESOURCES), &lines(&download(http, &manifest).await));
+    system.assert_keeps_no_marker(http).await;
     let poisoned = Storage::of(&system.ready).queue_length(http, "export-steps-poison").await;
     assert_eq!(poisoned, 0, "the host has given up a message");
 }

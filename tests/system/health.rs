@@ -33,7 +33,7 @@ async fn until_down(http: &Http, system: &System, down: &[(&str, &str)]) {
 #[tokio::test]
 async fn each_dependency_that_is_down_is_told_and_so_is_that_it_is_back() {
     let http = Http::new();
-    let system = System::up(&["--patients", "1", "--logs"]);
+    let system = System::up(&["--patients", "1"]);
     let (status, first) = report(&http, &system).await;
     assert_eq!((status, &first["status"]), (200, &json!("ready")), "{first}");
     for dependency in ["store", "jobs", "queue", "destination"] {
@@ -62,7 +62,7 @@ async fn an_identity_that_gets_no_token_is_told() {
     // Without a key the identity is used; where the platform says it is, nobody answers.
     let identity = ["CosmosDb__Key=", "IDENTITY_ENDPOINT=http://127.0.0.1:1/msi/token", "IDENTITY_HEADER=x"];
     let settings = identity.iter().flat_map(|setting| ["--set", setting]);
-    let system = System::up(&["--patients", "1", "--logs"].into_iter().chain(settings).collect::<Vec<_>>());
+    let system = System::up(&["--patients", "1"].into_iter().chain(settings).collect::<Vec<_>>());
     let (status, report) = report(&http, &system).await;
     assert_eq!(status, 503, "{report}");
     assert_eq!(report["checks"]["identity"]["reason"], "unavailable", "{report}");

@@ -73,6 +73,8 @@ async fn an_export_survives_the_kill_of_its_worker_twice() {
     let manifest = completed(&http, &status_url).await;
     let exported = lines(&download(&http, &manifest).await);
     assert_same(&folder::plain_lines(RESOURCES), &exported);
+    system.assert_keeps_no_marker(&http).await;
+    system.judge();
 }
 
 #[tokio::test]
@@ -81,4 +83,5 @@ async fn an_export_that_is_cancelled_in_the_middle_leaves_nothing_behind() {
     let status_url = system.start(&http, "").await;
     in_the_middle(&http, &status_url, 0).await;
     delete_leaves_nothing(&system, &status_url).await;
+    system.judge();
 }

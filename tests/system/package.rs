@@ -48,7 +48,7 @@ async fn the_package_unpacked_elsewhere_exports_every_line() {
     // What the emulator of storage runs on, and nothing else.
     let programs = Folder::of_programs(&["node", "npm"]);
     let http = Http::new();
-    let system = System::up_with_only(&programs, &["--app", elsewhere.path(), "--data", data.path(), "--logs"]);
+    let system = System::up_with_only(&programs, &["--app", elsewhere.path(), "--data", data.path()]);
     assert!(system.handlers().iter().all(|handler| runs_from(handler.pid, elsewhere.path())));
     assert_same(&folder::lines(), &system.exported_lines(&http, "").await);
 }

@@ -41,7 +41,7 @@ fn case(query: impl Into<String>, reason: &'static str) -> Case {
 #[tokio::test]
 async fn a_kick_off_that_is_refused_says_why_and_leaves_nothing_behind() {
     let http = Http::new();
-    let system = System::up(&["--patients", "1", "--logs"]);
+    let system = System::up(&["--patients", "1"]);
     let storage = Storage::of(&system.ready);
     storage.create_container(&http, "existing").await;
     let before = traces(&system).await;

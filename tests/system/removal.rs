@@ -31,6 +31,7 @@ pub async fn delete_leaves_nothing(system: &System, status_url: &str) {
     cleaned(system, job).await;
     let left = files_of(system, job).await;
     assert!(left.is_empty(), "{left:?}");
+    system.assert_keeps_no_marker(&http).await;
     http.get(status_url).await.refusal(404);
 }
 

@@ -53,7 +53,7 @@ fn without_the_hosts_port_the_handler_says_who_starts_it() {
 #[tokio::test]
 async fn a_store_that_is_away_keeps_nobody_waiting() {
     let http = Http::new();
-    let system = System::up(&["--patients", "1", "--logs", "--set", "CosmosDb__Host=http://127.0.0.1:1/"]);
+    let system = System::up(&["--patients", "1", "--set", "CosmosDb__Host=http://127.0.0.1:1/"]);
     let status_url = format!("{}/_operations/export/0123456789abcdef0123456789abcdef", system.ready.base);
     let answer = http.get(&status_url).await;
     assert!(answer.status >= 500, "{}", answer.status);
@@ -66,7 +66,7 @@ async fn a_store_that_is_away_keeps_nobody_waiting() {
 #[tokio::test]
 async fn a_version_that_the_storage_account_does_not_know_is_told_at_the_kick_off() {
     let http = Http::new();
-    let system = System::up(&["--patients", "1", "--logs", "--set", "EXPORT_STORAGE_API_VERSION=2099-01-01"]);
+    let system = System::up(&["--patients", "1", "--set", "EXPORT_STORAGE_API_VERSION=2099-01-01"]);
     system.kick_off(&http, "").await.refusal(500);
     system.kick_off(&http, &super::destination::query(&system.ready.destination, None)).await.refusal(400);
     let told = async || system.said().contains("400 InvalidHeaderValue").then_some(());

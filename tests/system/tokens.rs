@@ -10,7 +10,8 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::support::system::export::{Downloaded, completed, lines};
+use crate::support::system::evidence::{AUDIT, Evidence};
+use crate::support::system::export::{Downloaded, completed, download_by, lines};
 use crate::support::system::folder::{self, Folder};
 use crate::support::system::http::{Answer, Http, until};
 use crate::support::system::lines::assert_same;
@@ -88,28 +89,19 @@ async fn exported(http: &Http, system: &System, token: &str) -> (String, Value) 
 /// our own server: storage would refuse it beside a signature.
 async fn download(http: &Http, manifest: &Value, token: &str) -> Vec<Downloaded> {
     assert_eq!(manifest["requiresAccessToken"], true);
-    let mut files = Vec::new();
-    for entry in manifest["output"].as_array().unwrap() {
-        let url = entry["url"].as_str().unwrap().to_owned();
-        http.get(&url).await.refusal(401);
-        let answer = with(http, Method::GET, &url, token).await;
-        assert_eq!(answer.status, 200, "{url}: {}", answer.text());
-        files.push(Downloaded {
-            resource_type: entry["type"].as_str().unwrap().to_owned(),
-            count: entry["count"].as_u64().unwrap(),
-            url,
-            extension: entry["extension"].clone(),
-            answer,
-        });
-    }
-    files
+    download_by(manifest, async |url| {
+        http.get(url).await.refusal(401);
+        with(http, Method::GET, url, token).await
+    })
+    .await
 }
 
 #[tokio::test]
 async fn clients_export_with_tokens_that_they_get_for_their_keys() {
     let data = Folder::of_oddities();
     let http = Http::new();
-    let system = System::up(&["--authorization", "--data", data.path(), "--logs"]);
+    let audit = format!("EXPORT_AUDIT_CONTAINER={AUDIT}");
+    let system = System::up(&["--authorization", "--data", data.path(), "--set", &audit, "--set", "EXPORT_LOG=debug"]);
     let base = &system.ready.base;
     let authority = system.ready.authorization.clone().expect("an authorization server");
 
@@ -117,13 +109,19 @@ async fn clients_export_with_tokens_that_they_get_for_their_keys() {
     assert_eq!((discovered.status, discovered.header("content-type")), (200, "application/json"));
     assert_eq!(discovered.json()["token_endpoint"], authority.token_endpoint.as_str());
 
-    let everything = authority.token(&http, "everything").await;
+    let [everything, patients, administrator] = [
+        authority.token(&http, "everything").await,
+        authority.token(&http, "patients").await,
+        authority.token(&http, "administrator").await,
+    ];
+    for token in [&everything, &patients, &administrator] {
+        system.must_not_show(|secrets| secrets.with_token(token));
+    }
     let (status, manifest) = exported(&http, &system, &everything).await;
     assert_same(&folder::lines(), &lines(&download(&http, &manifest, &everything).await));
     let file = manifest["output"][0]["url"].as_str().unwrap().to_owned();
 
     // A key of the other kind, and fewer rights.
-    let patients = authority.token(&http, "patients").await;
     let (_, manifest) = exported(&http, &system, &patients).await;
     let told = &manifest["error"];
     assert_eq!(told.as_array().map(Vec::len), Some(1), "that it was reduced: {told}");
@@ -142,15 +140,20 @@ async fn clients_export_with_tokens_that_they_get_for_their_keys() {
     }
     let twice = |request: reqwest::RequestBuilder| request.bearer_auth(&everything).bearer_auth(&everything);
     http.send(Method::GET, &status, twice).await.refusal(401);
-    let administrator = authority.token(&http, "administrator").await;
     assert_eq!(with(&http, Method::DELETE, &status, &administrator).await.status, 202);
-    assert!(!system.said().contains(everything.rsplit('.').next().unwrap()), "no token is logged");
+
+    let mut evidence = Evidence::default();
+    evidence.add("the manifest", manifest.to_string());
+    evidence.answer("a refusal", &refused);
+    evidence.collect(&http, &system).await;
+    assert!(evidence.of(AUDIT).contains("everything@"), "the test looks in the wrong place");
+    evidence.assert_none(&system.canaries());
 }
 
 #[tokio::test]
 async fn a_server_may_change_its_keys_while_exports_run() {
     let http = Http::new();
-    let system = System::up(&["--authorization", "--patients", "1", "--logs"]);
+    let system = System::up(&["--authorization", "--patients", "1"]);
     let authority = system.ready.authorization.clone().unwrap();
     let before = authority.token(&http, "everything").await;
     let (status, _) = exported(&http, &system, &before).await;
@@ -173,7 +176,7 @@ async fn a_server_may_change_its_keys_while_exports_run() {
 #[tokio::test]
 async fn the_server_stands_in_for_one_that_is_strict() {
     let http = Http::new();
-    let system = System::up(&["--authorization", "--patients", "1"]);
+    let system = System::up(&["--authorization", "--patients", "1", "--key", OPERATOR]);
     let authority = system.ready.authorization.clone().unwrap();
     let refused = authority.ask(&http, "patients", "system/*.rs").await;
     assert_eq!((refused.status, &refused.json()["error"]), (400, &json!("invalid_scope")));
@@ -182,12 +185,26 @@ async fn the_server_stands_in_for_one_that_is_strict() {
     let token = String::from_utf8(printed.stdout).unwrap();
     let accepted = with(&http, Method::GET, &format!("{}/$export", system.ready.base), token.trim()).await;
     assert_eq!(accepted.status, 202, "a person gets a token as well");
+
+    // A token is no key: how it stands with the service is for its operators, in this package as well.
+    system.must_not_show(|secrets| secrets.with("the key of an operator", OPERATOR).with_token(token.trim()));
+    let (health, operator) = (format!("{}/_operations/health", system.ready.base), Http::with_key(OPERATOR));
+    let none = [http.get(&health).await, with(&http, Method::GET, &health, token.trim()).await];
+    assert!(none.iter().all(|answer| answer.status == 401 && answer.body.is_empty()), "the host asks for a key");
+    let known = [operator.get(&health).await, with(&operator, Method::GET, &health, "no-token").await];
+    assert!(known.iter().all(|answer| answer.status == 200), "{:?}", known.map(|answer| answer.status));
+    system.judge();
 }
+
+const ALICE: &str = "Canary-b2d4-key-of-alice";
+const BOB: &str = "Canary-b2d4-key-of-bob";
+const OPERATOR: &str = "Canary-b2d4-key-of-an-operator";
 
 #[tokio::test]
 async fn the_package_for_keys_asks_for_keys() {
     let http = Http::new();
-    let system = System::up(&["--patients", "1", "--key", "alices-key", "--key", "bobs-key"]);
+    let system = System::up(&["--patients", "1", "--key", ALICE, "--key", BOB]);
+    system.must_not_show(|secrets| secrets.with("a key", ALICE).with("another key", BOB));
     let base = &system.ready.base;
     let url = format!("{base}/$export");
     for key in ["", "no-key"] {
@@ -196,12 +213,13 @@ async fn the_package_for_keys_asks_for_keys() {
     }
     assert_eq!(http.get(&url).await.status, 401);
     assert_eq!(http.get(&format!("{base}/metadata")).await.status, 200);
-    let status = http.get(&format!("{url}?code=alices-key")).await.header("content-location").to_owned();
-    assert!(!status.contains("alices-key"));
-    http.send(Method::GET, &status, |request| request.header("x-functions-key", "bobs-key")).await.refusal(404);
-    let alice = format!("{status}?code=alices-key");
+    let status = http.get(&format!("{url}?code={ALICE}")).await.header("content-location").to_owned();
+    assert!(!status.contains(ALICE));
+    http.send(Method::GET, &status, |request| request.header("x-functions-key", BOB)).await.refusal(404);
+    let alice = format!("{status}?code={ALICE}");
     let manifest = completed(&http, &alice).await;
-    assert!(!manifest.to_string().contains("alices-key"));
+    system.canaries().assert_none_in("the manifest", &manifest.to_string());
+    system.assert_keeps_no_marker(&http).await;
 }
 
 /// Somebody deploys the package for tokens, and leaves the settings at keys: nobody would ask for anything.

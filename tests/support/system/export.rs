@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::System;
 use super::http::{Answer, Http, PATIENCE, until_within};
+use crate::support::canaries::EVERYWHERE;
 
 /// One file of a manifest, downloaded.
 pub struct Downloaded {
@@ -70,7 +71,10 @@ pub async fn completed_within(patience: Duration, http: &Http, status_url: &str)
         let answer = http.get(status_url).await;
         match answer.status {
             202 => None,
-            200 => Some(answer.json()),
+            200 => {
+                EVERYWHERE.assert_none_in("a manifest", &answer.text());
+                Some(answer.json())
+            }
             other => panic!("{other}: {}", answer.text()),
         }
     })
@@ -80,10 +84,15 @@ pub async fn completed_within(patience: Duration, http: &Http, status_url: &str)
 /// Downloads every output file, sending nothing but the URL. There must be no error file.
 pub async fn download(http: &Http, manifest: &Value) -> Vec<Downloaded> {
     assert_eq!(manifest["error"], serde_json::json!([]));
+    download_by(manifest, async |url| http.get(url).await).await
+}
+
+/// Gets every output file in this way.
+pub async fn download_by(manifest: &Value, get: impl AsyncFn(&str) -> Answer) -> Vec<Downloaded> {
     let mut files = Vec::new();
     for entry in manifest["output"].as_array().unwrap() {
         let url = entry["url"].as_str().unwrap().to_owned();
-        let answer = http.get(&url).await;
+        let answer = get(&url).await;
         assert_eq!(answer.status, 200, "{url}: {}", answer.text());
         files.push(Downloaded {
             resource_type: entry["type"].as_str().unwrap().to_owned(),

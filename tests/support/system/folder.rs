@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::storage::unique;
+use crate::support::canaries::PATIENT;
 
 /// A folder of one test, removed with everything in it.
 pub struct Folder(PathBuf);
@@ -75,7 +76,12 @@ fn patients() -> Vec<String> {
         r#"{"gender":"female","resourceType":"Patient","unknown":{"b":1,"a":[]},"id":"order"}"#.into(),
         format!(r#"{{"resourceType":"Patient","id":"{}"}}"#, "longest.id-".repeat(6).split_at(64).0),
     ];
-    lines.extend((0..40).map(|n| format!(r#"{{"resourceType":"Patient","id":"p{n}","multipleBirthInteger":{n}}}"#)));
+    let born = |n| {
+        format!(
+            r#"{{"resourceType":"Patient","id":"p{n}","multipleBirthInteger":{n},"name":[{{"text":"{PATIENT}"}}]}}"#
+        )
+    };
+    lines.extend((0..40).map(born));
     lines
 }
 
@@ -104,10 +110,10 @@ fn documents() -> Vec<String> {
     vec![document("big", 1_900_000), document("middle", 100_000)]
 }
 
-/// So many lines of about 1 KB, of eight types.
+/// So many lines of about 1 KB, of eight types, with a marker in every id and every text.
 pub fn plain_lines(count: usize) -> Vec<String> {
     let types = ["Account", "Basic", "Claim", "Device", "Flag", "Goal", "Media", "Slot"];
-    let text = "x".repeat(1000);
-    let line = |n| format!(r#"{{"resourceType":"{}","id":"r{n}","text":"{text}"}}"#, types[n % types.len()]);
+    let text = format!("{PATIENT}{}", "x".repeat(960));
+    let line = |n| format!(r#"{{"resourceType":"{}","id":"{PATIENT}-{n}","text":"{text}"}}"#, types[n % types.len()]);
     (0..count).map(line).collect()
 }

@@ -3,8 +3,11 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use reqwest::{Client, Method, RequestBuilder, header::HeaderMap};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
+
+use crate::support::canaries::EVERYWHERE;
 
 /// One per test: connections belong to the runtime that opened them.
 pub struct Http(Client);
@@ -17,7 +20,19 @@ pub struct Answer {
 
 impl Http {
     pub fn new() -> Self {
-        Self(Client::builder().no_proxy().build().unwrap())
+        Self::with_headers(HeaderMap::new())
+    }
+
+    /// A client that has a key of the app.
+    pub fn with_key(key: &'static str) -> Self {
+        Self::with_headers(HeaderMap::from_iter([(
+            HeaderName::from_static("x-functions-key"),
+            HeaderValue::from_static(key),
+        )]))
+    }
+
+    fn with_headers(headers: HeaderMap) -> Self {
+        Self(Client::builder().no_proxy().default_headers(headers).build().unwrap())
     }
 
     pub async fn get(&self, url: &str) -> Answer {
@@ -51,10 +66,11 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error} in {:?}", self.body))
     }
 
-    /// The diagnostics of the OperationOutcome that this answer must be, with this status.
+    /// The diagnostics of the OperationOutcome that this answer must be, with this status. No marker is in it.
     #[track_caller]
     pub fn refusal(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{:?}", self.body);
+        EVERYWHERE.assert_none_in("a refusal", &self.text());
         assert_eq!(self.header("content-type"), "application/fhir+json");
         let outcome = self.json();
         assert_eq!(outcome["resourceType"], "OperationOutcome");

@@ -1,4 +1,4 @@
-//! Rules for the Cosmos emulator: what befalls requests to it.
+//! Rules for the emulators: what befalls requests to them.
 
 use reqwest::Method;
 use serde_json::Value;
@@ -8,7 +8,16 @@ use super::http::Http;
 
 /// Replaces all rules.
 pub async fn set(http: &Http, system: &System, rules: &str) {
-    let answer = http.send(Method::PUT, &url(system), |request| request.body(rules.to_owned())).await;
+    put(http, &url(system), rules).await;
+}
+
+/// Replaces all rules of the proxy before the storage emulator.
+pub async fn set_for_blobs(http: &Http, system: &System, rules: &str) {
+    put(http, system.ready.rules.blobs.as_ref().expect("the system was started with a proxy"), rules).await;
+}
+
+async fn put(http: &Http, url: &str, rules: &str) {
+    let answer = http.send(Method::PUT, url, |request| request.body(rules.to_owned())).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
 }
 

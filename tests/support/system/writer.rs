@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 
 use super::System;
 use super::random::Random;
+use crate::support::canaries::PATIENT;
 
 /// Writers at the same time; each has resources of its own, so that none meets another's version.
 const WRITERS: usize = 4;
@@ -79,7 +80,7 @@ impl Resource {
     pub fn text(&self, version: &str, last_modified: &str) -> String {
         let Self { resource_type, id } = self;
         format!(
-            r#"{{"resourceType":"{resource_type}","id":"{id}","meta":{{"versionId":"{version}"}},"note":"\u00e4ö😀\/{last_modified}","value":1.{version}00}}"#
+            r#"{{"resourceType":"{resource_type}","id":"{id}","meta":{{"versionId":"{version}"}},"note":"{PATIENT}\u00e4ö😀\/{last_modified}","value":1.{version}00}}"#
         )
     }
 
