@@ -71,8 +71,9 @@ pub const KNOWN: &[Known] = &[
     known(CODE, TEXT),
 ];
 
-/// Parameters that carry a credential: they never leave the request. `code` is the host's function key.
-const SECRET: [&str; 3] = [destination::SETTINGS, destination::TYPE, CODE];
+/// Parameters that never leave the request: they carry a credential (`code` is the host's function key), or may tell who a
+/// patient is.
+const SECRET: [&str; 5] = [destination::SETTINGS, destination::TYPE, CODE, PATIENT, TYPE_FILTER];
 
 /// The code system of `includeAssociatedData`.
 const ASSOCIATED_SYSTEM: &str = "http://hl7.org/fhir/uv/bulkdata/CodeSystem/include-associated-data";
@@ -123,7 +124,7 @@ impl Parameters {
     }
 }
 
-/// The query of a request as it may be shown: parameters that are known and carry no credential. What is not known may
+/// The query of a request as it may be shown: parameters that are known and not secret. What is not known may
 /// well be the misspelt name of a credential.
 pub fn shown(query: &str) -> String {
     let known = |name: &str| KNOWN.iter().any(|known| known.name == name) && !SECRET.contains(&name);

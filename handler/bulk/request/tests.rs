@@ -213,6 +213,12 @@ fn nothing_secret_stays_in_the_url() {
     assert_eq!(url(&named), "https://fhir.example/$export?_outputFormat=ndjson");
     let misspelt = format!("_destinationConnectionSetting={SETTINGS}&_maxCount=1");
     assert_eq!(url(&misspelt), "https://fhir.example/$export?_maxCount=1");
+    // A filter may name a person.
+    assert_eq!(url("_typeFilter=Patient%3Fname%3DSmith&_maxCount=1"), "https://fhir.example/$export?_maxCount=1");
+    let query = "patient=Patient/smith&_type=Patient";
+    let kick_off = KickOff { query: query.into(), prefer: LENIENT.into(), level: Level::Patient, ..KickOff::default() };
+    let request = parse(&kick_off, &terms(), now()).unwrap();
+    assert_eq!(request.asked.request, "https://fhir.example/Patient/$export?_type=Patient");
 }
 
 #[test]
