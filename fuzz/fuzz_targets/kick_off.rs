@@ -10,9 +10,11 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 
 use bulk::asked::Version;
+use bulk::level::Level;
 use bulk::policy::{CallerPolicy, Named};
 use bulk::rejection::{Rejection, outcome_of};
 use bulk::request::{self, KickOff, Method, Request, Terms};
+use bulk::resource_id::ResourceId;
 use bulk::timestamp::Timestamp;
 
 #[allow(dead_code)]
@@ -32,18 +34,21 @@ fuzz_target!(|bytes: &[u8]| {
     let mut text = || String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
     let (prefer, query) = (text(), text());
     let body = parts.next().unwrap_or_default().to_vec();
-    let kick_off = KickOff {
+    let kick_off = |level: Level| KickOff {
+        level,
         method: if body.is_empty() { Method::Get } else { Method::Post },
-        query,
-        prefer,
+        query: query.clone(),
+        prefer: prefer.clone(),
         content_type: "application/fhir+json".into(),
-        body,
+        body: body.clone(),
         ..KickOff::default()
     };
     let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
-    match request::parse(&kick_off, &TERMS, now) {
-        Ok(request) => check_request(&request),
-        Err(refusal) => check_refusal(&refusal),
+    for level in [Level::System, Level::Patient, Level::Group(ResourceId::parse("g").unwrap())] {
+        match request::parse(&kick_off(level), &TERMS, now) {
+            Ok(request) => check_request(&request),
+            Err(refusal) => check_refusal(&refusal),
+        }
     }
 });
 
@@ -53,6 +58,9 @@ fn check_request(request: &Request) {
     assert_eq!(serde_json::from_str(&stored).ok().as_ref(), Some(asked), "{stored}");
     let url = url::Url::parse(&asked.request).unwrap();
     assert!(url.query_pairs().all(|(name, _)| !name.starts_with("_destination") && name != "code"), "{url}");
+    assert!(url.query_pairs().all(|(name, _)| name != "patient" && name != "_typeFilter"), "{url}");
+    assert!(asked.patients.is_none() || asked.is_restricted() && asked.level != Level::System, "{asked:?}");
+    assert!(asked.patients.as_ref().is_none_or(|patients| patients.is_sorted() && patients.len() <= 500), "{asked:?}");
     assert!(asked.types.as_ref().is_none_or(|types| !types.is_empty() && types.iter().all(|name| name.known())));
     assert!(asked.since.zip(asked.before).is_none_or(|(since, before)| since < before));
     assert!(asked.smallest_file.zip(asked.largest_file).is_none_or(|(smallest, largest)| smallest < largest));
