@@ -22,6 +22,7 @@ const IDENTIFIER: &str = "CanaryIdentifier7f3a";
 const FUNCTION_KEY: &str = "CanaryFunctionKey7f3a";
 const OTHER_KEY: &str = "CanaryOtherKey7f3a";
 const BEARER: &str = "CanaryBearer7f3a.eyJzdWIiOiJDYW5hcnkifQ.CanarySignature7f3a";
+const GROUP: &str = "a-group";
 const RESOURCES: usize = 300;
 
 fn patients() -> String {
@@ -32,9 +33,16 @@ fn patients() -> String {
     (0..RESOURCES).map(|n| line(n).to_string()).collect::<Vec<_>>().join("\n")
 }
 
+/// One member is there, and one is not.
+fn group() -> String {
+    let member = |id: &str| json!({ "entity": { "reference": format!("Patient/{ID}-{id}") } });
+    json!({ "resourceType": "Group", "id": GROUP, "member": [member("7"), member("nobody")] }).to_string()
+}
+
 fn system() -> System {
     let folder = Folder::new();
     folder.write("Patient.ndjson", &patients());
+    folder.write("Group.ndjson", &group());
     let audit = format!("EXPORT_AUDIT_CONTAINER={AUDIT}");
     let settings = [
         audit.as_str(),
@@ -93,6 +101,8 @@ async fn refusals(evidence: &mut Evidence, http: &Http, system: &System, storage
         format!("{base}/$export?_destinationType=azure-block-blob&_destinationConnectionSettings={short}"),
         format!("{base}/$export?AccountKey={}", storage.key),
         format!("{base}/Patient/{ID}/$export"),
+        format!("{base}/Patient/$export?patient=Patient/{ID}-7"),
+        format!("{base}/Group/{ID}/$export"),
         format!("{base}/_operations/export/{ID}"),
         odd_place(short.clone()),
         odd_place(format!("{short};AccountKey={}", storage.key)),
@@ -118,17 +128,30 @@ async fn refusals(evidence: &mut Evidence, http: &Http, system: &System, storage
     }
 }
 
-/// The export of one patient, by its id.
-async fn patient_named(evidence: &mut Evidence, http: &Http, system: &System) -> String {
+/// Exports of one patient, which the caller or a Group names.
+async fn patients_named(evidence: &mut Evidence, http: &Http, system: &System) -> [String; 2] {
+    let base = &system.ready.base;
     let reference = json!({ "name": "patient", "valueReference": { "reference": format!("Patient/{ID}-7") } });
     let body = json!({ "resourceType": "Parameters", "parameter": [reference] }).to_string();
     let post = |request: reqwest::RequestBuilder| request.header("content-type", "application/fhir+json").body(body);
-    let accepted = http.send(Method::POST, &format!("{}/Patient/$export", system.ready.base), post).await;
-    assert_eq!(accepted.status, 202, "{}", accepted.text());
-    evidence.answer("the answer to a kick-off", &accepted);
-    let manifest = completed(http, accepted.header("content-location")).await;
-    evidence.add("the manifest of one patient", manifest.to_string());
-    files(http, &json!({ "output": manifest["output"] })).await
+    let by_caller = http.send(Method::POST, &format!("{base}/Patient/$export"), post).await;
+    let lenient = |request: reqwest::RequestBuilder| request.header("prefer", "handling=lenient");
+    let in_url = format!("{base}/Patient/$export?patient=Patient/{ID}-7&_typeFilter=Patient%3Fname%3D{NAME}");
+    let in_url = http.send(Method::GET, &in_url, lenient).await;
+    let by_group = http.get(&format!("{base}/Group/{GROUP}/$export?_type=Patient")).await;
+    for answer in [&by_caller, &in_url, &by_group] {
+        assert_eq!(answer.status, 202, "{}", answer.text());
+        evidence.answer("the answer to a kick-off", answer);
+        // While the members of the Group are kept.
+        evidence.collect(http, system).await;
+    }
+    let mut written = [const { String::new() }; 2];
+    for (written, answer) in written.iter_mut().zip([&by_caller, &by_group]) {
+        let manifest = completed(http, answer.header("content-location")).await;
+        evidence.add("the manifest of one patient", manifest.to_string());
+        *written = files(http, &json!({ "output": manifest["output"] })).await;
+    }
+    written
 }
 
 /// The text of every file that a manifest lists.
@@ -167,15 +190,7 @@ async fn no_secret_is_anywhere_and_patients_are_in_the_files_alone() {
     let damaged = r#"[{"on":"PutBlock","do":"corruptRequest","every":7,"times":5},
         {"on":"PutBlockList","do":"loseAnswer","every":5,"times":3}]"#;
     rules::set_for_blobs(&http, &system, damaged).await;
-    let ended = until("the disturbed export ends", async || {
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        let answer = send(&http, Method::GET, &disturbed).await;
-        (![202, 429].contains(&answer.status)).then_some(answer)
-    })
-    .await;
-    evidence.answer("the end of the disturbed export", &ended);
-    rules::set(&http, &system, "[]").await;
-    rules::set_for_blobs(&http, &system, "[]").await;
+    until("the disturbance is felt", async || (rules::struck(&http, &system).await >= 20).then_some(())).await;
 
     // A signature that ends in the middle: the export fails.
     rules::set(&http, &system, r#"[{"on":"Query","path":"/fhirR4/","do":{"delay":{"ms":3000}}}]"#).await;
@@ -188,6 +203,7 @@ async fn no_secret_is_anywhere_and_patients_are_in_the_files_alone() {
         (answer.status == 500).then_some(answer)
     })
     .await;
+    assert!(failed.text().contains("signature"), "{}", failed.text());
     evidence.answer("the failure", &failed);
     rules::set(&http, &system, "[]").await;
 
@@ -199,11 +215,18 @@ async fn no_secret_is_anywhere_and_patients_are_in_the_files_alone() {
     evidence.add("the manifest", manifest.to_string());
     let keyed = kick_off(&query(&system.ready.storage, Some(&unique()))).await;
     evidence.add("the manifest of a named destination", completed_within(PATIENCE, &http, &keyed).await.to_string());
-    let named = patient_named(&mut evidence, &http, &system).await;
-    assert_eq!(named.lines().count(), 1, "{named}");
+    let named = patients_named(&mut evidence, &http, &system).await;
+    assert_eq!(named.each_ref().map(|written| written.lines().count()), [1, 1], "{named:?}");
     let other = http.send(Method::DELETE, &keyed, |request| request.header("x-functions-key", OTHER_KEY)).await;
     assert_eq!(other.status, 404);
     evidence.answer("the answer to another caller", &other);
+    let ended = until("the disturbed export ends", async || {
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        let answer = send(&http, Method::GET, &disturbed).await;
+        (![202, 429].contains(&answer.status)).then_some(answer)
+    })
+    .await;
+    evidence.answer("the end of the disturbed export", &ended);
     evidence.answer("a removal", &send(&http, Method::DELETE, &keyed).await);
     evidence.answer("a cancel", &send(&http, Method::DELETE, &kick_off("").await).await);
     evidence.collect(&http, &system).await;
