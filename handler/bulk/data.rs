@@ -49,62 +49,88 @@ impl Data {
     }
 }
 
-/// What [`Unescape::copy`] may read and write beyond the end.
-const MARGIN: usize = 32;
+/// What is read and written beyond a window, instead of counting.
+const MARGIN: usize = WINDOW;
+
+/// A window, and what is behind it.
+type Piece = [u8; WINDOW + MARGIN];
 
 fn unescape(content: &[u8], out: &mut Vec<u8>) -> Result<(), Unwritable> {
-    std::str::from_utf8(content).map_err(|_| Unwritable::NotUtf8)?;
     let start = out.len();
     // No escape is shorter than what it stands for.
-    out.resize(start + content.len() + MARGIN, 0);
-    let mut unescape = Unescape { to: out, end: start };
-    let mut at = 0;
-    while at + WINDOW + MARGIN <= content.len() {
-        at += unescape.window(&content[at..], content.len() - at)?;
+    out.resize(start + content.len() + WINDOW + MARGIN, 0);
+    let mut unescape = Unescape { to: out, end: start, seen: Window::new(&[0; WINDOW]) };
+    let done = unescape.all(content);
+    let (end, seen) = (unescape.end, unescape.seen);
+    if done.is_err() || !seen.is_ascii() {
+        std::str::from_utf8(content).map_err(|_| Unwritable::NotUtf8)?;
     }
-    // The rest goes the same way, with room behind it.
-    let rest = &content[at..];
-    let mut last = [0; 2 * (WINDOW + MARGIN)];
-    last[..rest.len()].copy_from_slice(rest);
-    let mut at = 0;
-    while at < rest.len() {
-        at += unescape.window(&last[at..], rest.len() - at)?;
-    }
-    let end = unescape.end;
     out.truncate(end);
-    Ok(())
+    done
 }
 
 struct Unescape<'a> {
     to: &'a mut [u8],
     /// Up to here it is written.
     end: usize,
+    /// All windows so far, one over the other.
+    seen: Window,
 }
 
 impl Unescape<'_> {
+    fn all(&mut self, content: &[u8]) -> Result<(), Unwritable> {
+        let mut at = 0;
+        while let Some(piece) = content[at..].first_chunk() {
+            at += self.window(piece, content.len() - at)?;
+        }
+        // The rest goes the same way, with room behind it.
+        let rest = &content[at..];
+        let mut last = [0; 2 * (WINDOW + MARGIN)];
+        last[..rest.len()].copy_from_slice(rest);
+        let mut at = 0;
+        while at < rest.len() {
+            let piece = last[at..].first_chunk().ok_or(Unwritable::Garbled)?;
+            at += self.window(piece, rest.len() - at)?;
+        }
+        Ok(())
+    }
+
     /// Goes on for a window, of whose bytes the first `length` belong to the content. Gives how many of them are done: an
     /// escape that goes on behind the window is left for the next one.
     #[inline]
-    fn window(&mut self, from: &[u8], length: usize) -> Result<usize, Unwritable> {
-        let bytes = from.first_chunk::<WINDOW>().ok_or(Unwritable::Garbled)?;
+    fn window(&mut self, piece: &Piece, length: usize) -> Result<usize, Unwritable> {
+        let window = Window::first_of(piece);
+        self.seen = self.seen.and_of(window);
+        let slashes = window.is(b'\\');
+        // A quote stands nowhere without its backslash. Where every backslash has a quote as well, all is plain.
+        if length < WINDOW || slashes << 1 != window.is(b'"') {
+            return self.escapes(piece, slashes, length);
+        }
+        let to = self.to[self.end..].first_chunk_mut().ok_or(Unwritable::Garbled)?;
+        let (done, written) = without_slashes(piece, slashes, to);
+        self.end += written;
+        Ok(done)
+    }
+
+    /// The same, whatever is escaped.
+    fn escapes(&mut self, piece: &Piece, mut slashes: u64, length: usize) -> Result<usize, Unwritable> {
         let within = length.min(WINDOW);
-        let mut slashes = Window::new(bytes).is(b'\\');
         if within < WINDOW {
             slashes &= (1 << within) - 1;
         }
         let mut done = 0;
         while slashes != 0 {
             let slash = slashes.trailing_zeros() as usize;
-            self.copy(&from[done..], slash - done);
+            self.put(&piece[done..slash]);
             if slash + 1 == within {
                 // A content does not end in its own escape.
                 return if length > within { Ok(slash) } else { Err(Unwritable::Garbled) };
             }
             done = slash + 1;
-            match bytes[done] {
+            match piece[done] {
                 // It stands for itself: the next run begins with it.
                 b'"' | b'\\' | b'/' => {}
-                b'u' => return Ok(slash + self.code_point(&from[slash..length])?),
+                b'u' => return Ok(slash + self.code_point(&piece[slash..length.min(piece.len())])?),
                 letter => {
                     self.put(&[control(letter).ok_or(Unwritable::Garbled)?]);
                     done += 1;
@@ -112,18 +138,8 @@ impl Unescape<'_> {
             }
             slashes &= !(3 << slash);
         }
-        self.copy(&from[done..], within - done);
+        self.put(&piece[done..within]);
         Ok(within)
-    }
-
-    /// Copies a run. Most are short: copying more than their bytes, which the next run overwrites, is faster than counting.
-    #[inline]
-    fn copy(&mut self, from: &[u8], count: usize) {
-        match from.first_chunk::<MARGIN>() {
-            Some(piece) if count <= MARGIN => self.to[self.end..self.end + MARGIN].copy_from_slice(piece),
-            _ => self.to[self.end..self.end + count].copy_from_slice(&from[..count]),
-        }
-        self.end += count;
     }
 
     fn put(&mut self, bytes: &[u8]) {
@@ -141,6 +157,32 @@ impl Unescape<'_> {
         let character = char::from_u32(code).ok_or(Unwritable::NotUtf8)?;
         self.put(character.encode_utf8(&mut [0; 4]).as_bytes());
         Ok(if pair.is_some() { 12 } else { 6 })
+    }
+}
+
+/// Copies a window without its backslashes. Gives how much of it is done, which a backslash at its end is not, and how much
+/// was written.
+///
+/// Most runs are short: copying more than their bytes, which the next run overwrites, is faster than counting.
+#[inline]
+fn without_slashes(piece: &Piece, slashes: u64, to: &mut Piece) -> (usize, usize) {
+    const HALF: usize = WINDOW / 2;
+    let end = WINDOW - (slashes >> (WINDOW - 1)) as usize;
+    let (mut slashes, mut done, mut written) = (slashes & u64::MAX >> 1, 0, 0);
+    loop {
+        let slash = if slashes == 0 { end } else { slashes.trailing_zeros() as usize };
+        // The remainders change nothing: where `done` is the end, nothing is left to be copied.
+        let (from, at) = (done % WINDOW, written % WINDOW);
+        to[at..at + HALF].copy_from_slice(&piece[from..from + HALF]);
+        if slash > done + HALF {
+            to[at + HALF..at + 2 * HALF].copy_from_slice(&piece[from + HALF..from + 2 * HALF]);
+        }
+        written += slash - done;
+        if slashes == 0 {
+            return (end, written);
+        }
+        done = slash + 1;
+        slashes &= slashes - 1;
     }
 }
 

@@ -15,13 +15,13 @@ impl Window {
         Self(u8x64::new(*bytes))
     }
 
-    /// The first bytes of `text`, with zeros behind its end.
+    /// The first bytes of `text`, with spaces behind its end.
     #[inline]
     pub fn first_of(text: &[u8]) -> Self {
         match text.first_chunk() {
             Some(bytes) => Self::new(bytes),
             None => {
-                let mut last = [0; WINDOW];
+                let mut last = [b' '; WINDOW];
                 last[..text.len()].copy_from_slice(text);
                 Self::new(&last)
             }
@@ -37,8 +37,43 @@ impl Window {
     /// Bit n is set where byte n is a control character, which JSON has in no string.
     #[inline]
     pub fn is_control(self) -> u64 {
-        self.0.simd_lt(u8x64::splat(0x20)).to_bitmask()
+        self.controls().to_bitmask()
     }
+
+    #[inline]
+    pub fn has_control(self) -> bool {
+        self.controls().any()
+    }
+
+    #[inline]
+    fn controls(self) -> u8x64 {
+        self.0.max(u8x64::splat(0x1F)).simd_eq(u8x64::splat(0x1F))
+    }
+
+    /// Every byte with these bits set as well.
+    #[inline]
+    pub fn with_bits(self, bits: u8) -> Self {
+        Self(self.0 | u8x64::splat(bits))
+    }
+
+    /// The bits of both, byte by byte.
+    #[inline]
+    pub fn and_of(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[inline]
+    pub fn is_ascii(self) -> bool {
+        // The highest bits are those that a mask is made of.
+        self.0.to_bitmask() == 0
+    }
+}
+
+/// The bits from every odd one of `marks` up to the one before the next: where there are quotes, the strings, each without
+/// its closing quote.
+#[inline]
+pub fn between(marks: u64) -> u64 {
+    [1, 2, 4, 8, 16, 32].into_iter().fold(marks, |bits, distance| bits ^ bits << distance)
 }
 
 /// Where the content of a JSON string that begins at `from` ends: the place of its closing quote. `None` if it has none, or
@@ -50,10 +85,13 @@ pub fn string_end(text: &[u8], from: usize) -> Option<usize> {
         let window = Window::first_of(rest);
         let slashes = window.is(b'\\');
         let ends = window.is(b'"') & !escaped(slashes, &mut first_is_escaped);
-        let stops = ends | window.is_control();
-        if stops != 0 {
-            let stop = stops.trailing_zeros();
-            return (ends >> stop & 1 == 1).then_some(at + stop as usize);
+        if ends != 0 {
+            let end = ends.trailing_zeros();
+            let before = (1 << end) - 1;
+            return (window.is_control() & before == 0).then_some(at + end as usize);
+        }
+        if window.has_control() {
+            return None;
         }
         at += WINDOW;
     }
@@ -68,7 +106,7 @@ const EVEN: u64 = u64::MAX / 3;
 /// Adding the start of a run to the run carries a bit to the place behind its end. Where that place is even and the start
 /// was odd, or the other way round, the run's length is odd.
 #[inline]
-fn escaped(slashes: u64, first_is_escaped: &mut bool) -> u64 {
+pub fn escaped(slashes: u64, first_is_escaped: &mut bool) -> u64 {
     let before = u64::from(*first_is_escaped);
     // A backslash that is escaped itself escapes nothing.
     let slashes = slashes & !before;
