@@ -96,6 +96,8 @@ pub struct Page {
     pub next: Option<String>,
     /// Request units.
     pub request_charge: f64,
+    /// Why the page had to be read a second time, in a slower way.
+    pub reread: Option<&'static str>,
 }
 
 /// The documents that hold the state of jobs (design §4).

@@ -27,6 +27,18 @@ pub fn documents(body: &ResponseBody) -> Option<Vec<Document>> {
     }
 }
 
+/// Why an answer has no rows.
+pub fn flaw(body: &ResponseBody) -> &'static str {
+    match body {
+        ResponseBody::NoPayload => "it is empty",
+        ResponseBody::Bytes(page) if page.first() == Some(&BINARY) => "it is binary, though text was asked for",
+        ResponseBody::Bytes(_) | ResponseBody::Items(_) => "it is not the JSON that it should be",
+    }
+}
+
+/// What binary answers begin with.
+const BINARY: u8 = 0x80;
+
 /// `{"_rid":…,"Documents":[…],"_count":…}`.
 fn page_documents(page: &Bytes) -> Option<Vec<Document>> {
     let (mut documents, mut count) = (None, None);
@@ -360,6 +372,8 @@ mod tests {
         assert_eq!(read(r#" { "Documents" : [ ] } "#), Some(Vec::new()));
         assert_eq!(read(&page(&[ROW, ROW]).replace(r#""_count":2"#, r#""_count":3"#)), None);
         assert_eq!(documents(&ResponseBody::NoPayload), None);
+        let binary = ResponseBody::Bytes(Bytes::from_static(b"\x80\xEA\x10"));
+        assert_eq!((documents(&binary), flaw(&binary)), (None, "it is binary, though text was asked for"));
         let items = ResponseBody::Items(vec![Bytes::from_static(ROW.as_bytes())]);
         assert_eq!(documents(&items), Some(vec![plain(ROW).unwrap()]));
     }

@@ -66,10 +66,10 @@ impl Resources for CosmosResources {
     }
 
     async fn page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError> {
-        match self.scanned_page(slice, cursor).await {
-            // Read again by the SDK: rare, and it costs one page.
-            Err(error) if error.kind == ErrorKind::Unreadable => self.page_by_sdk(slice, cursor).await,
-            other => other,
+        match self.scanned_page(slice, cursor).await? {
+            Ok(page) => Ok(page),
+            // Read again by the SDK, at twice the price: whoever sees it often has something to look into.
+            Err(flaw) => Ok(Page { reread: Some(flaw), ..self.page_by_sdk(slice, cursor).await? }),
         }
     }
 
@@ -108,8 +108,8 @@ impl CosmosResources {
         }
     }
 
-    /// The page as the driver below the SDK hands it out, in bytes.
-    async fn scanned_page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError> {
+    /// The page as the driver below the SDK hands it out, in bytes; or why it cannot be understood.
+    async fn scanned_page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Result<Page, &'static str>, PortError> {
         let doing = || "read a page of resources".to_owned();
         let feed = self.feed().await?;
         let query = serde_json::to_vec(&query(slice)?).map_err(|_| PortError::new(ErrorKind::Broken, doing()))?;
@@ -122,12 +122,11 @@ impl CosmosResources {
         let mut plan = feed.driver.plan_operation(operation, &options, cursor.as_ref(), &plan).await.doing(doing)?;
         let answer = feed.driver.execute_plan(&mut plan, Some(feed.container.clone()), options).await.doing(doing)?;
         // Nothing is left only where the driver says so; an answer that broke off is an error.
-        let Some(answer) = answer else { return Ok(Page::default()) };
-        let documents = page::documents(answer.body());
-        let documents = documents.ok_or_else(|| PortError::new(ErrorKind::Unreadable, doing()))?;
+        let Some(answer) = answer else { return Ok(Ok(Page::default())) };
+        let Some(documents) = page::documents(answer.body()) else { return Ok(Err(page::flaw(answer.body()))) };
         let request_charge = answer.headers().request_charge.map_or(0.0, |charge| charge.value());
         let next = plan.to_continuation_token().doing(doing)?;
-        Ok(Page { documents, next: Some(next.as_str().into()), request_charge })
+        Ok(Ok(Page { documents, next: Some(next.as_str().into()), request_charge, reread: None }))
     }
 
     /// The same page, row by row, in whatever form the service sends it.
@@ -149,7 +148,7 @@ impl CosmosResources {
         let request_charge = page.headers().request_charge().map_or(0.0, |charge| charge.value());
         let next = pages.to_continuation_token().doing(doing)?;
         let documents = page.into_items().into_iter().map(Into::into).collect();
-        Ok(Page { documents, next: Some(next.as_str().into()), request_charge })
+        Ok(Page { documents, next: Some(next.as_str().into()), request_charge, reread: None })
     }
 }
 

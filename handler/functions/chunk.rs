@@ -60,6 +60,7 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
     {
         worked = Err(interrupted);
     }
+    tell_rereads(&work);
     step.ticket = Some(work.chunk().ticket);
     *done = work.chunk().totals.since(&before);
     match worked {
@@ -79,6 +80,15 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
             app.fail(id, app.why_refused(&job)).await?;
             Ok(Outcome::Done)
         }
+    }
+}
+
+/// Pages that are read twice make an export slower, and nothing else would show it.
+fn tell_rereads(work: &Work<'_>) {
+    let (pages, reason) = work.rereads;
+    if pages > 0 {
+        let (job, chunk) = (&work.job.id, work.chunk().number);
+        tracing::warn!(%job, step = "chunk", chunk, pages, reason, "pages had to be read twice");
     }
 }
 
@@ -149,6 +159,9 @@ async fn read_page(work: &mut Work<'_>, range: &KeyRange) -> Result<(), Interrup
     // Held as long as the page: the semaphore is never closed.
     let _permit = app.memory.pages.acquire().await;
     let page = app.resources.page(&slice, position.cursor.as_deref()).await.map_err(Interrupted::Unread)?;
+    if let Some(reason) = page.reread {
+        work.rereads = (work.rereads.0 + 1, reason);
+    }
     work.append_notes_of_request().await?;
     match position.pass {
         Pass::Current => {

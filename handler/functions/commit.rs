@@ -69,6 +69,8 @@ pub struct Work<'a> {
     output: Option<Arc<dyn Output>>,
     scratch: Option<Arc<dyn Output>>,
     pub(super) window: Spelled,
+    /// Pages that had to be read a second time, and why the last of them.
+    pub(super) rereads: (u64, &'static str),
     saved_at: Timestamp,
     saved_bytes: u64,
 }
@@ -91,6 +93,7 @@ impl<'a> Work<'a> {
             output: None,
             scratch: None,
             window: job.window().spelled(),
+            rereads: (0, ""),
             saved_at: app.now(),
         }
     }

@@ -37,6 +37,9 @@ pub const REDRIVES: &[&str] = &["a chunk had stopped: sent again", "a step was s
 /// One step has ended, with what it did.
 pub const STEP: &str = "step ended";
 
+/// Pages of a step had to be read twice: `pages` of them, the last for `reason`.
+pub const REREAD: &str = "pages had to be read twice";
+
 /// A message came to the poison queue.
 pub const POISON: &str = "a step was given up by the host";
 
@@ -57,6 +60,7 @@ pub struct Metrics {
     retries: Counter<u64>,
     poison: Counter<u64>,
     redrives: Counter<u64>,
+    rereads: Counter<u64>,
 }
 
 impl Metrics {
@@ -86,6 +90,7 @@ impl Metrics {
             retries: count("fhir_export.retries", "{retry}", "Times that something is done once more"),
             poison: count("fhir_export.poison", "{message}", "Messages that the host gave up"),
             redrives: count("fhir_export.redrives", "{message}", "Messages that the watch sent again"),
+            rereads: count("fhir_export.rereads", "{page}", "Pages that had to be read twice"),
         }
     }
 
@@ -122,6 +127,7 @@ impl<S: Subscriber> Layer<S> for Metrics {
         }
         match told.event.as_str() {
             STEP => self.step_ended(&told),
+            REREAD => self.rereads.add(told.count("pages"), &[told.word("reason")]),
             POISON => self.poison.add(1, &[told.word("step")]),
             event if REDRIVES.contains(&event) => self.redrives.add(1, &[told.word("step")]),
             _ => {}

@@ -1,8 +1,13 @@
 //! What goes wrong on the way, and what becomes of it.
 
+use std::fmt;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fhir_export::ports::ErrorKind;
+use fhir_export::telemetry::metrics::REREAD;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use crate::support::clinic::Form;
 use crate::support::export::Export;
@@ -261,4 +266,66 @@ fn ranges_that_do_not_tile_are_asked_for_again() {
     assert_eq!(host.get(&export.status).headers()["x-progress"], "0% complete, not started yet");
     world.state().store.tears = false;
     completed_exactly(&mut host, &export, &clinic, None);
+}
+
+/// Events with this message: the number of pages and the reason that each tells.
+#[derive(Clone, Default)]
+struct Rereads(Arc<Mutex<Vec<(u64, String)>>>);
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Rereads {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut told = Told::default();
+        event.record(&mut told);
+        if told.event == REREAD {
+            self.0.lock().unwrap().push((told.pages, told.reason));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Told {
+    event: String,
+    pages: u64,
+    reason: String,
+}
+
+impl Visit for Told {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.event = format!("{value:?}");
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "reason" {
+            self.reason = value.into();
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        if field.name() == "pages" {
+            self.pages = value;
+        }
+    }
+}
+
+#[test]
+fn pages_that_are_read_twice_are_told_of_once_in_a_step() {
+    for rereads in [true, false] {
+        let world = World::new();
+        let clinic = patients(&world, 20);
+        world.state().store.rereads = rereads;
+        let mut host = Host::new(&world, small());
+        let told = Rereads::default();
+        let subscriber = tracing_subscriber::registry().with(told.clone());
+        tracing::subscriber::with_default(subscriber, || {
+            let export = Export::start(&mut host, "");
+            completed_exactly(&mut host, &export, &clinic, None);
+        });
+        let pages = world.state().gate.calls_named("resources.page") as u64;
+        let told = told.0.lock().unwrap();
+        // There is one range, and one step reads it.
+        assert_eq!(*told, if rereads { vec![(pages, "it was damaged".to_owned())] } else { Vec::new() });
+        assert!(pages > 3);
+    }
 }

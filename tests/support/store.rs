@@ -25,6 +25,8 @@ pub struct Store {
     pub tears: bool,
     /// A page of current resources has them all, whatever was asked for.
     pub wide: bool,
+    /// Each page is read twice.
+    pub rereads: bool,
 }
 
 /// A document with the fields that queries are about.
@@ -53,6 +55,7 @@ impl Default for Store {
             page_takes: Duration::ZERO,
             tears: false,
             wide: false,
+            rereads: false,
         }
     }
 }
@@ -119,6 +122,7 @@ impl Store {
             documents: matching.map(|(_, stored)| stored.shown(slice)).collect(),
             next: (!parts.is_empty()).then(|| serde_json::to_string(&parts).unwrap()),
             request_charge: 1.0 + looked_at.len() as f64,
+            reread: self.rereads.then_some("it was damaged"),
         })
     }
 
