@@ -132,8 +132,9 @@ fn try_append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> 
     }
     let start = out.len();
     document.data.as_ref().ok_or(Flaw::NoText)?.append_to(out)?;
-    let is_line = document.is_meta_set && selection.elements.is_none();
-    if is_line && let Some(shape) = shape::Shape::of(&out[start..]) {
+    if selection.elements.is_none()
+        && let Some(shape) = shape::Shape::of(&out[start..])
+    {
         let value =
             |span: Option<Range<usize>>| Present(span.and_then(|span| str::from_utf8(&out[start..][span]).ok()));
         if !value(shape.resource_type).says(&document.resource_type) {
@@ -142,6 +143,9 @@ fn try_append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> 
         let same_id = value(shape.id).says(&document.id);
         if !is_selected(document, selection, &out[start..])? {
             return Ok(Appended::LeftOut);
+        }
+        if !document.is_meta_set {
+            set_meta(out, start, shape.meta, document)?;
         }
         out.push(b'\n');
         return Ok(with_id(same_id));
@@ -165,6 +169,20 @@ fn is_selected(document: &Document, selection: &Selection, text: &[u8]) -> Resul
     selection.holds(document, text).map_err(|NotJson| Flaw::NotJson)
 }
 
+/// Sets `meta` in the text that stands in `out` from `start` on, an object, in place.
+fn set_meta(out: &mut Vec<u8>, start: usize, meta: Option<usize>, document: &Document) -> Result<(), Flaw> {
+    let raw = |at: usize| {
+        let mut values = serde_json::Deserializer::from_slice(&out[start + at..]).into_iter::<&RawValue>();
+        values.next().and_then(Result::ok).map(RawValue::get).ok_or(Flaw::NotJson)
+    };
+    let meta = meta.map(|at| Ok((at, raw(at)?))).transpose()?;
+    let changes = changes_of_meta(out.len() - start, meta, document)?;
+    for (span, replacement) in changes.into_iter().rev() {
+        out.splice(start + span.start..start + span.end, replacement.into_bytes());
+    }
+    Ok(())
+}
+
 /// Appends the line of a text that is not the line as it stands, or may not be.
 fn append_changed(document: &Document, selection: &Selection, text: &str, out: &mut Vec<u8>) -> Result<Appended, Flaw> {
     let shape: Shape = object(text)?;
@@ -176,7 +194,10 @@ fn append_changed(document: &Document, selection: &Selection, text: &str, out: &
     }
     let whole = match document.is_meta_set {
         true => Cow::Borrowed(text),
-        false => Cow::Owned(with_meta(text, &shape, document)?),
+        false => {
+            let meta = shape.meta.0.map(|meta| (span(text, meta).start, meta));
+            Cow::Owned(splice(text, &changes_of_meta(text.len(), meta, document)?))
+        }
     };
     match &selection.elements {
         None => append_without_breaks(&whole, out),
@@ -245,8 +266,13 @@ fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Flaw> {
     serde_json::from_str(text).map_err(|_| Flaw::NotJson)
 }
 
-/// The text with `meta.lastUpdated` and `meta.versionId` of the wrapper, in the order in which the server appends them.
-fn with_meta(text: &str, shape: &Shape<'_>, document: &Document) -> Result<String, Flaw> {
+/// What to replace in an object of `length` bytes, in ascending order, so that it has `meta.lastUpdated` and `meta.versionId`
+/// of the wrapper, in the order in which the server appends them. `meta` is its text, and where it stands.
+fn changes_of_meta(
+    length: usize,
+    meta: Option<(usize, &str)>,
+    document: &Document,
+) -> Result<Vec<(Range<usize>, String)>, Flaw> {
     let version = document.shown_version().ok_or(Flaw::NoMeta)?;
     let members = [
         ("lastUpdated", serde_json::Value::from(last_updated(&document.last_modified)?).to_string()),
@@ -254,30 +280,33 @@ fn with_meta(text: &str, shape: &Shape<'_>, document: &Document) -> Result<Strin
     ];
     let spelled = |(name, value): &(&str, String)| format!("\"{name}\":{value}");
     let all = || members.each_ref().map(spelled).join(",");
-    let Some(meta) = shape.meta.0 else {
+    let Some((at, meta)) = meta else {
         // Before the closing brace, which is the last byte; resourceType stands before it.
-        let end = text.len() - 1;
-        return Ok(splice(text, &[(end..end, format!(",\"meta\":{{{}}}", all()))]));
+        let end = length - 1;
+        return Ok(vec![(end..end, format!(",\"meta\":{{{}}}", all()))]);
     };
     if meta == "null" {
-        return Ok(splice(text, &[(span(text, meta), format!("{{{}}}", all()))]));
+        return Ok(vec![(at..at + meta.len(), format!("{{{}}}", all()))]);
     }
     let Meta { last_updated, version_id } = object(meta)?;
     let mut changes = Vec::new();
     let mut missing = Vec::new();
     for (member, standing) in members.iter().zip([last_updated.0, version_id.0]) {
         match standing {
-            Some(old) => changes.push((span(text, old), member.1.clone())),
+            Some(old) => {
+                let old = span(meta, old);
+                changes.push((at + old.start..at + old.end, member.1.clone()));
+            }
             None => missing.push(spelled(member)),
         }
     }
     if !missing.is_empty() {
-        let end = span(text, meta).end - 1;
+        let end = at + meta.len() - 1;
         let comma = if meta[1..meta.len() - 1].trim().is_empty() { "" } else { "," };
         changes.push((end..end, format!("{comma}{}", missing.join(","))));
     }
     changes.sort_by_key(|(at, _)| at.start);
-    Ok(splice(text, &changes))
+    Ok(changes)
 }
 
 /// `2025-03-02T09:15:42.1180000+00:00` → `2025-03-02T09:15:42.118+00:00`: as the server spells it, without trailing zeros.

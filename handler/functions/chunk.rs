@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use tokio::sync::SemaphorePermit;
+
 use crate::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped, Totals};
+use crate::bulk::document::Document;
 use crate::bulk::job::Job;
 use crate::bulk::line;
 use crate::bulk::plan::{KeyRange, Plan};
@@ -10,7 +13,8 @@ use crate::bulk::record::Key;
 use crate::bulk::selection::Selection;
 use crate::bulk::step::{Outcome, Step, StepKind};
 use crate::bulk::summary::Summary;
-use crate::ports::{Expected, PortError, Slice, Versioned};
+use crate::bulk::timestamp::Timestamp;
+use crate::ports::{Expected, Page, PortError, Slice, Versioned};
 
 use super::commit::{Interrupted, Work};
 use super::{App, LostRange, group};
@@ -118,18 +122,20 @@ async fn read_on(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interrupte
         return Ok(Outcome::Again);
     }
     let ranges = plan.chunk(work.chunk().number);
-    let started = app.now();
-    while app.now().since(started) < app.settings.limits.step {
+    let end = app.now().plus(app.settings.limits.step);
+    let mut ahead = None;
+    // A page that was read ahead is paid for: it is taken in, however late it is.
+    while app.now() < end || ahead.is_some() {
         let Some(range) = ranges.get(work.position().range as usize) else {
             work.finish(ranges.len()).await?;
             report(app, work.chunk(), plan.chunks).await;
             return Ok(Outcome::Done);
         };
-        read_page(work, range).await?;
-        if let Some(ahead) = work.ahead_of_ceiling() {
-            work.pause(app.now().plus(ahead)).await?;
+        ahead = read_page(work, range, ahead, end).await?;
+        if let Some(too_fast) = work.ahead_of_ceiling() {
+            work.pause(app.now().plus(too_fast)).await?;
             report(app, work.chunk(), plan.chunks).await;
-            return Ok(Outcome::Later(ahead));
+            return Ok(Outcome::Later(too_fast));
         }
         if work.wants_checkpoint() {
             work.checkpoint().await?;
@@ -151,27 +157,38 @@ async fn stop_if_closed(app: &App, job: &Job) -> Result<(), Interrupted> {
     }
 }
 
-async fn read_page(work: &mut Work<'_>, range: &KeyRange) -> Result<(), Interrupted> {
+/// A page, or why there is none, and the right of this step to hold it.
+struct Held<'a> {
+    page: Result<Page, PortError>,
+    /// None only if the semaphore were closed, which it never is.
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+/// Takes in the page at the position, which may have been read ahead. Gives the one behind it, read meanwhile.
+async fn read_page<'a>(
+    work: &mut Work<'a>,
+    range: &KeyRange,
+    ahead: Option<Held<'a>>,
+    end: Timestamp,
+) -> Result<Option<Held<'a>>, Interrupted> {
     let position = work.position().clone();
     let slice =
         Slice { range: range.clone(), pass: position.pass, window: work.job.window(), types: work.types.clone() };
     let app = work.app;
-    // Held as long as the page: the semaphore is never closed.
-    let _permit = app.memory.pages.acquire().await;
-    let page = app.resources.page(&slice, position.cursor.as_deref()).await.map_err(Interrupted::Unread)?;
+    let held = match ahead {
+        Some(held) => held,
+        None => {
+            let _permit = app.memory.pages.acquire().await.ok();
+            Held { page: app.resources.page(&slice, position.cursor.as_deref()).await, _permit }
+        }
+    };
+    let page = held.page.map_err(Interrupted::Unread)?;
     if let Some(reason) = page.reread {
         work.rereads = (work.rereads.0 + 1, reason);
     }
-    work.append_notes_of_request().await?;
-    match position.pass {
-        Pass::Current => {
-            for document in &page.documents {
-                work.append(document).await?;
-            }
-        }
-        Pass::History => work.append_missed(&page.documents).await?,
-        Pass::Changed => work.tell_undocumented(range, &page.documents).await?,
-    }
+    let taken_in = take_in(work, range, position.pass, &page.documents);
+    let (taken_in, ahead) = futures::join!(taken_in, read_ahead(app, &slice, page.next.as_deref(), end));
+    taken_in?;
     let next = match (page.next, position.pass) {
         (Some(cursor), _) => Position { cursor: Some(cursor), ..position },
         // What was superseded while the first pass was under way is complete only now.
@@ -180,7 +197,30 @@ async fn read_page(work: &mut Work<'_>, range: &KeyRange) -> Result<(), Interrup
         (None, Pass::Changed) => Position { range: position.range + 1, ..Position::default() },
     };
     work.page_read(next, page.request_charge);
-    Ok(())
+    Ok(ahead)
+}
+
+/// Reads the next page of the slice while one is taken in, if there is one, this process has room for it, and the step's
+/// time is not up. Under a ceiling request units are what an export waits for, and nothing is gained.
+async fn read_ahead<'a>(app: &'a App, slice: &Slice, next: Option<&str>, end: Timestamp) -> Option<Held<'a>> {
+    let next = next.filter(|_| app.settings.ceiling.is_none() && app.now() < end)?;
+    let permit = app.memory.pages.try_acquire().ok()?;
+    Some(Held { page: app.resources.page(slice, Some(next)).await, _permit: Some(permit) })
+}
+
+/// Adds what a page holds to the export.
+async fn take_in(work: &mut Work<'_>, range: &KeyRange, pass: Pass, documents: &[Document]) -> Result<(), Interrupted> {
+    work.append_notes_of_request().await?;
+    match pass {
+        Pass::Current => {
+            for document in documents {
+                work.append(document).await?;
+            }
+            Ok(())
+        }
+        Pass::History => work.append_missed(documents).await,
+        Pass::Changed => work.tell_undocumented(range, documents).await,
+    }
 }
 
 /// The rest of the range at the position cannot be read, and the settings want the export to go on without it: an outcome

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fhir_export::functions::Settings;
+
 use crate::support::export::{Export, json, text, told};
 use crate::support::gate::Fault;
 use crate::support::host::Host;
@@ -96,7 +98,8 @@ fn a_running_chunk_stops_at_the_next_page_after_a_cancel() {
     host.delete(&export.status);
     let pages = world.state().gate.calls_named("resources.page");
     host.let_go(reader);
-    assert_eq!(world.state().gate.calls_named("resources.page"), pages);
+    let read_on = world.state().gate.calls_named("resources.page") - pages;
+    assert_eq!(read_on, 1, "but for the page that is read ahead");
     export.vanish(&mut host);
     is_gone(&world, &export.job).unwrap();
 }
@@ -150,4 +153,44 @@ fn an_export_expires_with_its_files() {
     assert_eq!(host.get(&export.status).status(), 404);
     export.vanish(&mut host);
     is_gone(&world, &export.job).unwrap();
+}
+
+/// How often a page was asked for before anybody looked whether the export goes on, as is done after each page.
+fn pages_read_ahead(settings: Settings) -> usize {
+    let world = World::new();
+    let clinic = clinic(&world);
+    let mut host = Host::new(&world, settings);
+    let export = Export::start(&mut host, "");
+    completed_exactly(&mut host, &export, &clinic, None);
+    let state = world.state();
+    let calls = state.gate.trace.iter().map(|traced| traced.call.name);
+    let calls: Vec<_> = calls.filter(|name| ["resources.page", "jobs.load"].contains(name)).collect();
+    calls.windows(2).filter(|pair| *pair == ["resources.page"; 2]).count()
+}
+
+#[test]
+fn the_next_page_is_read_while_one_is_taken_in() {
+    assert!(pages_read_ahead(small()) > 1);
+    let mut narrow = small();
+    narrow.limits.pages = 1;
+    assert_eq!(pages_read_ahead(narrow), 0, "there is no room for two");
+    assert_eq!(pages_read_ahead(Settings { ceiling: Some(1000), ..small() }), 0, "what is read is paid for");
+}
+
+#[test]
+fn a_page_that_was_read_ahead_is_taken_in_though_the_time_of_its_step_is_up() {
+    let world = World::new();
+    let clinic = clinic(&world);
+    world.state().store.page_takes = Duration::from_secs(25);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    completed_exactly(&mut host, &export, &clinic, None);
+    let state = world.state();
+    let pages = state.gate.trace.iter().filter(|traced| traced.call.name == "resources.page");
+    let mut asked: Vec<_> = pages.map(|traced| &traced.call.what).collect();
+    let count = asked.len();
+    asked.sort();
+    asked.dedup();
+    assert_eq!(asked.len(), count, "no page is read, and paid for, twice");
+    assert!(count > 10);
 }
