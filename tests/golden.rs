@@ -25,6 +25,7 @@ use fhir_export::bulk::record::{Record, Unreadable};
 use fhir_export::bulk::rejection::Rejection;
 use fhir_export::bulk::resource_id::ResourceId;
 use fhir_export::bulk::resource_type::ResourceType;
+use fhir_export::bulk::search::Filter;
 use fhir_export::bulk::secret::{SealingKey, SealingKeys, Secret};
 use fhir_export::bulk::summary::Summary;
 use fhir_export::bulk::timestamp::Timestamp;
@@ -67,6 +68,18 @@ fn job_of_patients() -> Job {
     let request = "https://fhir.example/Patient/$export".to_owned();
     let asked = Asked { request, level: Level::Patient, patients: Some(patients.into()), ..job().asked };
     Job { asked, ..job() }
+}
+
+fn job_with_filters() -> Job {
+    let filter = |of: &str, parameters: &[(&str, &str)]| Filter {
+        of: ResourceType::parse(of).unwrap(),
+        parameters: parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+    };
+    let filters = vec![
+        filter("Patient", &[("active", "true"), ("birthdate", "ge2000")]),
+        filter("Observation", &[("status:not", "final,amended")]),
+    ];
+    Job { asked: Asked { filters, ..job().asked }, ..job() }
 }
 
 fn job_of_a_group() -> Job {
@@ -147,6 +160,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("job-accepted", job().into()),
         ("job-accepted-to-a-named-destination", job_to_a_named_destination().into()),
         ("job-of-patients", job_of_patients().into()),
+        ("job-with-filters", job_with_filters().into()),
         ("job-of-a-group", job_of_a_group().into()),
         ("job-planned", planned.clone().into()),
         ("job-completed", completed.clone().recorded().into()),

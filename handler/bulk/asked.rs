@@ -8,6 +8,7 @@ use super::level::Level;
 use super::note::Note;
 use super::resource_id::ResourceId;
 use super::resource_type::ResourceType;
+use super::search::Filter;
 use super::timestamp::Timestamp;
 
 /// The kick-off's request, read and accepted. What is absent was not asked for.
@@ -28,6 +29,9 @@ pub struct Asked {
     /// `_type`; absent is every type that there is at the level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<Vec<ResourceType>>,
+    /// `_typeFilter`; types without one are not filtered.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
     /// `_since`: only what was modified later (TT-02), and the deletions since then (DE-01).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -67,8 +71,8 @@ impl Asked {
 
     /// Whether a build that knew system level alone would export too much for it.
     pub fn is_restricted(&self) -> bool {
-        let Self { level, patients, .. } = self;
-        *level != Level::System || patients.is_some()
+        let Self { level, patients, filters, .. } = self;
+        *level != Level::System || patients.is_some() || !filters.is_empty()
     }
 }
 

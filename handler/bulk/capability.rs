@@ -5,6 +5,7 @@ use url::Url;
 
 use super::destination;
 use super::resource_type::ResourceType;
+use super::search::parameters;
 use super::smart::Security;
 use super::timestamp::Timestamp;
 
@@ -37,6 +38,13 @@ pub const PARAMETERS: &[Parameter] = &[
     parameter("_since", "1", "instant", "Only what was modified later, and the deletions since then"),
     parameter("_until", "1", "instant", "Only what was modified earlier"),
     parameter("_type", "*", "string", "Only these resource types: a comma list, or repeated"),
+    parameter(
+        "_typeFilter",
+        "*",
+        "string",
+        "Only resources of a type that a search finds, as in Observation?status=final: by the parameters that the \
+         CapabilityStatement lists for the type; repeated for one type, either",
+    ),
     parameter(
         "_elements",
         "*",
@@ -108,12 +116,14 @@ pub fn statement(base: &Url, security: &Security, now: Timestamp) -> Value {
     })
 }
 
-/// A type, with the export that starts at it.
+/// A type, with what it can be filtered by (TF-08), and with the export that starts at it.
 fn resource(base: &str, name: &str) -> Value {
-    match OPERATIONS.iter().find(|operation| operation.resource == Some(name)) {
-        Some(operation) => json!({ "type": name, "operation": [operation.offered(base)] }),
-        None => json!({ "type": name }),
+    let searched = parameters::of(name).map(|found| json!({ "name": found.code, "type": found.kind.name() }));
+    let mut resource = json!({ "type": name, "searchParam": searched.collect::<Vec<_>>() });
+    if let Some(operation) = OPERATIONS.iter().find(|operation| operation.resource == Some(name)) {
+        resource["operation"] = json!([operation.offered(base)]);
     }
+    resource
 }
 
 /// An export of one level.
@@ -285,6 +295,9 @@ mod tests {
         let types: Vec<_> = rest[0]["resource"].as_array().unwrap().iter().map(|entry| &entry["type"]).collect();
         // R4 has 146 types; OperationOutcome and Parameters are not stored.
         assert_eq!(types.len(), 144);
+        let observation = rest[0]["resource"].as_array().unwrap().iter().find(|entry| entry["type"] == "Observation");
+        let searched = observation.unwrap()["searchParam"].as_array().unwrap();
+        assert!(searched.contains(&json!({ "name": "date", "type": "date" })));
         assert!(types.contains(&&json!("Patient")) && !types.contains(&&json!("GenomicStudy")));
     }
 

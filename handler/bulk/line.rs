@@ -162,7 +162,7 @@ fn try_append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> 
 
 /// Decided on the text as it stands: `_elements` may leave out what decides.
 fn is_selected(document: &Document, selection: &Selection, text: &[u8]) -> Result<bool, Flaw> {
-    if selection.compartments.is_none() {
+    if !selection.is_about(&document.resource_type) {
         return Ok(true);
     }
     let text = str::from_utf8(text).map_err(|_| Flaw::NotUtf8)?;

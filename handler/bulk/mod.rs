@@ -46,6 +46,7 @@ pub mod resource_id;
 pub mod resource_type;
 pub mod sas;
 pub mod scope;
+pub mod search;
 pub mod secret;
 pub mod selection;
 pub mod shape;

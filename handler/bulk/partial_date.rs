@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::timestamp::Timestamp;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const TICK: Duration = Duration::from_nanos(100);
 
 /// The first moment of the span, and the first one after it. What has no zone is taken as UTC.
 pub fn span(text: &str) -> Option<(Timestamp, Timestamp)> {
@@ -18,6 +19,8 @@ pub fn span(text: &str) -> Option<(Timestamp, Timestamp)> {
             Some((midnight(&format!("{text}-01"))?, midnight(&format!("{year:04}-{month:02}-01"))?))
         }
         10 => midnight(text).map(|start| (start, start.plus(DAY))),
+        // To the second, or as exactly as the store tells times.
+        _ if text.contains('.') => Timestamp::parse(text).ok().map(|start| (start, start.plus(TICK))),
         _ => Timestamp::parse(text).ok().map(|start| (start, start.plus(Duration::from_secs(1)))),
     }
 }

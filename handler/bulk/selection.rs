@@ -11,18 +11,20 @@ use super::elements::Elements;
 use super::job::Job;
 use super::level::Level;
 use super::paths::NotJson;
+use super::search::{Filters, Problem};
 
 /// Without any of it, every resource is exported as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     pub elements: Option<Elements>,
     pub compartments: Option<Compartments>,
+    pub filters: Filters,
 }
 
 impl Selection {
     /// What a job was asked for. References below `base` lead into the store; `members` are those that the job keeps.
-    pub fn of(job: &Job, base: &Url, members: Option<Arc<Members>>) -> Self {
-        let Asked { level, patients, elements, .. } = &job.asked;
+    pub fn of(job: &Job, base: &Url, members: Option<Arc<Members>>) -> Result<Self, Problem> {
+        let Asked { level, patients, elements, filters, .. } = &job.asked;
         // A Group without members holds nothing, itself neither.
         let whole = members.as_ref().is_some_and(|members| members.count() > 0);
         let (patients, group) = match (level, patients) {
@@ -37,7 +39,8 @@ impl Selection {
             }
         };
         let compartments = patients.map(|patients| Compartments::new(patients, group, base));
-        Self { elements: elements.clone(), compartments }
+        let filters = Filters::new(filters, base.as_str().trim_end_matches('/'))?;
+        Ok(Self { elements: elements.clone(), compartments, filters })
     }
 
     /// Whether the export tells of the deletion of a resource.
@@ -47,11 +50,17 @@ impl Selection {
         self.compartments.as_ref().is_none_or(may_have_held)
     }
 
+    /// Whether resources of a type are looked into.
+    pub fn is_about(&self, resource_type: &str) -> bool {
+        self.compartments.is_some() || self.filters.are_about(resource_type)
+    }
+
     /// Whether the export holds a resource, of which this is the text.
     pub fn holds(&self, document: &Document, text: &str) -> Result<bool, NotJson> {
-        match &self.compartments {
-            Some(compartments) => compartments.hold(&document.resource_type, &document.id, text),
-            None => Ok(true),
-        }
+        let held = match &self.compartments {
+            Some(compartments) => compartments.hold(&document.resource_type, &document.id, text)?,
+            None => true,
+        };
+        Ok(held && self.filters.let_pass(document, text)?)
     }
 }

@@ -14,7 +14,7 @@ use crate::bulk::selection::Selection;
 use crate::bulk::step::{Outcome, Step, StepKind};
 use crate::bulk::summary::Summary;
 use crate::bulk::timestamp::Timestamp;
-use crate::ports::{Expected, Page, PortError, Slice, Versioned};
+use crate::ports::{ErrorKind, Expected, Page, PortError, Slice, Versioned};
 
 use super::commit::{Interrupted, Work};
 use super::{App, LostRange, group};
@@ -47,8 +47,12 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
 
     let before = chunk.totals;
     let members = group::members(app, &job).await;
-    let (selection, unread) = match members {
-        Ok(members) => (Selection::of(&job, &app.settings.terms.public_url, members), None),
+    let selection = members.and_then(|members| {
+        let strange = |_| PortError::new(ErrorKind::Broken, "understand the filters of an export");
+        Selection::of(&job, &app.settings.terms.public_url, members).map_err(strange)
+    });
+    let (selection, unread) = match selection {
+        Ok(selection) => (selection, None),
         Err(error) => (Selection::default(), Some(error)),
     };
     let mut work = Work::new(app, &job, &selection, chunk);

@@ -37,7 +37,16 @@ const LIKELY: &[(&str, &[&str])] = &[
     ("_till", &["2025-06-01T00:00:00Z", "0001-01-01T00:00:00+14:00"]),
     ("_outputFormat", &["ndjson", "application/fhir+ndjson", "csv"]),
     ("_elements", &["id,Patient.name", "Patient.name.family"]),
-    ("_typeFilter", &["Patient?active=true", "?", "Patient?a=b,Group?c=d"]),
+    (
+        "_typeFilter",
+        &[
+            "Patient?active=true",
+            "Observation?code=s|a\\,b%2C+c&date=ge2024,Group?type:not=person",
+            "?",
+            "Patient?a=b,Group?_id=d",
+            "Patient?_sort=x",
+        ],
+    ),
     ("includeAssociatedData", &["RelevantProvenanceResources", "LatestProvenanceResources", "_history,_other", ""]),
     ("allowPartialManifests", &["true", "false", "1"]),
     ("_minimumFileSize", &["500", "0"]),
@@ -276,6 +285,11 @@ fn printed(asked: &Asked) -> Sent {
     }
     for id in asked.patients.iter().flatten() {
         say("patient", "valueReference", json!({ "reference": format!("Patient/{}", id.as_str()) }));
+    }
+    for filter in &asked.filters {
+        // A space as such, and not as the plus sign of forms.
+        let search = Serializer::new(String::new()).extend_pairs(&filter.parameters).finish().replace('+', "%20");
+        say("_typeFilter", "valueString", format!("{}?{search}", filter.of).into());
     }
     for item in asked.elements.iter().flat_map(Elements::items) {
         say("_elements", "valueString", item.as_str().into());

@@ -171,9 +171,9 @@ fn a_lenient_client_is_told_what_was_passed_over_and_it_is_kept() {
         [
             "information informational -",
             "warning not-supported -",
-            "warning not-supported _typeFilter",
             "information not-supported organizeOutputBy",
             "warning value _type",
+            "warning not-supported _typeFilter",
         ]
     );
     let asked = export.stored(&world).unwrap().asked;

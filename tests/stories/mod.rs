@@ -11,6 +11,7 @@ mod destinations;
 mod downloads;
 mod ends;
 mod files;
+mod filters;
 mod groups;
 mod health;
 mod kick_off;

@@ -11,6 +11,7 @@ use crate::bulk::note::{Note, Severity};
 use crate::bulk::rejection::{Rejection, repeated};
 use crate::bulk::resource_id::ResourceId;
 use crate::bulk::resource_type::ResourceType;
+use crate::bulk::search::{self, Filter, Problem};
 use crate::bulk::timestamp::Timestamp;
 
 use super::leniency::Leniency;
@@ -54,8 +55,24 @@ fn whole_provenance(level: &Level, types: Option<&[ResourceType]>, time: Option<
     }
 }
 
+/// Filters stand in the document of the job.
+const MOST_FILTERS: usize = 100;
+const FILTER_BYTES: usize = 8 * 1024;
+
 /// The list stands in the document of the job. Who has more patients makes a Group of them.
 const MOST_PATIENTS: usize = 500;
+
+/// What is wrong with a filter, or with the whole of it.
+fn unfit(filter: Option<&Filter>, problem: Problem) -> Rejection {
+    let subject = match filter {
+        Some(filter) => format!("{} in \"{TYPE_FILTER}\"", filter.of),
+        None => format!("A filter of \"{TYPE_FILTER}\""),
+    };
+    match problem {
+        Problem::NotSupported(why) => Rejection::not_supported(format!("{subject} {why}.")).about(TYPE_FILTER),
+        Problem::BadValue(why) => Rejection::bad_value(TYPE_FILTER, format!("{subject} {why}.")),
+    }
+}
 
 impl Restrictions<'_> {
     pub fn read(&self, leniency: &mut Leniency) -> Result<Asked, Rejection> {
@@ -63,6 +80,7 @@ impl Restrictions<'_> {
         self.what_is_not_there(leniency)?;
         let patients = self.patients(leniency)?;
         let types = self.types(leniency)?;
+        let filters = self.type_filters(types.as_deref(), leniency)?;
         let elements = self.elements(leniency)?;
         let (since, before) = self.window(leniency)?;
         self.associated(whole_provenance(self.level, types.as_deref(), since.or(before)), leniency)?;
@@ -73,6 +91,7 @@ impl Restrictions<'_> {
         Ok(Asked {
             patients,
             types,
+            filters,
             elements,
             since,
             before,
@@ -253,7 +272,6 @@ impl Restrictions<'_> {
 
     /// Parameters that are known and cannot be done: checked all the same, so that a mistake is told as one.
     fn what_is_not_there(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
-        self.type_filters(leniency)?;
         self.organized(leniency)
     }
 
@@ -322,23 +340,47 @@ impl Restrictions<'_> {
         }
     }
 
-    /// TF-07: a filter that is passed over widens the export, so its client is always told. The filter itself is not
-    /// repeated: it may name a person.
-    fn type_filters(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
-        for filter in self.given.all(TYPE_FILTER) {
-            let filtered = filter.map(|filter| ResourceType::parse(filter.split('?').next().unwrap_or_default()));
-            let refusal = match filtered {
-                Ok(Ok(of)) => {
-                    Rejection::not_supported(format!("\"_typeFilter\" is not supported: {of} cannot be filtered."))
+    /// `_typeFilter` (TF-01 to TF-12). What is passed over of a filter widens the export, so its client is always told. The
+    /// filter itself is not repeated: it may name a person.
+    fn type_filters(&self, types: Option<&[ResourceType]>, leniency: &mut Leniency) -> Result<Vec<Filter>, Rejection> {
+        let base = self.terms.public_url.as_str().trim_end_matches('/');
+        let mut filters = Vec::new();
+        for list in self.given.all(TYPE_FILTER) {
+            let list = match list {
+                Ok(list) => list,
+                Err(refusal) => {
+                    leniency.pass_over(Severity::Warning, refusal)?;
+                    continue;
                 }
-                Ok(Err(_)) => {
-                    Rejection::not_supported("\"_typeFilter\" is not supported: nothing can be filtered by a search.")
-                }
-                Err(refusal) => refusal,
             };
-            leniency.pass_over(Severity::Warning, refusal.about(TYPE_FILTER))?;
+            let texts = match self.version {
+                Version::V3 => search::split(list),
+                Version::V4 => vec![list],
+            };
+            for text in texts {
+                let (filter, problems) = match Filter::read(text, base) {
+                    Ok((filter, problems)) => (Some(filter), problems),
+                    Err(problem) => (None, vec![problem]),
+                };
+                for problem in problems {
+                    leniency.pass_over(Severity::Warning, unfit(filter.as_ref(), problem))?;
+                }
+                let Some(filter) = filter.filter(|filter| !filter.parameters.is_empty()) else { continue };
+                if !self.level.has(&filter.of) || types.is_some_and(|types| !types.contains(&filter.of)) {
+                    let told = format!("\"{TYPE_FILTER}\" filters {}, which is not exported.", filter.of);
+                    leniency.note(Note::new(Severity::Information, "value", told).about(TYPE_FILTER))?;
+                } else if !filters.contains(&filter) {
+                    filters.push(filter);
+                }
+            }
         }
-        Ok(())
+        match filters.len() > MOST_FILTERS || filters.iter().map(Filter::bytes).sum::<usize>() > FILTER_BYTES {
+            true => {
+                let told = format!("There may be {MOST_FILTERS} filters, of {FILTER_BYTES} bytes in all.");
+                Err(Rejection::not_supported(told).about(TYPE_FILTER))
+            }
+            false => Ok(filters),
+        }
     }
 
     /// `includeAssociatedData` (PV-01 to PV-07). All Provenance that is relevant can be had where the export has all
