@@ -185,6 +185,11 @@ pub const SETTINGS: &[Setting] = &[
         "Version of Bulk Data for clients that do not ask for one: 3, or 4, the ballot",
     ),
     setting(
+        "EXPORT_REQUIRE_PREFER_ASYNC",
+        Some("false"),
+        "Whether a kick-off without Prefer: respond-async is refused",
+    ),
+    setting(
         "EXPORT_MAX_ACTIVE",
         Some("10"),
         "Most exports of one caller that run at the same time; a further one is refused with 429",
@@ -432,6 +437,7 @@ impl Reader<'_> {
             default_destination: default_account.is_some(),
             version,
             least_file: limits::LEAST_FILE,
+            prefer_required: self.boolean("EXPORT_REQUIRE_PREFER_ASYNC"),
         };
         Some(Settings {
             authorization,

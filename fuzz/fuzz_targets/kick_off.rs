@@ -27,6 +27,7 @@ static TERMS: LazyLock<Terms> = LazyLock::new(|| Terms {
     default_destination: true,
     version: Version::V3,
     least_file: 1 << 20,
+    prefer_required: false,
 });
 
 fuzz_target!(|bytes: &[u8]| {

@@ -325,7 +325,8 @@ mod tests {
     fn the_kick_off_takes_every_parameter_that_is_listed_and_no_other() {
         let callers = CallerPolicy { named: Named::Any, ..CallerPolicy::default() };
         let (version, least_file) = (Version::V3, 1);
-        let terms = Terms { public_url: base(), callers, default_destination: true, version, least_file };
+        let (default_destination, prefer_required) = (true, false);
+        let terms = Terms { public_url: base(), callers, default_destination, version, least_file, prefer_required };
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
         let code_at = |level: Level, name: &str| {
             let value = if name == "includeAssociatedData" { "RelevantProvenanceResources" } else { "x" };

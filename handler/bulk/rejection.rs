@@ -52,6 +52,11 @@ impl Rejection {
         Self { parameter: Some(parameter), ..Self::new(400, "required", diagnostics) }
     }
 
+    /// A header that is needed and absent.
+    pub fn header_required(diagnostics: impl Into<String>) -> Self {
+        Self::new(400, "required", diagnostics)
+    }
+
     /// Sent by nobody that we know (ER-05).
     pub fn unauthorized(unknown: Unknown) -> Self {
         let invalid = |why: &str| format!("{BEARER}, error=\"invalid_token\", error_description=\"{why}\"");

@@ -76,6 +76,7 @@ var handlerDefaults = {
   // While the sealing key changes: a reference to the version before it in the vault.
   EXPORT_FORMER_SEALING_KEYS: ''
   EXPORT_BULK_DATA_VERSION: '3'
+  EXPORT_REQUIRE_PREFER_ASYNC: 'false'
   EXPORT_MAX_ACTIVE: '10'
   EXPORT_SAFETY_LAG_SECONDS: '120'
   EXPORT_FILE_DELIVERY: ''

@@ -196,6 +196,7 @@ pub fn small() -> Settings {
             default_destination: true,
             version: Version::V3,
             least_file: 100,
+            prefer_required: false,
         },
         sealing_keys: Some(SealingKeys::new(sealing_key(1), Vec::new())),
         limits: Limits {

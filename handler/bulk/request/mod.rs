@@ -76,6 +76,8 @@ pub struct Terms {
     pub version: Version,
     /// The least `_maximumFileSize` in bytes: files without number would cost more than they are worth.
     pub least_file: u64,
+    /// Whether a kick-off must ask for an asynchronous answer (HD-02).
+    pub prefer_required: bool,
 }
 
 /// The only destination type, spelled as the seed spells it; case counts.
@@ -86,6 +88,7 @@ pub fn parse(kick_off: &KickOff, terms: &Terms, now: Timestamp) -> Result<Reques
     let preferences = Preferences::read(&kick_off.prefer);
     let version = preferences.version.unwrap_or(terms.version);
     check_method(kick_off, version)?;
+    check_preference(preferences, terms)?;
     check_content(kick_off)?;
     let mut leniency = Leniency::new(preferences.lenient());
     let given = Parameters::read(&kick_off.query, &kick_off.body, &mut leniency)?;
@@ -119,6 +122,14 @@ fn check_method(kick_off: &KickOff, version: Version) -> Result<(), Rejection> {
             let told = "In version 4 of Bulk Data an export is started with POST.";
             Err(Rejection::method_not_allowed(told, "POST"))
         }
+    }
+}
+
+/// HD-02: a client that does not ask for an asynchronous answer gets one all the same, unless the settings are strict.
+fn check_preference(preferences: Preferences, terms: &Terms) -> Result<(), Rejection> {
+    match preferences.respond_asynchronously || !terms.prefer_required {
+        true => Ok(()),
+        false => Err(Rejection::header_required("An export is answered asynchronously: send Prefer: respond-async.")),
     }
 }
 

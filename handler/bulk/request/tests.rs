@@ -17,6 +17,7 @@ fn terms() -> Terms {
         default_destination: true,
         version: Version::V3,
         least_file: 1000,
+        prefer_required: false,
     }
 }
 
@@ -439,6 +440,21 @@ fn there_is_a_limit_to_leniency() {
     let many = |count: usize| (0..count).map(|number| format!("p{number}=1")).collect::<Vec<_>>().join("&");
     assert_eq!(get(&many(50), LENIENT).unwrap().asked.notes.len(), 50);
     assert_eq!(refusal(get(&many(51), LENIENT)), (400, "not-supported", None));
+}
+
+#[test]
+fn an_asynchronous_answer_must_be_asked_for_where_the_settings_are_strict() {
+    let strict = Terms { prefer_required: true, ..terms() };
+    let read = |prefer: &str, terms: &Terms| {
+        parse(&KickOff { prefer: prefer.into(), ..KickOff::default() }, terms, now()).map(|_| ())
+    };
+    for prefer in ["", "handling=lenient", "respond-async=no"] {
+        assert_eq!(read(prefer, &terms()), Ok(()));
+        assert_eq!(read(prefer, &strict).map_err(|refusal| (refusal.status, refusal.code)), Err((400, "required")));
+    }
+    for prefer in ["respond-async", "handling=lenient, Respond-Async"] {
+        assert_eq!(read(prefer, &strict), Ok(()));
+    }
 }
 
 #[test]
