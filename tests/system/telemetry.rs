@@ -100,6 +100,8 @@ async fn lines_and_metrics_tell_of_an_export_what_its_manifest_does() {
     assert_eq!(processes.len(), system.handlers().len());
     assert!(processes.values().all(|process| process["service.name"] == "fhir-export"), "{processes:?}");
     tells_no_secret(&system, &exported);
+    assert!(receiver.reports().contains("fhir_export.resources"));
+    system.canaries().assert_none_in("the metrics", &receiver.reports());
 }
 
 /// Neither a credential nor anything of a resource is in a line.

@@ -50,6 +50,11 @@ impl Receiver {
         self.kept.requests.lock().unwrap().len()
     }
 
+    /// Every report, in words.
+    pub fn reports(&self) -> String {
+        self.kept.requests.lock().unwrap().iter().map(|(_, report)| format!("{report:?}\n")).collect()
+    }
+
     /// A header of the newest request.
     pub fn header(&self, name: &str) -> Option<String> {
         let requests = self.kept.requests.lock().unwrap();
