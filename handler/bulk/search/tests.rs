@@ -176,7 +176,9 @@ fn day() -> impl Strategy<Value = Day> {
         match precision {
             0 => Day { text: format!("{year}"), first: start, last: start + 371 },
             1 => Day { text: format!("{year}-{month:02}"), first: of_month, last: of_month + 30 },
-            _ => Day { text: format!("{year}-{month:02}-{day:02}"), first: of_month + day - 1, last: of_month + day - 1 },
+            _ => {
+                Day { text: format!("{year}-{month:02}-{day:02}"), first: of_month + day - 1, last: of_month + day - 1 }
+            }
         }
     })
 }
