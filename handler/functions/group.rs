@@ -41,28 +41,19 @@ pub async fn resolved(
     until: Timestamp,
 ) -> Result<(Asked, Option<Vec<ResourceId>>), Failure> {
     let Level::Group(id) = asked.level.clone() else { return Ok((asked, None)) };
-    let (members, mut notes) = roster(app, &id, until).await?;
-    match &asked.patients {
-        None => {
-            notes.extend(unknown(app, &id, &members).await?);
-            let notes = asked.notes.into_iter().chain(notes).collect();
-            Ok((Asked { notes, ..asked }, Some(members.into_iter().collect())))
-        }
-        Some(named) => {
-            let (patients, strangers): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|id| members.contains(id));
-            if !strangers.is_empty() {
-                let told =
-                    format!("{} of the patients in \"{PATIENT}\" are not members of the Group.", strangers.len());
-                let refusal = Rejection { status: 400, ..Rejection::not_found(told) }.about(PATIENT);
-                if patients.is_empty() || !preferences.lenient() {
-                    return Err(refusal.into());
-                }
-                notes.push(refusal.passed_over(Severity::Warning));
-            }
-            let notes = asked.notes.into_iter().chain(notes).collect();
-            Ok((Asked { patients: Some(patients), notes, ..asked }, None))
-        }
+    let (members, told) = roster(app, &id, until).await?;
+    let mut asked = asked;
+    asked.notes.extend(told);
+    let Some(named) = &asked.patients else {
+        asked.notes.extend(unknown(app, &id, &members).await?);
+        return Ok((asked, Some(members.into_iter().collect())));
+    };
+    let (patients, strangers): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|id| members.contains(id));
+    if strangers.is_empty() {
+        return Ok((asked, None));
     }
+    let told = format!("{} of the patients in \"{PATIENT}\" are not members of the Group.", strangers.len());
+    Ok((patients::without_others(asked, patients, told, preferences)?, None))
 }
 
 /// The members of a Group and of the Groups in it, each of which is looked at once, and what the client should know.

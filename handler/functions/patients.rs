@@ -26,7 +26,17 @@ pub async fn known(app: &App, asked: Asked, preferences: Preferences) -> Result<
         return Ok(asked);
     }
     // Which ones is not said: refusals are recorded, and records name nobody.
-    let told = format!("{missing} of the patients in \"{PATIENT}\" do not exist.");
+    without_others(asked, patients, format!("{missing} of the patients in \"{PATIENT}\" do not exist."), preferences)
+}
+
+/// What was asked, of these patients alone, where others that were named cannot be exported: a lenient client is told why,
+/// unless none is left.
+pub(super) fn without_others(
+    asked: Asked,
+    patients: Vec<ResourceId>,
+    told: String,
+    preferences: Preferences,
+) -> Result<Asked, Failure> {
     // The path is there; what it is asked for is not (ER-04).
     let refusal = Rejection { status: 400, ..Rejection::not_found(told) }.about(PATIENT);
     if patients.is_empty() || !preferences.lenient() {
