@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::bulk::job_id::JobId;
-use crate::bulk::record::{Key, Record, Unreadable};
+use crate::bulk::record::{Key, Record, Unreadable, VERSION};
 use crate::bulk::timestamp::Timestamp;
 use crate::ports::{Due, ErrorKind, Jobs, PortError, Versioned};
 
@@ -116,10 +116,11 @@ impl Jobs for CosmosJobs {
 
     async fn due(&self, now: Timestamp, most: usize) -> Result<Vec<Due>, PortError> {
         let doing = || "look for overdue jobs and chunks".to_owned();
-        // No ORDER BY: it would need an index of its own, and a tick looks at all that is overdue anyway.
+        // Documents of a newer build are left to it. No ORDER BY: it would need an index of its own, and a tick looks at all that is overdue anyway.
         let text = "SELECT c.kind, c.jobId, c.number, c.watchAt FROM c \
-                    WHERE c.v = 1 AND c.watchAt <= @now AND (c.kind = 'job' OR (c.kind = 'chunk' AND c.state = 'open'))";
+                    WHERE c.v <= @newest AND c.watchAt <= @now AND (c.kind = 'job' OR (c.kind = 'chunk' AND c.state = 'open'))";
         let query = Query::from(text).with_parameter("@now", now.last_modified());
+        let query = query.and_then(|query| query.with_parameter("@newest", VERSION));
         let query = query.map_err(|_| PortError::new(ErrorKind::Broken, doing()))?;
         let rows =
             self.client().await?.query_items::<DueRow>(query, FeedScope::full_container(), None).await.doing(doing)?;

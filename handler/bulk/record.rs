@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::summary::Summary;
 
 /// The newest version of the stored form. Golden files under `tests/golden` keep each one loading.
-const VERSION: u64 = 2;
+pub const VERSION: u64 = 2;
 
 /// A document of the `jobs` container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use fhir_export::bulk::destination::Destination;
 use fhir_export::bulk::file::{Files, Kind};
 use fhir_export::bulk::job::Job;
 use fhir_export::bulk::job_id::JobId;
+use fhir_export::bulk::level::Level;
 use fhir_export::bulk::plan::{HIGHEST, KeyRange, LOWEST, Plan};
 use fhir_export::bulk::record::{Key, Record};
 use fhir_export::bulk::resource_type::ResourceType;
@@ -194,7 +195,8 @@ pub async fn only_what_is_overdue_is_due(jobs: &Arc<dyn Jobs>) {
         plan(1).into(),
         files(1, 0).into(),
         Summary::new(id(1)).into(),
-        Job { watch_at: hours(2), ..job(2) }.into(),
+        // Stored in a version of its own.
+        Job { watch_at: hours(2), asked: Asked { level: Level::Patient, ..Asked::default() }, ..job(2) }.into(),
         Job { watch_at: hours(7), ..job(3) }.into(),
     ];
     for record in &records {
