@@ -495,6 +495,7 @@ mod tests {
         for _ in 0..limits.claims {
             stuck = claimed(stuck, now()).released(now());
         }
+        stuck.moved(Position::default());
         assert_eq!(stuck.clone().claim(7, now(), &limits), Claim::Exhausted);
         stuck.moved(Position { cursor: Some("next".into()), ..Position::default() });
         assert!(matches!(stuck.claim(7, now(), &limits), Claim::Claimed(_)));
@@ -590,6 +591,8 @@ mod tests {
         let mut chunk = claimed(chunk().with_ceiling(Some(100.0)), now());
         chunk.spent(250.0, now());
         assert_eq!(chunk.pace, Some(now().plus(Duration::from_millis(2500))));
+        chunk.spent(50.0, now().plus(Duration::from_secs(1)));
+        assert_eq!(chunk.pace, Some(now().plus(Duration::from_millis(3000))));
         chunk.spent(50.0, now().plus(Duration::from_secs(10)));
         assert_eq!(chunk.pace, Some(now().plus(Duration::from_millis(10_500))));
     }
@@ -611,6 +614,46 @@ mod tests {
         let dead = claimed(chunk, at);
         let again = dead.clone().sent_again(dead.watch_at);
         assert_eq!(again.watch_at.since(dead.watch_at), limits::UNSENT);
+    }
+
+    #[test]
+    fn a_claim_forgets_how_often_the_chunk_waited_before() {
+        let waiting = claimed(chunk(), now()).released(now()).sent_again(now()).sent_again(now());
+        assert_eq!((waiting.resent, claimed(waiting, now()).resent), (2, 0));
+    }
+
+    #[test]
+    fn a_step_that_ends_leaves_its_message_stale_and_one_that_fails_does_not() {
+        let taken = claimed(chunk(), now());
+        assert_eq!(taken.clone().released(now()).ticket, taken.ticket + 1);
+        assert_eq!(taken.clone().given_back(Stopped::Writing, now()).ticket, taken.ticket);
+    }
+
+    #[test]
+    fn a_chunk_that_is_taken_up_again_forgets_why_it_was_given_up() {
+        let failed = claimed(chunk(), now()).given_back(Stopped::Writing, now());
+        let resumed = failed.clone().resumed(now());
+        assert_eq!((failed.stopped, resumed.stopped, resumed.claims), (Stopped::Writing, Stopped::Reading, 0));
+    }
+
+    #[test]
+    fn nobody_claims_a_chunk_that_is_shut_whoever_has_it() {
+        let free = claimed(chunk(), now()).released(now());
+        for open in [claimed(chunk(), now()), free] {
+            let shut = open.shut();
+            assert_eq!((shut.state, shut.lease), (ChunkState::Closed, None));
+            assert_eq!(shut.claim(8, now(), &Limits::default()), Claim::Stale);
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_begins_anew_has_written_nothing_and_has_cost_what_it_did() {
+        let mut old = claimed(chunk(), now());
+        old.moved(Position { cursor: Some("next".into()), ..Position::default() });
+        old.totals = Totals { resources: 5, bytes: 50, errors: 1, deleted: 2, pages: 3, request_charge: 4.5 };
+        let anew = old.to_discard(now(), &Limits::default()).anew(now());
+        assert_eq!(anew.totals, Totals { pages: 3, request_charge: 4.5, ..Totals::default() });
+        assert_eq!((anew.position, anew.generation, anew.discarding), (Position::default(), 1, false));
     }
 
     #[test]

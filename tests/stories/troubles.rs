@@ -10,7 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
 use crate::support::clinic::Form;
-use crate::support::export::Export;
+use crate::support::export::{Export, told};
 use crate::support::gate::Fault;
 use crate::support::host::{Host, Progress};
 use crate::support::judge::is_gone;
@@ -42,6 +42,30 @@ fn writes(world: &World) -> (usize, usize) {
 }
 
 #[test]
+fn an_old_message_of_a_chunk_that_waits_starts_nothing() {
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let message = world.state().queue.messages()[0].text.clone();
+    host.break_next("resources.page", "", Fault::THROTTLE);
+    host.deliver();
+    let now = world.now();
+    world.state().queue.send(message, now, Duration::ZERO);
+    let before = world.state().gate.trace.len();
+    host.deliver();
+    assert_only_loads(&world, before);
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+fn assert_only_loads(world: &World, before: usize) {
+    let state = world.state();
+    let calls: Vec<&str> = state.gate.trace[before..].iter().map(|traced| traced.call.name).collect();
+    assert!(!calls.is_empty() && calls.iter().all(|name| *name == "jobs.load"), "{calls:?}");
+}
+
+#[test]
 fn a_second_worker_leaves_a_chunk_alone_while_the_first_has_it() {
     let world = World::new();
     let clinic = patients(&world, 6);
@@ -54,8 +78,7 @@ fn a_second_worker_leaves_a_chunk_alone_while_the_first_has_it() {
     world.state().queue.show_again(message, now);
     let before = world.state().gate.trace.len();
     assert!(matches!(host.deliver(), Some(Progress::Answered(answer)) if answer.status() == 200));
-    let calls: Vec<String> = world.state().gate.trace[before..].iter().map(|traced| traced.call.name.into()).collect();
-    assert!(calls.iter().all(|name| name == "jobs.load"), "{calls:?}");
+    assert_only_loads(&world, before);
     host.let_go(first);
     completed_exactly(&mut host, &export, &clinic, None);
 }
@@ -88,6 +111,39 @@ fn a_worker_that_dies_before_it_sends_the_next_message_keeps_the_chunk_no_longer
     is_running_again_after_a_death_at("steps.push", |host| {
         host.break_next("resources.page", "", Fault::THROTTLE);
     });
+}
+
+#[test]
+fn a_claim_whose_answer_was_lost_is_worked_on_at_once() {
+    let world = World::new();
+    let clinic = patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    host.break_next("jobs.replace", "chunk", Fault::Repeat);
+    host.deliver();
+    assert!(world.state().gate.calls_named("blobs.stage") > 0);
+    completed_exactly(&mut host, &export, &clinic, None);
+}
+
+#[test]
+fn a_crash_costs_no_more_than_the_time_between_two_checkpoints() {
+    let world = World::new();
+    let clinic = patients(&world, 8);
+    world.state().store.page_size = 1;
+    let mut settings = small();
+    settings.limits.checkpoint_bytes = u64::MAX;
+    let checkpoint_time = settings.limits.checkpoint_time;
+    let mut host = Host::new(&world, settings);
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let reader = host.deliver_up_to("resources.page", "5]");
+    host.wait(checkpoint_time);
+    host.break_next("resources.page", "7]", Fault::KillBefore);
+    assert!(matches!(host.let_go(reader), Progress::Killed));
+    let progress = host.get(&export.status).headers()["x-progress"].to_str().unwrap().to_owned();
+    assert!(progress.contains("5 resources"), "{progress}");
+    completed_exactly(&mut host, &export, &clinic, None);
 }
 
 #[test]
@@ -192,6 +248,41 @@ fn blocks_that_vanish_are_written_again_as_a_new_generation() {
     completed_exactly(&mut host, &export, &clinic, None);
     assert_eq!(world.state().container.ids(&export.job).iter().filter(|id| id.starts_with("files-0-3-")).count(), 1);
     no_key_log_is_left(&world);
+}
+
+#[test]
+fn an_export_whose_blocks_vanish_again_and_again_ends_failed() {
+    let world = World::new();
+    patients(&world, 20);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    for generation in 0..=small().limits.generations {
+        assert!(export.is_open(&world), "after {generation} generations");
+        let committer = host.deliver_up_to("blobs.commit", "Patient");
+        world.state().blobs.lose_staged(0);
+        host.let_go(committer);
+    }
+    let failed = told(&host.get(&export.status));
+    assert!(failed.contains("lost blocks that had been written to it, again and again"), "{failed}");
+}
+
+#[test]
+fn a_worker_that_dies_while_it_discards_leaves_the_rest_to_the_next_before_anything_is_read() {
+    let world = World::new();
+    let clinic = patients(&world, 20);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let committer = host.deliver_up_to("blobs.commit", "Patient");
+    world.state().blobs.lose_staged(0);
+    host.break_next("blobs.clear", "Patient", Fault::KillBefore);
+    assert!(matches!(host.let_go(committer), Progress::Killed));
+    let calls = |name: &str| world.state().gate.calls_named(name);
+    let (read, removed) = (calls("resources.page"), calls("blobs.delete"));
+    host.go_on_until(|world| world.state().gate.calls_named("resources.page") > read).unwrap();
+    assert!(calls("blobs.delete") > removed);
+    completed_exactly(&mut host, &export, &clinic, None);
 }
 
 #[test]
