@@ -657,6 +657,22 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_many_blocks_or_runs_is_sealed() {
+        let full = |attempts: u32, blocks: u32| {
+            let mut chunk = claimed(chunk(), now());
+            let file = chunk.file_for(Kind::Output, &patient(), now());
+            for number in 0..blocks {
+                let block = BlockId { attempt: 1 + number % attempts, number: number / attempts };
+                chunk.staged(file, block, Held { count: 1, bytes: 1, ..Held::default() });
+            }
+            chunk.files[file].is_full(now())
+        };
+        assert_eq!([full(1, limits::BLOCKS_PER_FILE - 1), full(1, limits::BLOCKS_PER_FILE)], [false, true]);
+        let runs = limits::RUNS_PER_FILE as u32;
+        assert_eq!([full(runs - 1, runs - 1), full(runs, runs)], [false, true]);
+    }
+
+    #[test]
     fn an_old_file_is_sealed() {
         let mut chunk = claimed(chunk(), now());
         chunk.file_for(Kind::Output, &patient(), now());

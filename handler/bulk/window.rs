@@ -94,6 +94,14 @@ mod tests {
     }
 
     #[test]
+    fn deletions_lie_in_windows_with_a_beginning_only() {
+        let deleted = Document { is_deleted: true, ..modified("2026-01-01T00:00:00.0000000+00:00") };
+        let whole = Window::up_to(time("2026-06-01T00:00:00Z"));
+        let since = Window { since: Some(time("2025-06-01T00:00:00Z")), ..whole };
+        assert_eq!([whole, since].map(|window| window.spelled().holds(&deleted)), [false, true]);
+    }
+
+    #[test]
     fn a_time_of_another_form_is_kept() {
         let window = Window::up_to(time("2020-01-01T00:00:00Z"));
         assert!(window.spelled().holds(&modified("2026-01-01T00:00:00Z")) && window.spelled().holds(&modified("")));

@@ -68,9 +68,6 @@ async fn look_at_chunk(app: &App, id: &JobId, number: u32) -> Result<(), PortErr
 async fn look_at_job(app: &App, id: &JobId) -> Result<(), PortError> {
     let Some(job) = app.job(id).await? else { return Ok(()) };
     let now = app.now();
-    if job.watch_at > now {
-        return Ok(());
-    }
     let Some(job) = recorded(app, job).await? else { return Ok(()) };
     if job.next_look() > now {
         return Ok(());

@@ -138,6 +138,32 @@ fn a_signature_that_is_revoked_in_mid_job_ends_it_with_that_reason() {
 }
 
 #[test]
+fn files_in_a_callers_container_are_the_callers_once_the_export_is_completed() {
+    let world = World::new();
+    patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::accepted(&signed(&mut host, "rcwd", 48));
+    export.complete(&mut host);
+    let files = world.state().blobs.committed().join(" ");
+    assert!(files.contains("Patient"));
+    assert_eq!(host.delete(&export.status).status(), 202);
+    export.vanish(&mut host);
+    assert_eq!(world.state().blobs.committed().join(" "), files);
+}
+
+#[test]
+fn a_cancel_before_anything_is_written_leaves_nothing_in_a_callers_container() {
+    let world = World::new();
+    patients(&world, 6);
+    let mut host = Host::new(&world, small());
+    let export = Export::accepted(&signed(&mut host, "rcwd", 48));
+    assert!(!world.state().blobs.staged().is_empty(), "the kick-off has tried whether it can write");
+    assert_eq!(host.delete(&export.status).status(), 202);
+    export.vanish(&mut host);
+    assert_eq!(world.state().blobs.staged(), [""; 0]);
+}
+
+#[test]
 fn what_a_signature_without_the_right_to_delete_has_left_keeps_nothing_else_alive() {
     let world = World::new();
     patients(&world, 30);

@@ -12,7 +12,7 @@ use crate::support::host::Host;
 use crate::support::judge::is_gone;
 use crate::support::world::{World, small};
 
-use super::clinics::{completed_exactly, patients};
+use super::clinics::{clinic, completed_exactly, patients};
 
 /// Every read of the store fails for good until the export is closed.
 pub fn fail_every_page(host: &mut Host, export: &Export) {
@@ -131,6 +131,24 @@ fn a_cleanup_delivered_twice_leaves_the_documents_for_who_comes_late() {
     host.deliver();
     assert!(cleaned(&world));
     export.vanish(&mut host);
+}
+
+#[test]
+fn a_cleanup_that_is_repeated_goes_on_where_it_was() {
+    let world = World::new();
+    clinic(&world);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    export.complete(&mut host);
+    assert_eq!(host.delete(&export.status).status(), 202);
+    host.break_next("blobs.clear", "Patient-1-", Fault::Refuse(ErrorKind::Broken));
+    let cleaned = |world: &World| matches!(export.stored(world).unwrap().state, State::Cancelled { cleaned: true, .. });
+    host.go_on_until(cleaned).unwrap();
+    let state = world.state();
+    assert!(state.gate.script.is_empty(), "the first try came to the second chunk");
+    let is_first = |file: &str| file.contains("-0-0-") && file.ends_with(".ndjson");
+    let cleared = state.gate.trace.iter().filter(|traced| traced.call.name == "blobs.clear");
+    assert_eq!(cleared.filter(|traced| is_first(&traced.call.what)).count(), 1);
 }
 
 #[test]

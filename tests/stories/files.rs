@@ -64,6 +64,31 @@ fn buffers_that_are_too_large_together_are_staged_early() {
 }
 
 #[test]
+fn a_block_is_staged_when_it_has_its_size() {
+    let staged = |block_bytes| {
+        let world = World::new();
+        let clinic = patients(&world, 36);
+        let settings = small();
+        let most = 1 << 20;
+        let limits = Limits {
+            block_bytes,
+            buffered_bytes: most,
+            file_bytes: most as u64,
+            checkpoint_bytes: most as u64,
+            ..settings.limits.clone()
+        };
+        let mut host = Host::new(&world, Settings { limits, ..settings });
+        let export = Export::start(&mut host, "");
+        completed_exactly(&mut host, &export, &clinic, None);
+        let state = world.state();
+        let lines = |what: &str| what.contains(".ndjson");
+        state.gate.trace.iter().filter(|traced| traced.call.name == "blobs.stage" && lines(&traced.call.what)).count()
+    };
+    let (small, large) = (staged(300), staged(1 << 20));
+    assert!((large, small > 10) == (1, true), "{small} small blocks, {large} large ones");
+}
+
+#[test]
 fn a_file_that_has_its_size_is_followed_by_another() {
     let world = World::new();
     let clinic = patients(&world, 30);
@@ -202,6 +227,8 @@ fn no_record_is_lost_however_many_files_a_chunk_has() {
         let export = Export::start(&mut host, "?_maximumFileSize=100");
         let (_, exported) = completed_exactly(&mut host, &export, &clinic, None);
         assert_eq!(exported.files.len(), count);
+        let chunks = world.state().container.history("chunk-0");
+        assert_eq!(chunks.last().unwrap()["nextFile"], count, "no file is opened for nothing");
     }
 }
 

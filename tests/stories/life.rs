@@ -125,6 +125,25 @@ fn a_worker_that_goes_on_after_the_cleanup_brings_nothing_back() {
 }
 
 #[test]
+fn no_checkpoint_succeeds_once_a_cleanup_has_begun_to_remove_files() {
+    let world = World::new();
+    patients(&world, 40);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    let worker = host.deliver_up_to("blobs.commit", "Patient");
+    host.break_next("jobs.replace", "chunk-0", Fault::Hold);
+    host.let_go(worker);
+    assert!(!world.state().blobs.committed().is_empty());
+    assert_eq!(host.delete(&export.status).status(), 202);
+    let cleanup = host.deliver_up_to("blobs.clear", "Patient");
+    host.let_go(worker);
+    host.let_go(cleanup);
+    assert_eq!(world.state().blobs.committed(), [""; 0]);
+    export.vanish(&mut host);
+}
+
+#[test]
 fn a_completed_export_is_removed_with_its_files() {
     let world = World::new();
     clinic(&world);

@@ -22,4 +22,5 @@ mod secrets;
 mod status;
 mod tokens;
 mod troubles;
+mod watch;
 mod windows;
