@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::bulk::asked::Version;
 use crate::bulk::authority::Authorization;
+use crate::bulk::coding::Coding;
 use crate::bulk::connection::{Connection, Credential, StorageAccount, account_of_host};
 use crate::bulk::destination::ContainerName;
 use crate::bulk::limits::{self, Limits};
@@ -217,6 +218,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("EXPORT_CHECKPOINT_SECONDS", Some("30"), "Longest time between two checkpoints"),
     setting("EXPORT_CHECKPOINT_BYTES", Some("67108864"), "Most output between two checkpoints"),
     setting("EXPORT_FILE_BYTES", Some("1073741824"), "A file is closed when it has this size"),
+    setting(
+        "EXPORT_COMPRESSION",
+        Some("none"),
+        "How files are stored, unless the request says: none, or gzip, with Content-Encoding",
+    ),
     setting("EXPORT_MAX_CHUNKS", Some("64"), "Most parts of an export that are worked on side by side"),
     setting(
         "EXPORT_AUDIT_CONTAINER",
@@ -430,13 +436,14 @@ impl Reader<'_> {
             self.text("EXPORT_MAX_RU_PER_SECOND").map(|_| self.number("EXPORT_MAX_RU_PER_SECOND", 1, 10_000_000));
         let ceiling = ceiling.and_then(|units| u32::try_from(units).ok());
         let most_active = usize::try_from(self.number("EXPORT_MAX_ACTIVE", 1, 1000)).unwrap_or(1);
-        let version = self.version();
+        let (version, coding) = (self.version(), self.coding());
         let terms = Terms {
             public_url: public_url?,
             callers,
             default_destination: default_account.is_some(),
             version,
             least_file: limits::LEAST_FILE,
+            coding,
             prefer_required: self.boolean("EXPORT_REQUIRE_PREFER_ASYNC"),
         };
         Some(Settings {
@@ -461,6 +468,15 @@ impl Reader<'_> {
             4 => Version::V4,
             _ => Version::V3,
         }
+    }
+
+    fn coding(&mut self) -> Coding {
+        const NAME: &str = "EXPORT_COMPRESSION";
+        let named = self.text(NAME).as_deref().and_then(Coding::named);
+        if named.is_none() {
+            self.problem(NAME, "is neither none nor gzip");
+        }
+        named.unwrap_or_default()
     }
 
     /// Some clients send their token to whatever host a manifest names: where there are tokens, links are behind a redirect

@@ -15,8 +15,9 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 use url::Url;
 
-use crate::bulk::block::{BlockId, Blocks};
+use crate::bulk::block::{Block, BlockId, Blocks};
 use crate::bulk::chunk::Pass;
+use crate::bulk::coding::Coding;
 use crate::bulk::connection::StorageAccount;
 use crate::bulk::destination::ContainerName;
 use crate::bulk::document::Document;
@@ -235,11 +236,11 @@ pub trait Output: Send + Sync {
     async fn prepare(&self) -> Result<(), PortError>;
 
     /// Stages a block: invisible until it is committed. Staging the same id again replaces it.
-    async fn stage(&self, blob: &str, block: BlockId, body: Bytes) -> Result<(), PortError>;
+    async fn stage(&self, blob: &str, id: BlockId, block: Block) -> Result<(), PortError>;
 
-    /// Makes the blob of exactly these blocks. Doing it again changes nothing.
+    /// Makes the blob of exactly these blocks, which are in this coding. Doing it again changes nothing.
     /// `Conflict` if a block of them does not exist any more.
-    async fn commit(&self, blob: &str, blocks: &Blocks) -> Result<(), PortError>;
+    async fn commit(&self, blob: &str, blocks: &Blocks, coding: Coding) -> Result<(), PortError>;
 
     /// Bytes `from` up to `to` of a committed blob, which must have so many.
     async fn read(&self, blob: &str, from: u64, to: u64) -> Result<Bytes, PortError>;

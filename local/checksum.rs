@@ -1,6 +1,7 @@
 //! CRC-64 as Blob storage computes it, and digests of NDJSON that are the same however the bytes were cut.
 
 use std::fmt;
+use std::io;
 
 use crc_fast::{CrcAlgorithm::Crc64Nvme, Digest as Running};
 use serde::{Serialize, Serializer};
@@ -135,6 +136,17 @@ pub struct Digester {
     line: Running,
     head: Option<Crc>,
     lines: Lines,
+}
+
+impl io::Write for Digester {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Digester {

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 
 use bulk::asked::Version;
+use bulk::coding::Coding;
 use bulk::level::Level;
 use bulk::policy::{CallerPolicy, Named};
 use bulk::rejection::{Rejection, outcome_of};
@@ -27,6 +28,7 @@ static TERMS: LazyLock<Terms> = LazyLock::new(|| Terms {
     default_destination: true,
     version: Version::V3,
     least_file: 1 << 20,
+    coding: Coding::None,
     prefer_required: false,
 });
 

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use futures::StreamExt;
 use tokio::sync::OnceCell;
 
-use crate::bulk::block::{BlockId, Blocks};
+use crate::bulk::block::{Block, BlockId, Blocks};
+use crate::bulk::coding::Coding;
 use crate::bulk::connection::{Credential, StorageAccount};
-use crate::bulk::crc::Crc64;
 use crate::bulk::destination::ContainerName;
 use crate::bulk::sas::{self, Opens};
 use crate::bulk::secret::Secret;
@@ -145,22 +145,23 @@ impl Output for BlobOutput {
         }
     }
 
-    async fn stage(&self, blob: &str, block: BlockId, body: Bytes) -> Result<(), PortError> {
+    async fn stage(&self, blob: &str, id: BlockId, block: Block) -> Result<(), PortError> {
         let client = self.blob(blob).block_blob_client();
         let options = BlockBlobClientStageBlockOptions {
-            transactional_content_crc64: Some(Crc64::of(&body).header().to_vec()),
+            transactional_content_crc64: Some(block.crc64.header().to_vec()),
             ..Default::default()
         };
-        let (id, length) = (block.bytes(), body.len() as u64);
-        let staged = client.stage_block(&id, length, body.into(), Some(options));
-        call(|| format!("stage block {}.{} of {blob}", block.attempt, block.number), staged).await?;
+        let (name, length) = (id.bytes(), block.bytes.len() as u64);
+        let staged = client.stage_block(&name, length, block.bytes.into(), Some(options));
+        call(|| format!("stage block {}.{} of {blob}", id.attempt, id.number), staged).await?;
         Ok(())
     }
 
-    async fn commit(&self, blob: &str, blocks: &Blocks) -> Result<(), PortError> {
+    async fn commit(&self, blob: &str, blocks: &Blocks, coding: Coding) -> Result<(), PortError> {
         let doing = || format!("commit {} blocks of {blob}", blocks.count());
         let options = BlockBlobClientCommitBlockListOptions {
             blob_content_type: Some(CONTENT_TYPE.into()),
+            blob_content_encoding: coding.header().map(Into::into),
             ..Default::default()
         };
         let list = block_list(blocks).doing(doing)?;

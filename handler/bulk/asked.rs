@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::coding::Coding;
 use super::compartment;
 use super::elements::Elements;
 use super::level::Level;
@@ -47,6 +48,9 @@ pub struct Asked {
     /// `_minimumFileSize` in bytes: files grow at least so large, where there is so much (PR-21).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub smallest_file: Option<u64>,
+    /// `_compression`, or what the settings say: how the files are stored.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub coding: Coding,
     /// `allowPartialManifests`: files may be handed out while the export runs (PM-01).
     #[serde(default, skip_serializing_if = "is_default")]
     pub partial_manifests: bool,
@@ -67,6 +71,11 @@ impl Asked {
             (level, Some(types)) => Some(types.iter().filter(|name| level.has(name)).cloned().collect()),
             (Level::Patient | Level::Group(_), None) => Some(compartment::types().collect()),
         }
+    }
+
+    /// Whether a build that knew neither of codings nor of anything but system level would write something else.
+    pub fn is_beyond_the_first_builds(&self) -> bool {
+        self.is_restricted() || self.coding != Coding::None
     }
 
     /// Whether a build that knew system level alone would export too much for it.

@@ -1,6 +1,23 @@
 //! Blocks of a blob: ids that no two attempts share, and the compact record of them.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+
+use super::crc::Crc64;
+
+/// What a block holds, with the checksum that it goes up with: no byte is summed twice.
+#[derive(Clone, Debug)]
+pub struct Block {
+    pub bytes: Bytes,
+    pub crc64: Crc64,
+}
+
+impl<T: Into<Bytes>> From<T> for Block {
+    fn from(bytes: T) -> Self {
+        let bytes = bytes.into();
+        Self { crc64: Crc64::of(&bytes), bytes }
+    }
+}
 
 /// A block's name: the attempt that staged it and its number within that attempt, for one file.
 ///

@@ -60,6 +60,7 @@ pub const PARAMETERS: &[Parameter] = &[
     parameter("allowPartialManifests", "1", "boolean", "Files may be handed out while the export runs, page by page"),
     parameter("_minimumFileSize", "1", "positiveInt", "Bytes: files grow at least so large, where there is so much"),
     parameter("_maximumFileSize", "1", "positiveInt", "Bytes: no file is larger, unless it holds one single resource"),
+    parameter("_compression", "1", "code", "gzip or none: how the files are stored, with Content-Encoding"),
     parameter("_till", "1", "instant", "Microsoft's name for an inclusive _until; not beside _until"),
     parameter("_maxCount", "1", "positiveInt", "Understood since Microsoft's server has it; changes nothing"),
     parameter(destination::TYPE, "1", "string", "azure-block-blob: the files go to the destination of this request"),
@@ -272,6 +273,7 @@ const LATER: &[&str] = &[
 mod tests {
     use super::*;
     use crate::bulk::asked::Version;
+    use crate::bulk::coding::Coding;
     use crate::bulk::level::Level;
     use crate::bulk::policy::{CallerPolicy, Named};
     use crate::bulk::request::{self, KickOff, Method, Terms};
@@ -325,8 +327,9 @@ mod tests {
     fn the_kick_off_takes_every_parameter_that_is_listed_and_no_other() {
         let callers = CallerPolicy { named: Named::Any, ..CallerPolicy::default() };
         let (version, least_file) = (Version::V3, 1);
-        let (default_destination, prefer_required) = (true, false);
-        let terms = Terms { public_url: base(), callers, default_destination, version, least_file, prefer_required };
+        let (default_destination, prefer_required, coding) = (true, false, Coding::None);
+        let public_url = base();
+        let terms = Terms { public_url, callers, default_destination, version, least_file, coding, prefer_required };
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
         let code_at = |level: Level, name: &str| {
             let value = if name == "includeAssociatedData" { "RelevantProvenanceResources" } else { "x" };

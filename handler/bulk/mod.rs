@@ -8,6 +8,7 @@ pub mod block;
 pub mod caller;
 pub mod capability;
 pub mod chunk;
+pub mod coding;
 pub mod compartment;
 pub mod connection;
 pub mod crc;

@@ -88,8 +88,9 @@ impl Record {
     /// The oldest version whose builds do the right thing with this document: to those before, it is one of a newer build.
     fn version(&self) -> u64 {
         match self {
-            // The builds before knew of no restriction, and would export everything.
-            Record::Job(job) if job.asked.is_restricted() => 2,
+            // The builds before knew of no restriction, and would export everything; and of no coding, and would add plain
+            // lines to a file that was begun in one.
+            Record::Job(job) if job.asked.is_beyond_the_first_builds() => 2,
             Record::Job(_)
             | Record::Plan(_)
             | Record::Chunk(_)

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bulk::block::Block;
 use crate::bulk::chunk::{Chunk, Position};
+use crate::bulk::coding::Coding;
 use crate::bulk::crc::Crc64;
 use crate::bulk::destination::Destination;
 use crate::bulk::file::{Files, Held};
@@ -23,7 +25,7 @@ use crate::ports::{ErrorKind, Expected, Output, Place, PortError, Versioned};
 
 use super::memory::Share;
 use super::write::Buffer;
-use super::{App, cleanup};
+use super::{App, cleanup, compress};
 
 /// Why a step ends before its time.
 pub enum Interrupted {
@@ -118,14 +120,26 @@ impl<'a> Work<'a> {
             return Ok(());
         }
         let name = open.name(&self.next.job, self.next.number);
-        let block = open.blocks.next(self.next.attempt);
-        let (bytes, crc64) = (buffer.lines.len(), Crc64::of(&buffer.lines));
-        let staged = self.output().await?.stage(&name, block, buffer.lines.into()).await;
+        let id = open.blocks.next(self.next.attempt);
+        let Buffer { lines, count, severities } = buffer;
+        let (bytes, crc64) = (lines.len(), Crc64::of(&lines));
+        let block = self.coded(lines, crc64).await?;
+        let staged = self.output().await?.stage(&name, id, block).await;
         staged.map_err(|error| self.at_destination(error))?;
         self.memory.shrink(bytes);
-        let held = Held { count: buffer.count, bytes: bytes as u64, crc64, severities: buffer.severities };
-        self.next.staged(file, block, held);
+        self.next.staged(file, id, Held { count, bytes: bytes as u64, crc64, severities });
         Ok(())
+    }
+
+    /// What goes up of lines, whose checksum is known.
+    async fn coded(&self, lines: Vec<u8>, crc64: Crc64) -> Result<Block, PortError> {
+        match self.job.asked.coding {
+            Coding::None => Ok(Block { bytes: lines.into(), crc64 }),
+            Coding::Gzip => {
+                let broken = |_| PortError::new(ErrorKind::Broken, "compress a block");
+                compress::gzip(&lines).await.map(Block::from).map_err(broken)
+            }
+        }
     }
 
     async fn output(&mut self) -> Result<Arc<dyn Output>, Interrupted> {
@@ -247,7 +261,7 @@ impl<'a> Work<'a> {
     async fn commit_sealed(&mut self) -> Result<(), Interrupted> {
         for file in self.saved.files.clone().iter().filter(|file| file.sealed) {
             let name = file.name(&self.saved.job, self.saved.number);
-            match self.output().await?.commit(&name, &file.blocks).await {
+            match self.output().await?.commit(&name, &file.blocks, self.job.asked.coding).await {
                 Err(error) if error.kind == ErrorKind::Conflict => return Err(self.begin_anew().await),
                 other => other.map_err(|error| self.at_destination(error))?,
             }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::bulk::asked::Asked;
 use crate::bulk::block::{BlockId, Blocks};
+use crate::bulk::coding::Coding;
 use crate::bulk::compartment::Members;
 use crate::bulk::group::{self, NoMembers};
 use crate::bulk::job::Job;
@@ -138,10 +139,10 @@ pub async fn keep(app: &App, members: &Members) -> Result<(), PortError> {
     let (mut blocks, most) = (Blocks::default(), app.settings.limits.block_bytes);
     for (number, from) in (0..).zip((0..bytes.len()).step_by(most)) {
         let block = BlockId { attempt: 0, number };
-        scratch.stage(&name, block, bytes.slice(from..bytes.len().min(from + most))).await?;
+        scratch.stage(&name, block, bytes.slice(from..bytes.len().min(from + most)).into()).await?;
         blocks.push(block);
     }
-    scratch.commit(&name, &blocks).await
+    scratch.commit(&name, &blocks, Coding::None).await
 }
 
 /// The members of jobs that steps of this process are at work on.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use crate::bulk::coding::Coding;
 use crate::bulk::document::Document;
 use crate::bulk::key_log::{self, ResourceKey};
 use crate::bulk::note::{Note, Severity};
@@ -68,7 +69,7 @@ impl Work<'_> {
         for segment in self.saved.keys.clone().into_iter().filter(|segment| segment.range == range) {
             let scratch = self.scratch().await?;
             let name = segment.name(&self.saved.job, self.saved.number);
-            match scratch.commit(&name, &segment.committed()).await {
+            match scratch.commit(&name, &segment.committed(), Coding::None).await {
                 Err(error) if error.kind == ErrorKind::Conflict => return Err(self.begin_anew().await),
                 other => other?,
             }

@@ -31,6 +31,7 @@ pub mod caller;
 mod chunk;
 mod cleanup;
 mod commit;
+mod compress;
 pub mod files;
 mod finish;
 pub mod group;

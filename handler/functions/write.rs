@@ -25,6 +25,21 @@ pub(super) struct Buffer {
 /// What the line of a resource may have more than its text: `meta` with a tag, and the line end.
 const META: usize = 512;
 
+/// A buffer begins with so much, and when it has become a block's it has so much more: most lines fit.
+const LEAST: usize = 64 << 10;
+
+impl Buffer {
+    /// Room for a line of so many bytes, in few and large steps: each of them may copy what is there. What is never written
+    /// to takes no memory.
+    fn make_room(&mut self, bytes: usize, block_bytes: usize) {
+        let (length, capacity) = (self.lines.len(), self.lines.capacity());
+        if length + bytes > capacity {
+            let roomy = (4 * capacity).min(block_bytes + LEAST).max(LEAST.min(block_bytes));
+            self.lines.reserve_exact(roomy.max(length + bytes) - length);
+        }
+    }
+}
+
 impl Work<'_> {
     /// Adds a document's line to the file of its type, or what is wrong with it to the error file.
     pub async fn append(&mut self, document: &Document) -> Result<(), Interrupted> {
@@ -40,8 +55,9 @@ impl Work<'_> {
         }
         let size = document.data.as_ref().map_or(0, Data::most_bytes) + META;
         let file = self.file_with_room(Kind::Output, &resource_type, size).await?;
-        let selection = self.selection;
+        let (selection, block_bytes) = (self.selection, self.app.settings.limits.block_bytes);
         let buffer = self.buffer(file);
+        buffer.make_room(size, block_bytes);
         let before = buffer.lines.len();
         let flaw = match line::append(document, selection, &mut buffer.lines) {
             Ok(Appended::LeftOut) => return Ok(()),

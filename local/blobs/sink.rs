@@ -2,6 +2,7 @@
 //!
 //! Any signature is accepted. `GET /_blobs` lists the committed blobs with their digests.
 
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::BytesMut;
+use flate2::write::GzDecoder;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::HeaderValue;
@@ -21,7 +23,7 @@ use super::block_list;
 use super::call::{self, Call, OPERATIONS};
 use super::ledger::{BlobSummary, Block, Ledger, Part, keeps};
 use super::reply::{Refusal, response};
-use crate::checksum::{Crc, Digester};
+use crate::checksum::{Crc, Digest, Digester};
 use crate::faults::{Fault, Faults};
 use crate::host::queue_access::EMULATOR_ACCOUNT;
 use crate::server::{self, Body, Server, Service, Unanswered};
@@ -96,13 +98,12 @@ impl Inner {
     async fn serve(&self, call: Call, request: Request<Incoming>) -> Result<Response<Body>, Unanswered> {
         let (head, body) = request.into_parts();
         // A body that breaks off has no effect.
-        let block = received(&call, body).await.map_err(|_| Unanswered)?;
-        Ok(self.done(&call, &head, block).unwrap_or_else(Refusal::response))
+        let (sent, block) = received(&call, body).await.map_err(|_| Unanswered)?;
+        Ok(self.done(&call, &head, sent, block).unwrap_or_else(Refusal::response))
     }
 
-    fn done(&self, call: &Call, head: &Parts, block: Block) -> Result<Response<Body>, Refusal> {
-        let whole = block.digest.whole;
-        call::check_crc(&head.headers, whole)?;
+    fn done(&self, call: &Call, head: &Parts, sent: Crc, block: Block) -> Result<Response<Body>, Refusal> {
+        call::check_crc(&head.headers, sent)?;
         let (container, blob) = (call.container.as_str(), call.blob.as_str());
         match call.operation {
             "CreateContainer" => {
@@ -113,13 +114,13 @@ impl Inner {
                 self.written().0.get_or_insert_with(Instant::now);
                 let id = call.block_id.as_deref().and_then(|id| STANDARD.decode(id).ok());
                 self.ledger().stage(container, blob, id.ok_or(Refusal::BAD_BLOCK_ID)?, block)?;
-                Ok(with_crc(response(StatusCode::CREATED, ""), whole))
+                Ok(with_crc(response(StatusCode::CREATED, ""), sent))
             }
             "PutBlockList" => {
                 let list = block_list::parse(&block.content.unwrap_or_default())?;
                 let etag = self.ledger().commit(container, blob, list)?;
                 self.written().1 = Some(Instant::now());
-                Ok(with_crc(versioned(response(StatusCode::CREATED, ""), etag), whole))
+                Ok(with_crc(versioned(response(StatusCode::CREATED, ""), etag), sent))
             }
             "DeleteBlob" => {
                 self.ledger().delete(container, blob)?;
@@ -143,19 +144,61 @@ impl Inner {
     }
 }
 
-/// Digests a body as it comes; keeps it only if it is read again, now or later.
-async fn received(call: &Call, mut body: Incoming) -> Result<Block, hyper::Error> {
-    let mut digester = Digester::new();
-    let mut content = (call.operation != "PutBlock" || keeps(&call.blob)).then(BytesMut::new);
+/// Digests a body as it comes, and of a compressed one the lines in it; keeps it only if it is read again, now or later.
+/// Gives the checksum of what was sent as well.
+async fn received(call: &Call, mut body: Incoming) -> Result<(Crc, Block)> {
+    // What is kept is no file of an export, and may begin with any byte.
+    let kept = call.operation != "PutBlock" || keeps(&call.blob);
+    let mut digester = if kept { Decoder::Plain(Digester::new()) } else { Decoder::Begins };
+    let mut content = kept.then(BytesMut::new);
     while let Some(frame) = body.frame().await {
         if let Ok(data) = frame?.into_data() {
-            digester.update(&data);
+            digester.update(&data)?;
             if let Some(content) = &mut content {
                 content.extend_from_slice(&data);
             }
         }
     }
-    Ok(Block { digest: digester.finish(), content: content.map(BytesMut::freeze) })
+    let (sent, digest) = digester.finish()?;
+    Ok((sent, Block { digest, content: content.map(BytesMut::freeze) }))
+}
+
+/// Digests lines, which may come as the gzip of them.
+enum Decoder {
+    Begins,
+    Plain(Digester),
+    Gzip { sent: Crc, lines: GzDecoder<Digester> },
+}
+
+/// What gzip begins with, and no JSON.
+const GZIP: u8 = 0x1F;
+
+impl Decoder {
+    fn update(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if let (Self::Begins, Some(first)) = (&self, bytes.first()) {
+            *self = match *first {
+                GZIP => Self::Gzip { sent: Crc::default(), lines: GzDecoder::new(Digester::new()) },
+                _ => Self::Plain(Digester::new()),
+            };
+        }
+        match self {
+            Self::Begins => Ok(()),
+            Self::Plain(lines) => lines.write_all(bytes),
+            Self::Gzip { sent, lines } => {
+                *sent = sent.then(Crc::of(bytes));
+                lines.write_all(bytes)
+            }
+        }
+    }
+
+    fn finish(self) -> io::Result<(Crc, Digest)> {
+        let plain = |digest: Digest| (digest.whole, digest);
+        match self {
+            Self::Begins => Ok(plain(Digest::EMPTY)),
+            Self::Plain(lines) => Ok(plain(lines.finish())),
+            Self::Gzip { sent, lines } => Ok((sent, lines.finish()?.finish())),
+        }
+    }
 }
 
 /// First byte, and the byte after the last one if it is given.

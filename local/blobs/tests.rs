@@ -1,8 +1,12 @@
 //! The sink beside Azurite, and the proxy before the sink, over plain HTTP.
 
+use std::io::Write;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use reqwest::{Client, Method, Response};
 use serde_json::{Value, json};
 use time::{Duration, OffsetDateTime};
@@ -121,6 +125,33 @@ async fn story(account: &Account) -> Vec<(u16, String)> {
         account.outcome(Method::GET, blob, "", "").await,
     ]);
     told
+}
+
+#[tokio::test]
+async fn the_sink_looks_into_compressed_files() {
+    let sink = Sink::start().await.unwrap();
+    let account = Account::at(sink.endpoint());
+    account.outcome(Method::PUT, "out", "restype=container", "").await;
+    let gzip = |text: &str| {
+        let mut member = GzEncoder::new(Vec::new(), Compression::fast());
+        member.write_all(text.as_bytes()).unwrap();
+        member.finish().unwrap()
+    };
+    let (first, second) = ("{\"n\":1}\n{\"n\":2}\n", "{\"n\":3}\n");
+    for (id, text) in [(b"0001", first), (b"0002", second)] {
+        assert_eq!(account.stage("out/job/gzip.ndjson", id, gzip(text)).await.0, 201);
+        assert_eq!(account.stage("out/job/lines.ndjson", id, text).await.0, 201);
+    }
+    for name in ["gzip", "lines"] {
+        account.commit(&format!("out/job/{name}.ndjson"), &[b"0001", b"0002"]).await;
+    }
+    let told: Vec<_> = sink.blobs().into_iter().map(|blob| (blob.bytes, blob.lines, blob.crc64)).collect();
+    assert_eq!(told[0], told[1]);
+    assert_eq!((told[0].0, told[0].1.count), (24, 3));
+    let cut = gzip(first);
+    let query = block(b"0001");
+    let broken = account.call(Method::PUT, "out/job/cut.ndjson", &query, cut[..cut.len() - 9].to_vec(), None);
+    assert!(broken.await.is_err(), "a member that breaks off");
 }
 
 #[tokio::test]

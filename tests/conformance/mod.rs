@@ -70,6 +70,7 @@ macro_rules! keeps_all {
                 a_removal_can_be_repeated,
                 only_what_is_there_can_be_read,
                 a_blob_tells_its_size_and_a_tag_that_is_its_own,
+                a_blob_tells_the_coding_that_it_was_committed_in,
                 a_blob_is_streamed_from_any_byte_to_any_other,
             );
         }

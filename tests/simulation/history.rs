@@ -1,5 +1,6 @@
 //! What a history consists of, and how one is drawn.
 
+use fhir_export::bulk::coding::Coding;
 use fhir_export::ports::ErrorKind;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -36,6 +37,7 @@ pub struct Asking {
     pub since: Option<u32>,
     pub before: Option<u32>,
     pub largest_file: Option<u64>,
+    pub coding: Coding,
     /// What lenient handling passed over.
     pub notes: u8,
     /// The manifest comes in pages.
@@ -141,12 +143,14 @@ fn setups() -> impl Strategy<Value = Setup> {
 fn asking() -> impl Strategy<Value = Asking> {
     let ages = || prop_oneof![3 => Just(None), 1 => (100u32..400).prop_map(Some), 1 => Just(Some(86_430))];
     let largest = prop_oneof![3 => Just(None), 1 => (1u64..900).prop_map(Some)];
-    (prop::bool::weighted(0.2), ages(), ages(), largest, 0u8..3, prop::bool::weighted(0.3)).prop_map(
-        |(only_patients, since, before, largest_file, notes, in_pages)| Asking {
+    let coding = prop_oneof![3 => Just(Coding::None), 1 => Just(Coding::Gzip)];
+    (prop::bool::weighted(0.2), ages(), ages(), largest, coding, 0u8..3, prop::bool::weighted(0.3)).prop_map(
+        |(only_patients, since, before, largest_file, coding, notes, in_pages)| Asking {
             only_patients,
             since,
             before,
             largest_file,
+            coding,
             notes,
             in_pages,
         },

@@ -30,6 +30,7 @@ pub fn asked(asking: &Asking, now: Timestamp) -> Asked {
         since: ago(asking.since),
         before: ago(asking.before),
         largest_file: asking.largest_file,
+        coding: asking.coding,
         partial_manifests: asking.in_pages,
         notes: (0..asking.notes).map(note).collect(),
         ..Asked::default()

@@ -51,6 +51,7 @@ const LIKELY: &[(&str, &[&str])] = &[
     ("allowPartialManifests", &["true", "false", "1"]),
     ("_minimumFileSize", &["500", "0"]),
     ("_maximumFileSize", &["1000", "99", "100000000000000000000"]),
+    ("_compression", &["gzip", "none", "br"]),
     ("organizeOutputBy", &["Patient", "?"]),
     ("patient", &["Patient/1", "Patient/2/_history/1", "Practitioner/1", ""]),
     ("_maxCount", &["10", "-1"]),
@@ -300,6 +301,7 @@ fn printed(asked: &Asked) -> Sent {
     for (name, size) in [("_minimumFileSize", asked.smallest_file), ("_maximumFileSize", asked.largest_file)] {
         size.into_iter().for_each(|size| say(name, "valuePositiveInt", size.into()));
     }
+    say("_compression", "valueCode", serde_json::to_value(asked.coding).unwrap());
     say("allowPartialManifests", "valueBoolean", asked.partial_manifests.into());
     let version = match asked.version {
         Version::V3 => "3",

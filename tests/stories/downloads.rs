@@ -7,8 +7,10 @@ use bytes::Bytes;
 use fhir_export::bulk::asked::{Asked, Version};
 use fhir_export::bulk::block::{BlockId, Blocks};
 use fhir_export::bulk::caller::Caller;
+use fhir_export::bulk::coding::Coding;
 use fhir_export::bulk::limits;
 use fhir_export::bulk::record::{Key, Record};
+use fhir_export::bulk::request::Terms;
 use fhir_export::bulk::transfer::Conditions;
 use fhir_export::functions::files::{self, HandedOut, Wanted};
 use fhir_export::functions::{Delivery, Settings};
@@ -303,12 +305,21 @@ fn a_url_of_an_earlier_manifest_works_under_other_settings() {
 fn a_coding_is_passed_on_with_the_bytes_as_they_are_stored() {
     let world = World::new();
     patients(&world, 3);
-    let mut host = Host::new(&world, delivering(Delivery::Proxy));
+    let settings = delivering(Delivery::Proxy);
+    let terms = Terms { coding: Coding::Gzip, ..settings.terms };
+    let mut host = Host::new(&world, Settings { terms, ..settings });
     let (export, path) = one_file(&mut host);
-    world.state().blobs.coding = Some("gzip".into());
-    let answer = host.get(&path);
-    assert_eq!(header(&answer, "content-encoding"), Some("gzip"));
-    assert_eq!(answer.body().as_ref(), blob(&world, &export, &path));
+    let stored = blob(&world, &export, &path);
+    for accept in [&[][..], &[("accept-encoding", "identity")], &[("accept-encoding", "gzip")]] {
+        let answer = host.request("GET", &path, accept);
+        assert_eq!(header(&answer, "content-encoding"), Some("gzip"));
+        assert_eq!(header(&answer, "content-length"), Some(stored.len().to_string().as_str()));
+        assert_eq!(answer.body().as_ref(), stored);
+    }
+    // A range is one of the bytes as they are stored (RFC 9110, §14.1.2).
+    let part = host.request("GET", &path, &[("range", "bytes=3-")]);
+    assert_eq!((part.status().as_u16(), header(&part, "content-encoding")), (206, Some("gzip")));
+    assert_eq!(part.body().as_ref(), &stored[3..]);
     let refused = host.request("GET", &path, &[("accept-encoding", "identity, gzip;q=0")]);
     assert_eq!(refused.status(), 406);
     told(&refused);
@@ -425,7 +436,7 @@ fn a_large_file_is_asked_for_piece_by_piece() {
     block_on(async {
         let output = world.open(&Place::Default).await.unwrap();
         output.stage(&name, id, content.clone().into()).await.unwrap();
-        output.commit(&name, &blocks).await.unwrap();
+        output.commit(&name, &blocks, Coding::None).await.unwrap();
     });
     let path = format!("{}.0-0.ndjson", name.strip_suffix(".ndjson").unwrap());
     let sent: Vec<u8> = parts(&world, &export, &path, || ()).into_iter().flat_map(Result::unwrap).collect();

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use fhir_export::bulk::coding::Coding;
 use fhir_export::bulk::limits::Limits;
+use fhir_export::bulk::request::Terms;
 use fhir_export::functions::Settings;
 use serde_json::Value;
 
+use crate::support::blobs::EXPORTS;
 use crate::support::clinic::Form;
 use crate::support::export::Export;
 use crate::support::exported::download;
+use crate::support::gate::Fault;
 use crate::support::host::Host;
 use crate::support::world::{World, small};
 
@@ -101,6 +105,64 @@ fn a_file_that_has_its_size_is_followed_by_another() {
     let sizes = manifest["output"].as_array().unwrap().iter().map(|file| content(&world, file).len());
     // The last line may stand over.
     assert!(sizes.clone().rev().skip(1).all(|size| (600..1000).contains(&size)), "{:?}", sizes.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_compressed_export_holds_the_same_lines_whoever_wrote_its_blocks() {
+    for fault in [None, Some(Fault::KillBefore), Some(Fault::KillAfter), Some(Fault::LoseAnswer)] {
+        let world = World::new();
+        let clinic = clinic(&world);
+        let mut host = Host::new(&world, small());
+        let export = Export::start(&mut host, "?_compression=gzip");
+        if let Some(fault) = fault {
+            for call in ["blobs.stage", "jobs.replace", "blobs.commit"] {
+                host.break_next(call, "", fault);
+            }
+        }
+        // Each file is decoded, and proved to have the lines, the bytes and the checksum that the manifest tells.
+        let (manifest, exported) = completed_exactly(&mut host, &export, &clinic, None);
+        let bytes: u64 = exported.files.values().map(|(_, bytes)| bytes).sum();
+        let state = world.state();
+        let mut names = state.blobs.committed().into_iter().filter(|name| name.ends_with(".ndjson"));
+        assert!(names.all(|name| state.blobs.coding(EXPORTS, name) == Coding::Gzip));
+        let stored = |name: &str| state.blobs.read(EXPORTS, name).unwrap();
+        let all = state.blobs.committed().into_iter().filter(|name| name.ends_with(".ndjson"));
+        let (members, sizes): (Vec<_>, Vec<_>) = all.map(|name| (members(&stored(name)), stored(name).len())).unzip();
+        assert!(members.iter().any(|count| *count > 1), "a member for each block: {members:?}");
+        assert_ne!(sizes.iter().sum::<usize>() as u64, bytes);
+        assert!(manifest["output"].as_array().is_some_and(|files| files.len() > 2));
+    }
+}
+
+fn members(mut file: &[u8]) -> usize {
+    let mut count = 0;
+    while !file.is_empty() {
+        let mut member = flate2::bufread::GzDecoder::new(file);
+        std::io::copy(&mut member, &mut std::io::sink()).unwrap();
+        file = member.into_inner();
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn a_request_says_how_its_files_are_stored_and_else_the_settings_do() {
+    for (setting, query, expected) in [
+        (Coding::None, "", Coding::None),
+        (Coding::None, "?_compression=gzip", Coding::Gzip),
+        (Coding::Gzip, "", Coding::Gzip),
+        (Coding::Gzip, "?_compression=none", Coding::None),
+    ] {
+        let world = World::new();
+        patients(&world, 3);
+        let settings = small();
+        let terms = Terms { coding: setting, ..settings.terms };
+        let mut host = Host::new(&world, Settings { terms, ..settings });
+        Export::start(&mut host, query).complete(&mut host);
+        let state = world.state();
+        let codings = state.blobs.committed().into_iter().map(|name| state.blobs.coding(EXPORTS, name));
+        assert_eq!(codings.collect::<Vec<_>>(), [expected], "{query}");
+    }
 }
 
 fn content(world: &World, entry: &Value) -> Vec<u8> {
@@ -209,7 +271,7 @@ fn a_partition_that_splits_while_it_is_read_loses_and_doubles_nothing() {
     for (page, at) in [0x8000, 0x4000, 0x4001, 0xC000, 0x2000].into_iter().enumerate() {
         let reader = if page == 0 { host.deliver_up_to("resources.page", "") } else { host.running[0].worker };
         world.state().store.split(at);
-        host.break_next("resources.page", "", crate::support::gate::Fault::Hold);
+        host.break_next("resources.page", "", Fault::Hold);
         host.let_go(reader);
     }
     let reader = host.running[0].worker;

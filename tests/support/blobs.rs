@@ -1,15 +1,18 @@
 //! The port `Outputs` in memory, as the blob service does it: what is staged cannot be seen, and a commit drops the rest.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fhir_export::bulk::block::{BlockId, Blocks};
+use fhir_export::bulk::block::{Block, BlockId, Blocks};
+use fhir_export::bulk::coding::Coding;
 use fhir_export::bulk::crc::Crc64;
 use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::bulk::transfer::Stored;
 use fhir_export::ports::{ErrorKind, Output, Outputs, Place, PortError, Stream};
+use flate2::read::MultiGzDecoder;
 use futures::stream::{self, StreamExt};
 
 use super::gate::{Call, refused};
@@ -19,8 +22,6 @@ use super::world::{State, World};
 #[derive(Default)]
 pub struct Blobs {
     blobs: BTreeMap<(String, String), Blob>,
-    /// The coding in which all blobs are stored, as far as their properties tell.
-    pub coding: Option<String>,
     /// The next stream ends after so many parts.
     pub breaks_off: Option<usize>,
 }
@@ -30,17 +31,18 @@ struct Blob {
     committed: Option<BTreeMap<BlockId, Bytes>>,
     order: Vec<BlockId>,
     staged: BTreeMap<BlockId, Bytes>,
+    coding: Coding,
 }
 
 impl Blob {
     /// Takes each block from the staged ones, else from the committed ones; drops whatever else is staged.
-    fn commit(&mut self, blocks: &[BlockId]) -> Result<(), PortError> {
+    fn commit(&mut self, blocks: &[BlockId], coding: Coding) -> Result<(), PortError> {
         let committed = self.committed.as_ref();
         let latest = |id: &BlockId| self.staged.get(id).or_else(|| committed?.get(id)).map(|body| (*id, body.clone()));
         let found: Option<BTreeMap<_, _>> = blocks.iter().map(latest).collect();
         // The service says InvalidBlockList.
         let found = found.ok_or_else(|| refused(ErrorKind::Conflict, "blobs.commit"))?;
-        *self = Self { committed: Some(found), order: blocks.to_vec(), staged: BTreeMap::new() };
+        *self = Self { committed: Some(found), order: blocks.to_vec(), staged: BTreeMap::new(), coding };
         Ok(())
     }
 
@@ -56,12 +58,25 @@ impl Blobs {
         self.blobs.get(&(container.into(), name.into()))?.content()
     }
 
-    /// What is behind a link.
+    /// The coding in which a blob is stored.
+    pub fn coding(&self, container: &str, name: &str) -> Coding {
+        self.blobs.get(&(container.into(), name.into())).map_or(Coding::None, |blob| blob.coding)
+    }
+
+    /// What is behind a link, as clients see it who decode what is coded.
     pub fn fetch(&self, url: &str) -> Option<Vec<u8>> {
         let (_, place) = url.split_once("://")?;
         let (_, path) = place.split('?').next()?.split_once('/')?;
         let (container, name) = path.split_once('/')?;
-        self.read(container, name)
+        let stored = self.read(container, name)?;
+        match self.coding(container, name) {
+            Coding::None => Some(stored),
+            Coding::Gzip => {
+                let mut lines = Vec::new();
+                MultiGzDecoder::new(&stored[..]).read_to_end(&mut lines).expect("gzip");
+                Some(lines)
+            }
+        }
     }
 
     /// Names of the blobs that can be read, in every container.
@@ -118,18 +133,20 @@ impl Output for Opened {
         self.world.call(Call::write("blobs.prepare", &self.container), |_| Ok(())).await
     }
 
-    async fn stage(&self, blob: &str, block: BlockId, body: Bytes) -> Result<(), PortError> {
+    async fn stage(&self, blob: &str, id: BlockId, block: Block) -> Result<(), PortError> {
         let stage = |state: &mut State| {
-            state.blobs.blob(&self.container, blob).staged.insert(block, body);
+            // The service sums what it gets, and refuses what does not fit.
+            assert_eq!(block.crc64, Crc64::of(&block.bytes), "a block with another's checksum");
+            state.blobs.blob(&self.container, blob).staged.insert(id, block.bytes);
             Ok(())
         };
-        let what = format!("{blob} {}.{}", block.attempt, block.number);
+        let what = format!("{blob} {}.{}", id.attempt, id.number);
         self.world.call(Call::write("blobs.stage", what), stage).await
     }
 
-    async fn commit(&self, blob: &str, blocks: &Blocks) -> Result<(), PortError> {
+    async fn commit(&self, blob: &str, blocks: &Blocks, coding: Coding) -> Result<(), PortError> {
         let ids: Vec<BlockId> = blocks.ids().collect();
-        let commit = |state: &mut State| state.blobs.blob(&self.container, blob).commit(&ids);
+        let commit = |state: &mut State| state.blobs.blob(&self.container, blob).commit(&ids, coding);
         self.world.call(Call::write("blobs.commit", blob), commit).await
     }
 
@@ -138,7 +155,11 @@ impl Output for Opened {
             let content = state.blobs.read(&self.container, blob);
             let content = content.ok_or_else(|| refused(ErrorKind::NotFound, "blobs.properties"))?;
             let etag = format!("\"{}\"", Crc64::of(&content));
-            Ok(Stored { bytes: content.len() as u64, etag, encoding: state.blobs.coding.clone() })
+            Ok(Stored {
+                bytes: content.len() as u64,
+                etag,
+                encoding: state.blobs.coding(&self.container, blob).header().map(str::to_owned),
+            })
         };
         self.world.call(Call::read("blobs.properties", blob), look).await
     }
@@ -173,7 +194,7 @@ impl Output for Opened {
 
     /// Two calls of the service, and a worker can die between them.
     async fn remove(&self, blob: &str) -> Result<(), PortError> {
-        let clear = |state: &mut State| state.blobs.blob(&self.container, blob).commit(&[]);
+        let clear = |state: &mut State| state.blobs.blob(&self.container, blob).commit(&[], Coding::None);
         self.world.call(Call::write("blobs.clear", blob), clear).await?;
         let delete = |state: &mut State| {
             state.blobs.blob(&self.container, blob).committed = None;

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fhir_export::bulk::asked::Version;
 use fhir_export::bulk::authority::Authorization;
+use fhir_export::bulk::coding::Coding;
 use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::policy::{CallerPolicy, Named};
 use fhir_export::bulk::request::Terms;
@@ -196,6 +197,7 @@ pub fn small() -> Settings {
             default_destination: true,
             version: Version::V3,
             least_file: 100,
+            coding: Coding::None,
             prefer_required: false,
         },
         sealing_keys: Some(SealingKeys::new(sealing_key(1), Vec::new())),

@@ -101,6 +101,19 @@ async fn files_are_ndjson_of_one_type_behind_links_that_work_as_they_are() {
     }
 }
 
+/// The client of these tests decodes on the way.
+#[tokio::test]
+async fn compressed_files_hold_the_same_lines_and_are_proved_by_the_same_numbers() {
+    let http = Http::new();
+    let manifest = shared().export(&http, "_compression=gzip").await;
+    let files = download(&http, &manifest).await;
+    for file in &files {
+        assert_eq!(file.extension["urn:fhir-export:bytes"], file.answer.body.len());
+        assert_eq!(file.extension["urn:fhir-export:crc64"], Crc64::of(&file.answer.body).to_string());
+    }
+    crate::support::system::lines::assert_same(&folder::lines(), &lines(&files));
+}
+
 #[tokio::test]
 async fn a_running_export_tells_its_progress_and_when_to_ask_again() {
     let http = Http::new();

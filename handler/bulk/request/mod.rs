@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::asked::{Asked, Version};
+use super::coding::Coding;
 use super::connection::StorageAccount;
 use super::destination::{self, ContainerName};
 use super::level::Level;
@@ -76,6 +77,8 @@ pub struct Terms {
     pub version: Version,
     /// The least `_maximumFileSize` in bytes: files without number would cost more than they are worth.
     pub least_file: u64,
+    /// How the files of an export are stored that does not say so.
+    pub coding: Coding,
     /// Whether a kick-off must ask for an asynchronous answer (HD-02).
     pub prefer_required: bool,
 }

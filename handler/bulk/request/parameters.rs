@@ -41,6 +41,7 @@ pub const LARGEST: &str = "_maximumFileSize";
 pub const ORGANIZE: &str = "organizeOutputBy";
 pub const PATIENT: &str = "patient";
 pub const CONTAINER: &str = "_container";
+pub const COMPRESSION: &str = "_compression";
 pub const MAX_COUNT: &str = "_maxCount";
 pub const FORMAT: &str = "_format";
 const PRETTY: &str = "_pretty";
@@ -65,6 +66,7 @@ pub const KNOWN: &[Known] = &[
     known(destination::TYPE, TEXT),
     known(destination::SETTINGS, TEXT),
     known(CONTAINER, TEXT),
+    known(COMPRESSION, TEXT),
     known(MAX_COUNT, COUNT),
     known(FORMAT, TEXT),
     known(PRETTY, &["valueBoolean", "valueString"]),

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::bulk::asked::{Asked, Version};
+use crate::bulk::coding::Coding;
 use crate::bulk::compartment;
 use crate::bulk::elements::{self, Elements, NotAnElement};
 use crate::bulk::level::Level;
@@ -16,8 +17,8 @@ use crate::bulk::timestamp::Timestamp;
 
 use super::leniency::Leniency;
 use super::parameters::{
-    ASSOCIATED, ELEMENTS, LARGEST, MAX_COUNT, ORGANIZE, OUTPUT_FORMAT, PARTIAL, PATIENT, Parameters, SINCE, SMALLEST,
-    TILL, TYPE, TYPE_FILTER, UNTIL,
+    ASSOCIATED, COMPRESSION, ELEMENTS, LARGEST, MAX_COUNT, ORGANIZE, OUTPUT_FORMAT, PARTIAL, PATIENT, Parameters,
+    SINCE, SMALLEST, TILL, TYPE, TYPE_FILTER, UNTIL,
 };
 use super::values::{self, Instant, NotAnInstant};
 use super::{Method, Terms};
@@ -85,6 +86,7 @@ impl Restrictions<'_> {
         let (since, before) = self.window(leniency)?;
         self.associated(whole_provenance(self.level, types.as_deref(), since.or(before)), leniency)?;
         let (smallest_file, largest_file) = self.sizes(leniency)?;
+        let coding = self.coding(leniency)?;
         let partial_manifests = self.partial_manifests(leniency)?;
         // Understood, and without effect: an export has no pages to count.
         self.count(MAX_COUNT, leniency)?;
@@ -97,6 +99,7 @@ impl Restrictions<'_> {
             before,
             smallest_file,
             largest_file,
+            coding,
             partial_manifests,
             ..Asked::default()
         })
@@ -258,6 +261,18 @@ impl Restrictions<'_> {
             leniency.pass_over(Severity::Information, refusal)?;
         }
         Ok(number)
+    }
+
+    /// A parameter of our own. What stands in `Accept-Encoding` of a kick-off is about its answer, not about files that may be
+    /// read by others.
+    fn coding(&self, leniency: &mut Leniency) -> Result<Coding, Rejection> {
+        let Some(text) = self.given.one(COMPRESSION)? else { return Ok(self.terms.coding) };
+        let wanted = Coding::named(text);
+        if wanted.is_none() {
+            let told = format!("The value of \"{COMPRESSION}\" is neither none nor gzip.");
+            leniency.pass_over(Severity::Information, Rejection::bad_value(COMPRESSION, told))?;
+        }
+        Ok(wanted.unwrap_or(self.terms.coding))
     }
 
     fn partial_manifests(&self, leniency: &mut Leniency) -> Result<bool, Rejection> {

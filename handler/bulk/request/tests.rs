@@ -17,6 +17,7 @@ fn terms() -> Terms {
         default_destination: true,
         version: Version::V3,
         least_file: 1000,
+        coding: Coding::None,
         prefer_required: false,
     }
 }
@@ -264,6 +265,7 @@ fn what_cannot_be_served_is_refused_precisely() {
         ("allowPartialManifests=1", bad("allowPartialManifests")),
         ("_minimumFileSize=0", bad("_minimumFileSize")),
         ("_maximumFileSize=-5", bad("_maximumFileSize")),
+        ("_compression=br", bad("_compression")),
         ("_maximumFileSize=999", bad("_maximumFileSize")),
         ("_minimumFileSize=2000&_maximumFileSize=2000", bad("_minimumFileSize")),
         ("_maxCount=many", bad("_maxCount")),

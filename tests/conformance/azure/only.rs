@@ -5,6 +5,7 @@ use std::time::Duration;
 use fhir_export::azure;
 use fhir_export::bulk::block::{BlockId, Blocks};
 use fhir_export::bulk::chunk::Pass;
+use fhir_export::bulk::coding::Coding;
 use fhir_export::bulk::connection::{Connection, StorageAccount};
 use fhir_export::bulk::data::Data;
 use fhir_export::bulk::destination::ContainerName;
@@ -30,7 +31,7 @@ async fn write(output: &dyn Output) {
     let mut blocks = Blocks::default();
     blocks.push(id);
     output.stage(NAME, id, "line\n".into()).await.unwrap();
-    output.commit(NAME, &blocks).await.unwrap();
+    output.commit(NAME, &blocks, Coding::None).await.unwrap();
 }
 
 #[tokio::test]
