@@ -32,6 +32,15 @@ enum Kind {
     Administrator,
 }
 
+/// Whose exports a caller sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose<'a> {
+    Everybodys,
+    OfOne(&'a str),
+    /// And those that belong to nobody.
+    OfOneOrNobody(&'a str),
+}
+
 /// So many bytes of a key's digest tell the few keys of an app apart. They fit to one key in sixteen million: who finds
 /// them in a document cannot tell from them whether a guess at a weak key is right.
 const DIGEST: usize = 3;
@@ -82,6 +91,15 @@ impl Caller {
             Kind::OfTheHost => job.caller == self.name || job.caller.is_empty(),
             Kind::Client => job.caller == self.name,
             Kind::Administrator => true,
+        }
+    }
+
+    /// Whose exports these are, for who looks for them.
+    pub fn whose(&self) -> Whose<'_> {
+        match self.kind {
+            Kind::OfTheHost => Whose::OfOneOrNobody(&self.name),
+            Kind::Client => Whose::OfOne(&self.name),
+            Kind::Administrator => Whose::Everybodys,
         }
     }
 

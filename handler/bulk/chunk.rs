@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::block::BlockId;
+use super::by_type::{self, OfType};
 use super::file::{FileRecord, Files, Held, Kind, OpenFile};
 use super::job_id::JobId;
 use super::key_log::Segment;
@@ -70,6 +71,9 @@ pub struct Chunk {
     #[serde(default, skip_serializing_if = "Stopped::is_usual")]
     pub stopped: Stopped,
     pub totals: Totals,
+    /// The resources of it that are in blocks, by type; for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<OfType>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,6 +214,7 @@ impl Chunk {
             resent: 0,
             stopped: Stopped::default(),
             totals: Totals::default(),
+            types: Vec::new(),
         }
     }
 
@@ -342,7 +347,7 @@ impl Chunk {
         let spent =
             Totals { request_charge: self.totals.request_charge, pages: self.totals.pages, ..Totals::default() };
         let (position, totals) = (Position::default(), spent);
-        Self { generation, position, totals, discarding: false, ..self.emptied() }.released(now)
+        Self { generation, position, totals, types: Vec::new(), discarding: false, ..self.emptied() }.released(now)
     }
 
     /// The position moved: the chunk gets further, so earlier claims do not count any more.
@@ -377,6 +382,12 @@ impl Chunk {
     /// Records a block that was staged for a file, with what it holds.
     pub fn staged(&mut self, file: usize, block: BlockId, held: Held) {
         let file = &mut self.files[file];
+        if file.kind == Kind::Output {
+            let files = u64::from(file.blocks.count() == 0);
+            let of_type =
+                OfType { files, resources: held.count, bytes: held.bytes, ..OfType::new(file.resource_type.clone()) };
+            by_type::add(&mut self.types, &of_type);
+        }
         file.blocks.push(block);
         file.held = file.held.followed_by(held);
     }

@@ -11,6 +11,7 @@ use super::chunk::Totals;
 use super::destination::Destination;
 use super::job_id::JobId;
 use super::limits;
+use super::ticket::PageKey;
 use super::timestamp::Timestamp;
 use super::window::Window;
 
@@ -27,6 +28,9 @@ pub struct Job {
     /// Who started it: a name that is no secret, or empty where callers are not told apart.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub caller: String,
+    /// What the pages of this export are proved with. Exports of builds that showed no pages have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_key: Option<PageKey>,
     pub created: Timestamp,
     /// When the caller last wanted it to go on after it had failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,6 +106,7 @@ impl Job {
             state: State::Accepted,
             asked,
             caller: String::new(),
+            page_key: None,
             created: now,
             resumed: None,
             transaction_time: Self::time_of(now, safety_lag),

@@ -75,6 +75,9 @@ pub const SEALED_FILES: usize = 50;
 /// Committed records leave the chunk's document for a `files` document once there are so many.
 pub const RECORDS_PER_PART: usize = 100;
 
+/// The summary tells the resources of each type in each chunk up to so many entries, of some 40 bytes each.
+pub const TYPES_TOLD: usize = 600;
+
 /// The least size that a client may set as the largest of a file: smaller ones would make files without number.
 pub const LEAST_FILE: u64 = 1 << 20;
 

@@ -14,9 +14,13 @@ pub fn progress(job: &Job, summary: &Summary) -> String {
         return "0% complete, not started yet".into();
     };
     let read = summary.ranges().min(ranges);
-    // 100 % is said by the manifest alone.
-    let percent = (u64::from(read) * 100 / u64::from(ranges.max(1))).min(99);
+    let percent = percent(read, ranges);
     format!("{percent}% complete, {read} of {ranges} ranges, {} resources, {} bytes", totals.resources, totals.bytes)
+}
+
+/// How much of an open export is done: 100 % is said by its end alone.
+pub fn percent(read: u32, ranges: u32) -> u64 {
+    (u64::from(read) * 100 / u64::from(ranges.max(1))).min(99)
 }
 
 /// `Retry-After` in whole seconds: short for a young export, growing with its age (ST-14).

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::by_type::{self, OfType};
 use super::chunk::{Chunk, ChunkState, Totals};
 use super::job_id::JobId;
+use super::limits;
+use super::series::Series;
 use super::timestamp::Timestamp;
 
 /// The summary document. Each chunk overwrites its own entry after a checkpoint, so a repeat changes nothing.
@@ -19,10 +22,12 @@ pub struct Summary {
     pub moved: Option<Timestamp>,
     /// In no particular order.
     pub chunks: Vec<ChunkSummary>,
+    #[serde(default, skip_serializing_if = "Series::is_empty")]
+    pub series: Series,
 }
 
 /// How far one chunk is.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChunkSummary {
     pub number: u32,
@@ -33,11 +38,14 @@ pub struct ChunkSummary {
     pub writes: u32,
     #[serde(flatten)]
     pub totals: Totals,
+    /// The resources by type, unless there are too many chunks and types to tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<OfType>,
 }
 
 impl Summary {
     pub fn new(job: JobId) -> Self {
-        Self { job, moved: None, chunks: Vec::new() }
+        Self { job, moved: None, chunks: Vec::new(), series: Series::default() }
     }
 
     /// The summary with what `chunk` says of itself, unless it already knows something newer.
@@ -48,14 +56,26 @@ impl Summary {
             ranges: chunk.position.range,
             writes: chunk.writes,
             totals: chunk.totals,
+            types: chunk.types.clone(),
         };
         match self.chunks.iter_mut().find(|known| known.number == told.number) {
             Some(known) if known.writes < told.writes => *known = told,
             Some(_) => {}
             None => self.chunks.push(told),
         }
+        // They are for people alone, and the document is written at every checkpoint.
+        if self.chunks.iter().map(|chunk| chunk.types.len()).sum::<usize>() > limits::TYPES_TOLD {
+            self.chunks.iter_mut().for_each(|chunk| chunk.types.clear());
+        }
         self.moved = Some(now);
+        let totals = self.totals();
+        self.series.add(&totals, now);
         self
+    }
+
+    /// The resources by type, over all chunks: of those at least whose chunks tell.
+    pub fn types(&self) -> Vec<OfType> {
+        by_type::sum(self.chunks.iter().flat_map(|chunk| &chunk.types))
     }
 
     /// Whether every one of `chunks` has reported its end.

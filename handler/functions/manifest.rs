@@ -46,6 +46,11 @@ pub struct Shown {
 
 /// The manifest with all files of a completed export. Its records are read before the first byte is sent.
 pub async fn whole(app: &App, job: &Job, parts: &[Parts], until: Timestamp) -> Result<Body, PortError> {
+    written(app, job, files(app, job, parts).await?, None, until).await
+}
+
+/// The records of all files of a completed export.
+pub(super) async fn files(app: &App, job: &Job, parts: &[Parts]) -> Result<Vec<Listed>, PortError> {
     let mut reads = Vec::new();
     for (chunk, parts) in (0..).zip(parts) {
         reads.extend((0..parts.count).map(|part| async move {
@@ -54,7 +59,7 @@ pub async fn whole(app: &App, job: &Job, parts: &[Parts], until: Timestamp) -> R
         }));
     }
     let files: Vec<Vec<Listed>> = stream::iter(reads).buffered(READERS).try_collect().await?;
-    written(app, job, files.into_iter().flatten().collect(), None, until).await
+    Ok(files.into_iter().flatten().collect())
 }
 
 fn listed(records: Vec<FileRecord>, listing: Listing) -> Vec<Listed> {
@@ -207,7 +212,7 @@ async fn written(
 }
 
 /// How the files of an export are reached.
-enum Links {
+pub(super) enum Links {
     /// In the caller's own container, by the caller's own credential.
     Bare(Destination),
     /// In the default destination, by anyone who has the link.
@@ -217,7 +222,7 @@ enum Links {
 }
 
 impl Links {
-    async fn of(app: &App, job: &Job, until: Timestamp) -> Result<Self, PortError> {
+    pub(super) async fn of(app: &App, job: &Job, until: Timestamp) -> Result<Self, PortError> {
         match (&job.destination, app.settings.delivery) {
             (Destination::Caller { .. }, _) => Ok(Self::Bare(job.destination.clone().without_secret())),
             (Destination::Default, Delivery::Sas) => Ok(Self::Signed(app.output(job).await?, until)),
@@ -227,14 +232,14 @@ impl Links {
         }
     }
 
-    fn access(&self) -> Access {
+    pub(super) fn access(&self) -> Access {
         match self {
             Self::Bare(_) | Self::Signed(..) => Access::Open,
             Self::Here(_) => Access::AsTheServer,
         }
     }
 
-    async fn to(&self, file: &Listed) -> Result<String, PortError> {
+    pub(super) async fn to(&self, file: &Listed) -> Result<String, PortError> {
         match self {
             Self::Bare(destination) => {
                 let url = destination.bare_url(&file.record.name).map(String::from);

@@ -41,6 +41,7 @@ pub mod manifest;
 pub mod memory;
 pub mod metadata;
 mod missed;
+pub mod overview;
 mod patients;
 mod plan;
 pub mod poison;

@@ -17,6 +17,7 @@ use crate::bulk::request::{self, CallerDestination, KickOff};
 use crate::bulk::sas;
 use crate::bulk::secret::Secret;
 use crate::bulk::step::{Step, StepKind};
+use crate::bulk::ticket::PageKey;
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError};
 
 use super::{App, Failure, audit, group, patients, take_back};
@@ -75,7 +76,8 @@ async fn start(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepte
     }
     let job = Job::accepted(id, asked, destination, now, app.settings.safety_lag);
     let members = members.as_ref().map(Members::count);
-    let job = Job { caller: caller.name().to_owned(), members, ..job };
+    let page_key = Some(PageKey::new((app.random)()));
+    let job = Job { caller: caller.name().to_owned(), page_key, members, ..job };
     if let Err(error) = store_and_send(app, &job).await {
         take_back(app, &job.id).await;
         return Err(error.into());

@@ -97,11 +97,11 @@ async fn running(app: &App, caller: &Caller, job: &Job, page: u32) -> Result<Exp
 }
 
 /// Whoever holds a link can read the file: who was given them is recorded before they are.
-async fn tell_of_links(app: &App, caller: &Caller, job: &Job, until: Timestamp) {
+pub(super) async fn tell_of_links(app: &App, caller: &Caller, job: &Job, until: Timestamp) {
     audit::tell(app, caller.name(), Incident::HandedOut { job, until }).await;
 }
 
-fn links_until(app: &App) -> Timestamp {
+pub(super) fn links_until(app: &App) -> Timestamp {
     app.now().plus(app.settings.link_lifetime)
 }
 
@@ -203,7 +203,7 @@ async fn seen(app: &App, (caller, wanted): (&Caller, Wanted), id: &str) -> Resul
     Err(denied(app, (caller, wanted), &parsed, unknown(id)).await)
 }
 
-fn unknown(id: &str) -> Rejection {
+pub(super) fn unknown(id: &str) -> Rejection {
     let shown: String = id.chars().filter(char::is_ascii_alphanumeric).take(64).collect();
     let told = "or it was deleted, has expired, or was started with another credential";
     Rejection::not_found(format!("There is no export \"{shown}\", {told}."))

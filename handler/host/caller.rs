@@ -32,10 +32,12 @@ pub(super) async fn of(app: &App, request: &Request, wanted: Wanted) -> Result<C
 }
 
 fn key(request: &Request) -> Option<Secret> {
-    let parameter = || {
-        let mut parameters = form_urlencoded::parse(request.query.as_bytes());
-        parameters.find(|(name, _)| name.eq_ignore_ascii_case(PARAMETER)).map(|(_, value)| value.into_owned())
-    };
-    let key = header(&request.headers, HEADER).or_else(parameter);
+    let key = header(&request.headers, HEADER).or_else(|| key_in_url(&request.query));
     key.filter(|key| !key.is_empty()).map(Secret::new)
+}
+
+/// The key that the URL of a request has, and without which no link from its page could be followed.
+pub(super) fn key_in_url(query: &str) -> Option<String> {
+    let mut parameters = form_urlencoded::parse(query.as_bytes());
+    parameters.find(|(name, _)| name.eq_ignore_ascii_case(PARAMETER)).map(|(_, value)| value.into_owned())
 }

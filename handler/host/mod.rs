@@ -18,11 +18,13 @@ use warp::reply::Response;
 use crate::bulk::rejection::Rejection;
 use crate::functions::{self, App};
 
+mod browser;
 mod caller;
 mod download;
 mod invocation;
 mod kick_off;
 pub mod levels;
+mod page;
 mod reply;
 mod route;
 

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use warp::http::StatusCode;
 use warp::http::response::Builder;
@@ -13,6 +14,7 @@ use warp::reply::{Reply, Response};
 
 use crate::bulk::note::{Note, Severity};
 use crate::bulk::rejection::{Rejection, outcome, outcome_of};
+use crate::bulk::representation::{FIGURES, URI_LIST};
 use crate::functions::Failure;
 use crate::functions::health::{Report, State};
 use crate::functions::manifest::Body;
@@ -111,6 +113,11 @@ pub(super) fn switched_off() -> Response {
 
 /// A refusal, as OperationOutcome.
 pub(super) fn rejection(rejection: &Rejection) -> Response {
+    told(refused(rejection), rejection)
+}
+
+/// The status and the headers of a refusal.
+pub(super) fn refused(rejection: &Rejection) -> Builder {
     let mut builder = respond(rejection.status);
     if let Some(seconds) = rejection.retry_after {
         builder = builder.header("retry-after", seconds);
@@ -121,7 +128,7 @@ pub(super) fn rejection(rejection: &Rejection) -> Response {
     if let Some(how) = &rejection.authenticate {
         builder = builder.header("www-authenticate", how);
     }
-    told(builder, rejection)
+    builder
 }
 
 /// The outcome of a refusal, after headers of its own.
@@ -131,11 +138,28 @@ pub(super) fn told(builder: Builder, rejection: &Rejection) -> Response {
 
 /// Failure → HTTP, in this one place. Details go to the log, not to the client.
 pub(super) fn failure(failure: &Failure) -> Response {
+    rejection(&told_of(failure))
+}
+
+/// What the client is told of a failure, which is logged.
+pub(super) fn told_of(failure: &Failure) -> Rejection {
     match failure {
         Failure::Rejected(_) => {}
         Failure::Port(error) => tracing::error!(kind = error.kind.name(), %error, "request failed"),
     }
-    rejection(&failure.told())
+    failure.told()
+}
+
+/// The figures of a page.
+pub(super) fn figures(figures: &impl Serialize) -> Response {
+    let builder = respond(200).header("content-type", FIGURES).header("cache-control", "no-store");
+    finished(builder, serde_json::to_string(figures).unwrap_or_default())
+}
+
+/// One URL.
+pub(super) fn link(url: &str) -> Response {
+    let builder = respond(200).header("content-type", URI_LIST).header("cache-control", "no-store");
+    finished(builder, format!("{url}\r\n"))
 }
 
 /// The host takes an invocation for done only with a JSON object: an empty or `null` body leaves it waiting until

@@ -16,7 +16,7 @@ use crate::bulk::rejection::Rejection;
 use crate::bulk::resource_id::{NotAnId, ResourceId};
 use crate::functions::{App, Failure, health, metadata, smart_configuration, start, status};
 
-use super::{Request, caller, download, invocation, kick_off, reply};
+use super::{Request, browser, caller, download, invocation, kick_off, reply};
 
 /// Answers a request. `app` is `None` while the feature is switched off.
 pub(super) async fn answer(
@@ -45,7 +45,10 @@ pub(super) async fn answer(
             }
         }
         (_, [group, name, id]) if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("export") => {
-            answered(export(app, &request, id).await)
+            match browser::asked_by(&request) {
+                Some(asked) => browser::answer(app, &request, id, asked, body).await,
+                None => answered(export(app, &request, id).await),
+            }
         }
         (method, [group, name]) if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("health") => {
             answered(healthy(app, method).await)
@@ -158,7 +161,7 @@ fn only_read(method: &Method) -> Result<(), Rejection> {
     }
 }
 
-fn enabled(app: Option<&App>) -> Result<&App, Failure> {
+pub(super) fn enabled(app: Option<&App>) -> Result<&App, Failure> {
     app.ok_or_else(|| {
         let switch = "FhirServer__Operations__Export__Enabled=true";
         Rejection::not_supported(format!(

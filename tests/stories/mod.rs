@@ -4,6 +4,7 @@ mod clinics;
 
 mod any_kick_off;
 mod audit;
+mod browsers;
 mod callers;
 mod compartments;
 mod contract;

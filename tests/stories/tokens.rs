@@ -552,3 +552,60 @@ fn what_cannot_be_found_out_now_is_left_out_of_the_statement() {
     assert_eq!(statement["rest"][0]["security"]["service"][0]["coding"][0]["code"], "SMART-on-FHIR");
     assert_eq!(statement["rest"][0]["security"]["extension"], Value::Null);
 }
+
+#[test]
+fn a_link_shows_the_page_for_a_while_and_opens_nothing_else() {
+    let (world, mut host) = started();
+    super::clinics::patients(&world, 3);
+    let alice = good(&world, "alice", "system/*.rs");
+    let export = start(&mut host, &alice);
+    const PAGE: (&str, &str) = ("accept", "text/html");
+    let refused = host.request("GET", &export.status, &[PAGE]);
+    let told = String::from_utf8_lossy(refused.body()).into_owned();
+    assert_eq!(refused.status(), 401);
+    assert!(told.contains("local watch --open") && !told.contains("class=\"state"), "{told}");
+
+    let asked = |host: &mut Host, token: &str| {
+        let bearer = format!("Bearer {token}");
+        host.request("GET", &export.status, &[("accept", "text/uri-list"), ("authorization", &bearer)])
+    };
+    let bob = good(&world, "bob", "system/*.rs");
+    assert_eq!(asked(&mut host, &bob).status(), 404);
+    let link = String::from_utf8(asked(&mut host, &alice).body().to_vec()).unwrap();
+    let link = link.trim_end().strip_prefix(PUBLIC_URL).unwrap().to_owned();
+    export.close(&mut host);
+    let page = host.request("GET", &link, &[PAGE]);
+    let shown = String::from_utf8_lossy(page.body()).into_owned();
+    assert!(page.status() == 200 && shown.contains("state completed"), "{shown}");
+    assert!(!shown.contains("/files/") && !shown.contains("sig=") && !shown.contains("<form"), "{shown}");
+    assert!(!shown.contains("view=cancel") && shown.contains("Patient-"), "{shown}");
+
+    // The link is for that page alone: no JSON, no file, no figures, no end, no other export.
+    let ticket = link.split_once('?').unwrap().1.to_owned();
+    let other = start(&mut host, &alice);
+    assert_eq!(host.get(&link).status(), 401);
+    assert_eq!(host.request("GET", &link, &[("accept", "application/vnd.fhir-export.figures+json")]).status(), 401);
+    assert_eq!(host.request("GET", &link, &[("accept", "text/uri-list")]).status(), 401);
+    assert_eq!(host.delete(&link).status(), 401);
+    assert_eq!(host.get(&format!("{}/files/0-0-Patient?{ticket}", export.status)).status(), 401);
+    assert_eq!(host.request("GET", &format!("{}?{ticket}", other.status), &[PAGE]).status(), 401);
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    let posted = host.post(&link, &[PAGE, form], &format!("action=cancel&{}", ticket.replace("ticket", "token")));
+    assert_eq!(posted.status(), 401);
+    host.wait(Duration::from_secs(601));
+    assert_eq!(host.request("GET", &link, &[PAGE]).status(), 401, "its time is over");
+}
+
+#[test]
+fn with_a_token_the_page_is_what_the_api_is() {
+    let (world, mut host) = started();
+    let (alice, bob) = (good(&world, "alice", "system/*.rs"), good(&world, "bob", "system/*.rs"));
+    let export = start(&mut host, &alice);
+    let page = |host: &mut Host, token: &str| {
+        let bearer = format!("Bearer {token}");
+        host.request("GET", &export.status, &[("accept", "text/html"), ("authorization", &bearer)]).status().as_u16()
+    };
+    assert_eq!([page(&mut host, &alice), page(&mut host, &bob)], [200, 404]);
+    let narrow = good(&world, "alice", "system/Patient.rs");
+    assert_eq!(page(&mut host, &narrow), 403, "as the manifest is");
+}

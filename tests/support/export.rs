@@ -59,6 +59,12 @@ impl Export {
         host.get(&self.status)
     }
 
+    /// Goes on until the export is closed, and asks nothing.
+    pub fn close(&self, host: &mut Host) {
+        let ended = host.go_on_until(|world| !self.is_open(world));
+        ended.unwrap_or_else(|stuck| panic!("{stuck}"));
+    }
+
     /// Goes on until the export is completed; its manifest.
     pub fn complete(&self, host: &mut Host) -> Value {
         let answer = self.end(host);
