@@ -16,6 +16,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::bulk::block::{Block, BlockId, Blocks};
+use crate::bulk::caller::Whose;
 use crate::bulk::chunk::Pass;
 use crate::bulk::coding::Coding;
 use crate::bulk::connection::StorageAccount;
@@ -121,11 +122,29 @@ pub trait Jobs: Send + Sync {
     /// Removes the document; one that is not there is removed already.
     async fn remove(&self, key: &Key) -> Result<(), PortError>;
 
+    /// Whose exports were started in a span, and were not removed since: in no order, at most `most`.
+    async fn started(&self, whose: Whose<'_>, span: Span, most: usize) -> Result<Vec<Started>, PortError>;
+
     /// How many jobs of a caller are open; counted no further than `most`.
     async fn open_jobs(&self, caller: &str, most: usize) -> Result<usize, PortError>;
 
     /// Jobs and open chunks whose `watchAt` lies before `now`, the longest overdue first, at most `most`.
     async fn due(&self, now: Timestamp, most: usize) -> Result<Vec<Due>, PortError>;
+}
+
+/// A span of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Not itself a part of it.
+    pub after: Timestamp,
+    pub up_to: Timestamp,
+}
+
+/// An export and when it was started, in the order of time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Started {
+    pub created: Timestamp,
+    pub job: JobId,
 }
 
 /// What the watch looks at.

@@ -81,7 +81,8 @@ pub fn lay_out(root: &Path, handler: &Path, authorization: Authorization) -> Res
 }
 
 /// The functions where the handler asks for tokens.
-const CLIENTS: [&str; 5] = ["ExportStart", "ExportStartGroup", "ExportStartPatient", "ExportStatus", "ExportFiles"];
+const CLIENTS: [&str; 6] =
+    ["ExportStart", "ExportStartGroup", "ExportStartPatient", "ExportStatus", "ExportFiles", "ExportList"];
 
 /// The host does not ask for a key of the function any more.
 fn open(function: &Path) -> Result<()> {

@@ -49,6 +49,8 @@ enum Command {
     Load(load::LoadArgs),
     /// Exports from any FHIR Bulk Data server
     Export(client::ExportArgs),
+    /// Shows how far an export is, until it ends
+    Watch(client::WatchArgs),
     /// Proves that the files of a manifest are what it promises
     Verify(client::VerifyArgs),
 }
@@ -63,6 +65,7 @@ async fn main() -> ExitCode {
         Command::Package(args) => package::package(args).await,
         Command::Load(args) => load::load(args).await,
         Command::Export(args) => client::export(args).await,
+        Command::Watch(args) => client::watch(args).await,
         Command::Verify(args) => client::verify(args).await,
     };
     match ended {

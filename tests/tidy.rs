@@ -173,6 +173,9 @@ fn the_functions_are_bound_to_our_queue_and_routes() {
     assert_eq!(files["route"], "_operations/export/{jobId}/files/{name}");
     // Who may ask how it stands with an export may fetch its files.
     assert_eq!(files["authLevel"], json("ExportStatus/function.json")["bindings"][0]["authLevel"]);
+    // And see which exports there are.
+    let list = &json("ExportList/function.json")["bindings"][0];
+    assert_eq!((&list["route"], &list["authLevel"]), (&"_operations/exports".into(), &files["authLevel"]));
     for (function, route) in [
         ("Metadata", "metadata"),
         ("OperationDefinition", "OperationDefinition/{id}"),

@@ -13,10 +13,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::bulk::caller::Whose;
 use crate::bulk::job_id::JobId;
 use crate::bulk::record::{Key, Record, Unreadable, VERSION};
 use crate::bulk::timestamp::Timestamp;
-use crate::ports::{Due, ErrorKind, Jobs, PortError, Versioned};
+use crate::ports::{Due, ErrorKind, Jobs, PortError, Span, Started, Versioned};
 
 use super::cosmos::Cosmos;
 use super::error::{Doing, kind};
@@ -103,6 +104,29 @@ impl Jobs for CosmosJobs {
         }
     }
 
+    /// Each condition has an index, so that only what is found is paid for.
+    async fn started(&self, whose: Whose<'_>, span: Span, most: usize) -> Result<Vec<Started>, PortError> {
+        let doing = || "look for the exports of a caller".to_owned();
+        let (condition, caller) = match whose {
+            Whose::Everybodys => ("", None),
+            Whose::OfOne(caller) => (" AND c.caller = @caller", Some(caller)),
+            Whose::OfOneOrNobody(caller) => (" AND (c.caller = @caller OR NOT IS_DEFINED(c.caller))", Some(caller)),
+        };
+        let text = format!(
+            "SELECT c.jobId, c.created FROM c WHERE c.kind = 'job' AND c.created > @after AND c.created <= @upTo \
+             AND c.state != 'cancelled'{condition}"
+        );
+        let broken = |_| PortError::new(ErrorKind::Broken, doing());
+        let mut query = Query::from(text).with_parameter("@after", span.after.last_modified()).map_err(broken)?;
+        query = query.with_parameter("@upTo", span.up_to.last_modified()).map_err(broken)?;
+        if let Some(caller) = caller {
+            query = query.with_parameter("@caller", caller).map_err(broken)?;
+        }
+        let rows = self.client().await?.query_items::<StartedRow>(query, FeedScope::full_container(), None).await;
+        let rows: Vec<StartedRow> = rows.doing(doing)?.take(most).try_collect().await.doing(doing)?;
+        Ok(rows.into_iter().map(|row| Started { created: row.created, job: row.job_id }).collect())
+    }
+
     async fn open_jobs(&self, caller: &str, most: usize) -> Result<usize, PortError> {
         let doing = || "count the open jobs of a caller".to_owned();
         // Rows, not a count, and no condition on the caller: callers are few, and so are the jobs that run.
@@ -164,6 +188,13 @@ impl CosmosJobs {
             _ => Err(PortError::new(ErrorKind::Unavailable, doing())),
         }
     }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StartedRow {
+    job_id: JobId,
+    created: Timestamp,
 }
 
 #[derive(Deserialize)]

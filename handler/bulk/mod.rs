@@ -58,6 +58,7 @@ pub mod shape;
 pub mod smart;
 pub mod step;
 pub mod summary;
+pub mod task;
 pub mod ticket;
 pub mod timestamp;
 pub mod token;

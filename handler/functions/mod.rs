@@ -32,6 +32,7 @@ mod chunk;
 mod cleanup;
 mod commit;
 mod compress;
+pub mod exports;
 pub mod files;
 mod finish;
 pub mod group;

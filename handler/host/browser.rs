@@ -9,6 +9,8 @@ use warp::reply::Response;
 use crate::bulk::audit::Wanted;
 use crate::bulk::rejection::Rejection;
 use crate::bulk::representation::Representation;
+use crate::bulk::task;
+use crate::functions::exports;
 use crate::functions::overview::{self, Visitor};
 use crate::functions::{App, Failure};
 
@@ -109,6 +111,36 @@ async fn send(
     }
     overview::cancel(app, &caller, id, &field("token")).await?;
     Ok(page::status::cancelled())
+}
+
+/// The list of exports: a page for a browser, and else a Bundle.
+pub(super) async fn list(app: Option<&App>, request: &Request) -> Response {
+    let html = Representation::of(&request.header("accept")) == Representation::Html;
+    match (listed(app, request, html).await, html) {
+        (Ok(response), _) => response,
+        (Err(failure), true) => page::refusal(&reply::told_of(&failure)),
+        (Err(failure), false) => reply::failure(&failure),
+    }
+}
+
+async fn listed(app: Option<&App>, request: &Request, html: bool) -> Result<Response, Failure> {
+    let app = route::enabled(app)?;
+    route::only_read(&request.method)?;
+    let caller = of(app, request, Wanted::Status).await?;
+    let [count, cursor] = ["_count", "_cursor"].map(|name| parameter(&request.query, name));
+    let found = exports::run(app, &caller, &exports::Wanted { count, cursor: cursor.clone() }).await?;
+    let here = format!("{}/_operations/exports", app.settings.terms.public_url.as_str().trim_end_matches('/'));
+    if html {
+        return Ok(page::list::page(&found, &here, &page::Own { key: key_in_url(&request.query) }));
+    }
+    let count = found.count.to_string();
+    let at = |cursor: Option<&str>| {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("_count", &count).extend_pairs(cursor.map(|cursor| ("_cursor", cursor)));
+        format!("{here}?{}", query.finish())
+    };
+    let next = found.next.as_deref().map(|next| at(Some(next)));
+    Ok(reply::resource(&task::searchset(&found.exports, &at(cursor.as_deref()), next.as_deref())))
 }
 
 fn parameter(query: &str, name: &str) -> Option<String> {

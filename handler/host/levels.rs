@@ -16,7 +16,7 @@ const PUBLIC: [&str; 3] = ["metadata", "OperationDefinition/{id}", ".well-known/
 
 /// Where tokens are asked for, if they are asked for at all.
 fn is_for_clients(route: &str) -> bool {
-    route == "$export" || route.ends_with("/$export") || route.starts_with("_operations/export/")
+    route == "$export" || route.ends_with("/$export") || route.starts_with("_operations/export")
 }
 
 #[derive(Deserialize)]

@@ -50,6 +50,9 @@ pub(super) async fn answer(
                 None => answered(export(app, &request, id).await),
             }
         }
+        (_, [group, name]) if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("exports") => {
+            browser::list(app, &request).await
+        }
         (method, [group, name]) if group.eq_ignore_ascii_case("_operations") && name.eq_ignore_ascii_case("health") => {
             answered(healthy(app, method).await)
         }
@@ -154,7 +157,7 @@ async fn described(
     describe(app).await
 }
 
-fn only_read(method: &Method) -> Result<(), Rejection> {
+pub(super) fn only_read(method: &Method) -> Result<(), Rejection> {
     match *method {
         Method::GET => Ok(()),
         _ => Err(Rejection::method_not_allowed("This can only be read, with GET.", "GET")),

@@ -37,7 +37,7 @@ resource jobs 'Microsoft.DocumentDB/databaseAccounts/sqlDatabases/containers@202
       // The service removes its documents itself; this takes away what a lost job left. It comes long after any job's
       // end: the plan of an export is written once, and must last as long as the export.
       defaultTtl: (retentionHours + 60 * 24) * 3600
-      // Only what the watch asks for: a chunk is written at every checkpoint, and each index has its price.
+      // Only what the watch and the list of exports ask for: a chunk is written at every checkpoint, and each index has its price.
       indexingPolicy: {
         indexingMode: 'consistent'
         automatic: true
@@ -46,6 +46,8 @@ resource jobs 'Microsoft.DocumentDB/databaseAccounts/sqlDatabases/containers@202
           { path: '/kind/?' }
           { path: '/state/?' }
           { path: '/watchAt/?' }
+          { path: '/created/?' }
+          { path: '/caller/?' }
         ]
         excludedPaths: [
           { path: '/*' }

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::progress::Progress;
 use super::protocol::{BulkClient, kick_off_url, shown};
+use super::watch::open;
 
 /// Exports from a FHIR Bulk Data server and checks every line of what comes.
 #[derive(Args)]
@@ -25,6 +26,9 @@ pub struct ExportArgs {
     /// A header of all requests to the server, such as "authorization: Bearer …"
     #[arg(long = "header", value_name = "NAME:VALUE", value_parser = header)]
     pub headers: Vec<(String, String)>,
+    /// Print a link that opens the export's page in a browser, for ten minutes
+    #[arg(long)]
+    pub open: bool,
 }
 
 /// Runs the command. Ctrl-C while the server works cancels the export there.
@@ -34,6 +38,9 @@ pub async fn export(args: ExportArgs) -> Result<()> {
     let progress = Progress::on_stderr();
     let status = client.kick_off(&url).await?;
     progress.say(&format!("accepted: {}", shown(&status)));
+    if args.open {
+        open(&client, &status, &progress).await;
+    }
     let manifest = tokio::select! {
         manifest = client.wait(&status, &progress) => manifest?,
         _ = tokio::signal::ctrl_c() => {

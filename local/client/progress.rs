@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 
+use super::figures::Figures;
+
 /// Where progress is shown.
 pub struct Progress {
     shown: Shown,
@@ -44,7 +46,7 @@ impl Progress {
         if let Some(bar) = &bar {
             bar.enable_steady_tick(Duration::from_millis(200));
         }
-        Waiting { progress: self, bar, last: Mutex::default() }
+        Waiting { progress: self, bar, types: Mutex::default(), last: Mutex::default() }
     }
 
     /// A file is being downloaded; `size` in bytes, if the server says.
@@ -80,6 +82,8 @@ fn style(template: &str) -> ProgressStyle {
 pub struct Waiting<'a> {
     progress: &'a Progress,
     bar: Option<ProgressBar>,
+    /// One for each resource type that the server tells of.
+    types: Mutex<Vec<(String, ProgressBar)>>,
     last: Mutex<String>,
 }
 
@@ -88,6 +92,37 @@ impl Waiting<'_> {
         match &self.bar {
             Some(bar) => bar.set_message(text.to_owned()),
             None => self.say_if_new(text),
+        }
+    }
+
+    /// How far the export is, and how much there is of each type: as much of a bar as of the type with the most.
+    pub fn show_figures(&self, figures: &Figures) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_message(figures.told());
+                self.show_types(figures);
+            }
+            None => {
+                let types: Vec<_> = figures.types.iter().map(|of| format!("\n  {}", of.told())).collect();
+                self.say_if_new(&format!("{}{}", figures.told(), types.concat()));
+            }
+        }
+    }
+
+    fn show_types(&self, figures: &Figures) {
+        let mut bars = self.types.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let most = figures.types.iter().map(|of| of.resources).max().unwrap_or_default();
+        for of in &figures.types {
+            let name = of.name();
+            if !bars.iter().any(|(known, _)| *known == name) {
+                let made = self.progress.bar(|| ProgressBar::new(most).with_style(style("{bar:25} {wide_msg}")));
+                bars.extend(made.map(|bar| (name.clone(), bar)));
+            }
+            if let Some((_, bar)) = bars.iter().find(|(known, _)| *known == name) {
+                bar.set_length(most);
+                bar.set_position(of.resources);
+                bar.set_message(of.told());
+            }
         }
     }
 
@@ -102,6 +137,9 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        for (_, bar) in self.types.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..) {
+            bar.finish_and_clear();
+        }
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use reqwest::header::{ACCEPT, CONTENT_LOCATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_LOCATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Response, StatusCode};
 use url::Url;
 
+use super::figures::{FIGURES, Figures};
 use super::manifest::Manifest;
 use super::outcome::{Outcome, printable};
 use super::progress::{Progress, Waiting};
@@ -94,7 +95,14 @@ impl BulkClient {
                 Poll::Page(manifest) => return Ok(*manifest),
                 Poll::Running { progress, after } => {
                     troubles = 0;
-                    waiting.show(progress.as_deref().unwrap_or("in progress"));
+                    let told = progress.as_deref().unwrap_or("in progress");
+                    match Figures::are_there(told) {
+                        true => match self.figures(page).await {
+                            Some(figures) => waiting.show_figures(&figures),
+                            None => waiting.show(told),
+                        },
+                        false => waiting.show(told),
+                    }
                     after
                 }
                 Poll::Trouble { failure, .. } if troubles == MAX_TROUBLES => {
@@ -132,6 +140,32 @@ impl BulkClient {
                 Ok(Poll::Trouble { failure: outcome.into(), after })
             }
         }
+    }
+
+    /// The figures of an export, where its server has some.
+    async fn figures(&self, status: &Url) -> Option<Figures> {
+        let response = self.get_as(status, FIGURES).await.ok()?;
+        serde_json::from_slice(&response.bytes().await.ok()?).ok()
+    }
+
+    /// A link to the page of an export, for a browser.
+    pub async fn link(&self, status: &Url) -> Result<String> {
+        let text = self.get_as(status, "text/uri-list").await?.text().await.map_err(reqwest::Error::without_url)?;
+        let link = text.lines().next().unwrap_or_default();
+        Url::parse(link).context("read the link")?;
+        Ok(printable(link))
+    }
+
+    /// An answer of this media type, and of no other.
+    async fn get_as(&self, url: &Url, media_type: &'static str) -> Result<Response> {
+        let request = self.http.get(url.clone()).headers(self.headers.clone()).header(ACCEPT, media_type);
+        let response = request.send().await.map_err(reqwest::Error::without_url)?;
+        if response.status() != StatusCode::OK {
+            bail!(Outcome::of(response).await);
+        }
+        let found = response.headers().get(CONTENT_TYPE).and_then(|found| found.to_str().ok()).unwrap_or_default();
+        ensure!(found == media_type, "the server answers with another form");
+        Ok(response)
     }
 
     /// Cancels an export, or removes one that is complete.

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::download::Totals;
+use super::figures::Figures;
 use super::manifest::{Kind, Manifest};
 use super::{BulkClient, ExportArgs, Progress, export, kick_off_url};
 
@@ -181,6 +182,7 @@ async fn the_command_keeps_the_files_under_harmless_names() {
         out: Some(out.clone()),
         parameters: vec![],
         headers: vec![],
+        open: true,
     };
     export(args).await.unwrap();
     let mut names: Vec<_> =
@@ -387,4 +389,41 @@ async fn a_compressed_file_is_read_as_what_it_holds() {
     let downloaded = client.download(&manifest, None, &Progress::nowhere(), &mut |_, _| ()).await.unwrap();
     assert_eq!(downloaded.problems, Vec::<String>::new());
     assert_eq!(downloaded.totals[&(Kind::Output, "Group".to_owned())].bytes, 25);
+}
+
+/// Of a server that has more to tell, figures are asked for between two polls; of all others nothing.
+#[tokio::test]
+async fn a_server_with_figures_is_asked_for_them() {
+    let figures = json!({
+        "percent": 50, "totals": { "resources": 1234, "bytes": 60_000, "requestCharge": 7.6 }, "secondsLeft": 90,
+        "pace": { "resources": 10.0, "bytes": 5.0, "requestUnits": 2.0 },
+        "types": [{ "type": "Patient\u{1b}[2J", "files": 1, "resources": 1234, "bytes": 60_000 }],
+    });
+    let read: Figures = serde_json::from_value(figures.clone()).unwrap();
+    let told = "50%: 1,234 resources, 58.59 KiB, 8 request units; 10 resources and 2 request units a second; about 2 minutes left";
+    assert_eq!(read.told(), told);
+    assert_eq!(read.types[0].told(), "Patient [2J: 1,234 resources, 58.59 KiB");
+
+    let ours = running("50% complete, 1 of 2 ranges, 1234 resources, 60000 bytes");
+    let manifest = json!({ "transactionTime": "2026-01-02T03:04:05.678Z", "requiresAccessToken": false }).to_string();
+    let media_type = [("content-type", "application/vnd.fhir-export.figures+json")];
+    for (answer_to_figures, polls) in [(with_headers(200, &media_type, &figures.to_string()), 3), (ours.clone(), 3)] {
+        let server = Server::start().await;
+        server.on("GET /$export", [accepted("/status/1")]);
+        server.on("GET /status/1", [ours.clone(), answer_to_figures, answer(200, &manifest)]);
+        server.manifest().await.unwrap();
+        assert_eq!(server.asked().len(), 1 + polls);
+    }
+}
+
+#[tokio::test]
+async fn a_link_is_of_its_own_media_type() {
+    let server = Server::start().await;
+    let status = url::Url::parse(&format!("{}/status/1", server.base)).unwrap();
+    let list = [("content-type", "text/uri-list")];
+    let link = "https://x/status/1?ticket=1.a";
+    server.on("GET /status/1", [with_headers(200, &list, &format!("{link}\r\n")), answer(200, "{}"), running("5%")]);
+    let client = BulkClient::new(&[]).unwrap();
+    assert_eq!(client.link(&status).await.unwrap(), link);
+    assert!(client.link(&status).await.is_err() && client.link(&status).await.is_err());
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
+use fhir_export::bulk::caller::Whose;
 use fhir_export::bulk::chunk::{Chunk, ChunkState};
 use fhir_export::bulk::destination::Destination;
 use fhir_export::bulk::file::{Files, Kind};
@@ -15,7 +16,7 @@ use fhir_export::bulk::record::{Key, Record};
 use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::summary::Summary;
 use fhir_export::bulk::timestamp::Timestamp;
-use fhir_export::ports::{Due, ErrorKind, Jobs, PortError};
+use fhir_export::ports::{Due, ErrorKind, Jobs, PortError, Span};
 
 fn now() -> Timestamp {
     Timestamp::parse("2026-01-02T03:04:05.6789012Z").unwrap()
@@ -181,6 +182,42 @@ pub async fn only_open_jobs_of_the_caller_are_counted(jobs: &Arc<dyn Jobs>) {
     let cancelled = (*running).clone().cancelled(now()).unwrap();
     jobs.write(running.with(cancelled)).await.unwrap();
     assert_eq!(jobs.open_jobs("", 10).await.unwrap(), 2);
+}
+
+pub async fn exports_are_found_by_their_start_and_whose_they_are(jobs: &Arc<dyn Jobs>) {
+    let at = |seconds: u64| now().plus(Duration::from_secs(seconds));
+    let of = |number, caller: &str| Job { caller: caller.into(), created: at(number as u64), ..job(number) };
+    let restricted = Job { asked: Asked { level: Level::Patient, ..job(4).asked }, ..of(4, "") };
+    let records: Vec<Record> = vec![
+        of(1, "alice").into(),
+        of(2, "bob").into(),
+        of(3, "").into(),
+        restricted.into(),
+        of(5, "alice").planned(0, 0, now()).unwrap().into(),
+        of(6, "alice").cancelled(now()).unwrap().into(),
+        chunk(5, 0).into(),
+        Summary::new(id(5)).into(),
+    ];
+    for record in &records {
+        jobs.create(record).await.unwrap();
+    }
+    let found = async |whose: Whose<'_>, after: u64, up_to: u64| {
+        let found = jobs.started(whose, Span { after: at(after), up_to: at(up_to) }, 100).await.unwrap();
+        assert!(
+            (1..=5).all(|number| found.iter().all(|row| row.job != id(number) || row.created == at(number as u64)))
+        );
+        let mut numbers: Vec<_> = (1..=6).filter(|number| found.iter().any(|row| row.job == id(*number))).collect();
+        numbers.sort();
+        numbers
+    };
+    assert_eq!(found(Whose::Everybodys, 0, 9).await, [1, 2, 3, 4, 5]);
+    assert_eq!(found(Whose::Everybodys, 1, 3).await, [2, 3]);
+    assert_eq!(found(Whose::OfOne("alice"), 0, 9).await, [1, 5]);
+    assert_eq!(found(Whose::OfOneOrNobody("bob"), 0, 9).await, [2, 3, 4]);
+    assert_eq!(found(Whose::OfOneOrNobody(""), 0, 9).await, [3, 4]);
+    assert_eq!(found(Whose::OfOne("carol' OR '1'='1"), 0, 9).await, [0u128; 0]);
+    let span = Span { after: at(0), up_to: at(9) };
+    assert_eq!(jobs.started(Whose::Everybodys, span, 2).await.unwrap().len(), 2, "no more than it matters");
 }
 
 pub async fn only_what_is_overdue_is_due(jobs: &Arc<dyn Jobs>) {

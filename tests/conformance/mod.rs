@@ -52,6 +52,7 @@ macro_rules! keeps_all {
                 a_removed_document_is_gone_and_can_be_removed_again,
                 documents_of_other_jobs_are_others,
                 only_what_is_overdue_is_due,
+                exports_are_found_by_their_start_and_whose_they_are,
                 only_open_jobs_of_the_caller_are_counted,
             );
         }

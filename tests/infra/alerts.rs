@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -32,12 +32,19 @@ fn compared<'q>(query: &'q str, column: &str) -> BTreeSet<&'q str> {
     one.chain(lists.flat_map(|list| list.split('"').skip(1).step_by(2))).collect()
 }
 
+/// Every file of Rust below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let below = |path: PathBuf| if path.is_dir() { sources(&path) } else { vec![path] };
+    entries.flat_map(below).filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+}
+
 /// Every event that the handler logs: its text, and the fields that its line has.
 fn events() -> BTreeMap<String, BTreeSet<String>> {
     let mut events = BTreeMap::new();
     for folder in ["functions", "host", "azure", "telemetry"] {
-        for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("handler").join(folder)).unwrap() {
-            let source = fs::read_to_string(entry.unwrap().path()).unwrap();
+        for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("handler").join(folder)) {
+            let source = fs::read_to_string(file).unwrap();
             for call in source.split("tracing::").skip(1) {
                 let Some((level, rest)) = call.split_once("!(") else { continue };
                 if !["debug", "info", "warn", "error"].contains(&level) {

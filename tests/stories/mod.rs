@@ -17,6 +17,7 @@ mod groups;
 mod health;
 mod kick_off;
 mod life;
+mod list;
 mod pages;
 mod refusals;
 mod secrets;

@@ -609,3 +609,21 @@ fn with_a_token_the_page_is_what_the_api_is() {
     let narrow = good(&world, "alice", "system/Patient.rs");
     assert_eq!(page(&mut host, &narrow), 403, "as the manifest is");
 }
+
+#[test]
+fn a_client_lists_its_own_exports_and_an_administrator_everybodys() {
+    let (world, mut host) = started();
+    let [alice, bob] = ["alice", "bob"].map(|name| good(&world, name, "system/*.rs"));
+    let exports = [start(&mut host, &alice), start(&mut host, &bob)];
+    let listed = |host: &mut Host, token: &str| {
+        let list = body(&request(host, "GET", "/_operations/exports", Some(token))).to_string();
+        [0, 1].map(|number| list.contains(exports[number].job.as_str()))
+    };
+    let administrator = good(&world, "operator", "Export.Admin");
+    assert_eq!(listed(&mut host, &alice), [true, false]);
+    assert_eq!(listed(&mut host, &bob), [false, true]);
+    assert_eq!(listed(&mut host, &administrator), [true, true]);
+    assert_eq!(request(&mut host, "GET", "/_operations/exports", None).status(), 401);
+    let page = host.request("GET", "/_operations/exports", &[("accept", "text/html")]);
+    assert_eq!(page.status(), 401);
+}

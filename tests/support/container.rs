@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use fhir_export::bulk::caller::Whose;
+use fhir_export::bulk::job::State as JobState;
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::record::{Key, Record};
 use fhir_export::bulk::timestamp::Timestamp;
-use fhir_export::ports::{Due, ErrorKind, Jobs, PortError, Versioned};
+use fhir_export::ports::{Due, ErrorKind, Jobs, PortError, Span, Started, Versioned};
 use serde_json::Value;
 
 use super::gate::{Call, WorkerId, refused};
@@ -131,6 +133,21 @@ impl Container {
         self.documents.entry(key.clone()).or_default().push(revision);
     }
 
+    fn started(&self, whose: Whose<'_>, span: Span, most: usize) -> Vec<Started> {
+        let newest = self.documents.keys().filter(|key| key.id == "job").filter_map(|key| self.record(key));
+        let jobs = newest.filter_map(|record| match record {
+            Record::Job(job) if !matches!(job.state, JobState::Cancelled { .. }) => Some(job),
+            _ => None,
+        });
+        let wanted = jobs.filter(|job| span.after < job.created && job.created <= span.up_to);
+        let theirs = wanted.filter(|job| match whose {
+            Whose::Everybodys => true,
+            Whose::OfOne(caller) => job.caller == caller,
+            Whose::OfOneOrNobody(caller) => job.caller == caller || job.caller.is_empty(),
+        });
+        theirs.map(|job| Started { created: job.created, job: job.id }).take(most).collect()
+    }
+
     fn open_jobs(&self, caller: &str) -> usize {
         let newest = self.documents.keys().filter_map(|key| self.record(key));
         newest.filter(|record| matches!(record, Record::Job(job) if job.is_open() && job.caller == caller)).count()
@@ -204,6 +221,11 @@ impl Jobs for World {
             Ok(())
         };
         self.call(Call::write("jobs.remove", key.id.clone()), remove).await
+    }
+
+    async fn started(&self, whose: Whose<'_>, span: Span, most: usize) -> Result<Vec<Started>, PortError> {
+        let look = |state: &mut State| Ok(state.container.started(whose, span, most));
+        self.call(Call::read("jobs.started", ""), look).await
     }
 
     async fn open_jobs(&self, caller: &str, most: usize) -> Result<usize, PortError> {

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 pub mod azurite;
+pub mod browser;
 pub mod cosmos;
 pub mod evidence;
 pub mod export;

@@ -1,6 +1,7 @@
 //! The built executable behind the host stand-in, with both emulators: what only shows when all of it runs.
 
 mod away;
+mod browser;
 mod canaries;
 mod commands;
 mod destination;

@@ -17,6 +17,7 @@ use crate::bulk::timestamp::Timestamp;
 use super::reply;
 
 mod chart;
+pub mod list;
 pub mod status;
 
 /// What the visitor's own URL has, and the links of the page need as well.

@@ -170,7 +170,7 @@ fn types(overview: &Overview) -> Markup {
         @if overview.types.is_empty() {
             p.soft { "Nothing is written yet." }
         } @else {
-            div.scroll {
+            div.scroll tabindex="0" {
                 table {
                     thead { tr { th scope="col" { "Type" } th.n scope="col" { "Resources" } th.n scope="col" { "Files" } th.n scope="col" { "Bytes" } } }
                     tbody {
@@ -201,7 +201,7 @@ fn files(page: &Page, own: &Own) -> Markup {
     html! {
         @if page.files.is_empty() { p { "There are none: nothing was found that was asked for." } }
         @else {
-            div.scroll {
+            div.scroll tabindex="0" {
                 table {
                     thead { tr { th scope="col" { "File" } th scope="col" { "Of" } th.n scope="col" { "Lines" } th.n scope="col" { "Bytes" } } }
                     tbody {
