@@ -11,6 +11,7 @@ use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::audit::{Change, Incident, Site, Wanted, What, of_change, of_incident};
 use fhir_export::bulk::block::BlockId;
 use fhir_export::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped};
+use fhir_export::bulk::coding::Coding;
 use fhir_export::bulk::crc::Crc64;
 use fhir_export::bulk::denials::{Reason, Rest, SPAN};
 use fhir_export::bulk::destination::{ContainerName, Destination};
@@ -25,6 +26,7 @@ use fhir_export::bulk::record::{Record, Unreadable};
 use fhir_export::bulk::rejection::Rejection;
 use fhir_export::bulk::resource_id::ResourceId;
 use fhir_export::bulk::resource_type::ResourceType;
+use fhir_export::bulk::restriction;
 use fhir_export::bulk::search::Filter;
 use fhir_export::bulk::secret::{SealingKey, SealingKeys, Secret};
 use fhir_export::bulk::summary::Summary;
@@ -92,6 +94,16 @@ fn job_of_a_group() -> Job {
     let level = Level::Group(ResourceId::parse("g.1").unwrap());
     let asked = Asked { level, request: "https://fhir.example/Group/g.1/$export".into(), ..job().asked };
     Job { asked, members: Some(100_000), ..job() }
+}
+
+/// As a kick-off stores it. The forms above are those of earlier builds.
+fn job_with_a_restriction() -> Job {
+    let asked = restriction::sealed(&job_of_patients().asked, id().as_str(), [7; restriction::KEY_BYTES]);
+    Job { asked: asked.unwrap(), ..job() }
+}
+
+fn job_in_a_coding() -> Job {
+    Job { asked: Asked { coding: Coding::Gzip, ..job().asked }, ..job() }
 }
 
 fn held(count: u64, bytes: u64) -> Held {
@@ -169,6 +181,8 @@ fn records() -> Vec<(&'static str, Record)> {
         ("job-of-patients", job_of_patients().into()),
         ("job-with-filters", job_with_filters().into()),
         ("job-of-a-group", job_of_a_group().into()),
+        ("job-with-a-restriction", job_with_a_restriction().into()),
+        ("job-in-a-coding", job_in_a_coding().into()),
         ("job-planned", planned.clone().into()),
         ("job-completed", completed.clone().recorded().into()),
         ("job-removed-and-not-recorded", completed.cancelled(now()).unwrap().into()),
@@ -307,8 +321,8 @@ fn the_store_may_add_fields_of_its_own() {
 #[test]
 fn a_document_of_a_newer_build_is_told_from_a_broken_one() {
     let mut document = Record::from(plan()).to_document();
-    document["v"] = 3.into();
-    assert_eq!(Record::from_document(document.clone()), Err(Unreadable::Newer(3)));
+    document["v"] = 4.into();
+    assert_eq!(Record::from_document(document.clone()), Err(Unreadable::Newer(4)));
     document["v"] = 1.into();
     document["ranges"] = "?".into();
     assert!(matches!(Record::from_document(document), Err(Unreadable::Broken(_))));

@@ -10,6 +10,7 @@ use super::note::Note;
 use super::resource_id::ResourceId;
 use super::resource_type::ResourceType;
 use super::search::Filter;
+use super::secret::Sealed;
 use super::timestamp::Timestamp;
 
 /// The kick-off's request, read and accepted. What is absent was not asked for.
@@ -24,15 +25,18 @@ pub struct Asked {
     /// Whose resources; absent is everything.
     #[serde(default, skip_serializing_if = "is_default")]
     pub level: Level,
-    /// `patient`: only what is about these; absent is every patient.
+    /// `patient`: only what is about these; absent is every patient. In a stored document they are in the restriction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patients: Option<Vec<ResourceId>>,
     /// `_type`; absent is every type that there is at the level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<Vec<ResourceType>>,
-    /// `_typeFilter`; types without one are not filtered.
+    /// `_typeFilter`; types without one are not filtered. In a stored document they are in the restriction.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
+    /// Patients and filters, sealed: they may name a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restriction: Option<Sealed>,
     /// `_since`: only what was modified later (TT-02), and the deletions since then (DE-01).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -73,15 +77,10 @@ impl Asked {
         }
     }
 
-    /// Whether a build that knew neither of codings nor of anything but system level would write something else.
-    pub fn is_beyond_the_first_builds(&self) -> bool {
-        self.is_restricted() || self.coding != Coding::None
-    }
-
     /// Whether a build that knew system level alone would export too much for it.
     pub fn is_restricted(&self) -> bool {
-        let Self { level, patients, filters, .. } = self;
-        *level != Level::System || patients.is_some() || !filters.is_empty()
+        let Self { level, patients, filters, restriction, .. } = self;
+        *level != Level::System || patients.is_some() || !filters.is_empty() || restriction.is_some()
     }
 }
 

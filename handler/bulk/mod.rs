@@ -48,6 +48,7 @@ pub mod representation;
 pub mod request;
 pub mod resource_id;
 pub mod resource_type;
+pub mod restriction;
 pub mod sas;
 pub mod scope;
 pub mod search;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::chunk::Chunk;
+use super::coding::Coding;
 use super::file::Files;
 use super::job::Job;
 use super::job_id::JobId;
@@ -12,7 +13,7 @@ use super::plan::Plan;
 use super::summary::Summary;
 
 /// The newest version of the stored form. Golden files under `tests/golden` keep each one loading.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 /// A document of the `jobs` container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -88,9 +89,11 @@ impl Record {
     /// The oldest version whose builds do the right thing with this document: to those before, it is one of a newer build.
     fn version(&self) -> u64 {
         match self {
-            // The builds before knew of no restriction, and would export everything; and of no coding, and would add plain
-            // lines to a file that was begun in one.
-            Record::Job(job) if job.asked.is_beyond_the_first_builds() => 2,
+            // The builds before would not see a sealed restriction, and export more; and they would add plain lines to a file
+            // that was begun in a coding.
+            Record::Job(job) if job.asked.restriction.is_some() || job.asked.coding != Coding::None => 3,
+            // The builds before knew of no restriction, and would export everything.
+            Record::Job(job) if job.asked.is_restricted() => 2,
             Record::Job(_)
             | Record::Plan(_)
             | Record::Chunk(_)

@@ -7,6 +7,7 @@ use aes_gcm::{Aes256Gcm, Key, Nonce};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// A credential. It has no `Display` and no `Serialize`, and its `Debug` is a placeholder.
 #[derive(Clone, PartialEq, Eq)]
@@ -82,13 +83,15 @@ pub struct SealingKey {
 }
 
 impl SealingKey {
+    pub fn new(bytes: [u8; 32]) -> Self {
+        let name = Sha256::digest(bytes)[..4].iter().map(|b| format!("{b:02x}")).collect();
+        Self { key: bytes.into(), name }
+    }
+
     /// Parses 32 bytes of base64.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        use sha2::{Digest, Sha256};
         let bytes = STANDARD.decode(text.trim()).map_err(|_| "is not base64")?;
-        let bytes: [u8; 32] = bytes.try_into().map_err(|_| "does not hold exactly 32 bytes")?;
-        let name = Sha256::digest(bytes)[..4].iter().map(|b| format!("{b:02x}")).collect();
-        Ok(Self { key: bytes.into(), name })
+        Ok(Self::new(bytes.try_into().map_err(|_| "does not hold exactly 32 bytes")?))
     }
 
     fn seal(&self, secret: &Secret, job: &str, nonce: [u8; 12]) -> Sealed {

@@ -17,7 +17,7 @@ use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Expected, Page, PortError, Slice, Versioned};
 
 use super::commit::{Interrupted, Work};
-use super::{App, LostRange, group};
+use super::{App, LostRange, group, restriction};
 
 /// `step` gets the ticket with which it is to be sent again, and `done` what the step has recorded.
 pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> Result<Outcome, PortError> {
@@ -46,12 +46,7 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
     let Some(chunk) = claim(app, found.with(claimed)).await? else { return Ok(Outcome::Stale) };
 
     let before = chunk.totals;
-    let members = group::members(app, &job).await;
-    let selection = members.and_then(|members| {
-        let strange = |_| PortError::new(ErrorKind::Broken, "understand the filters of an export");
-        Selection::of(&job, &app.settings.terms.public_url, members).map_err(strange)
-    });
-    let (selection, unread) = match selection {
+    let (selection, unread) = match selection(app, &job).await {
         Ok(selection) => (selection, None),
         Err(error) => (Selection::default(), Some(error)),
     };
@@ -89,6 +84,14 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
             Ok(Outcome::Done)
         }
     }
+}
+
+/// What decides about the resources that are read.
+async fn selection(app: &App, job: &Job) -> Result<Selection, PortError> {
+    let job = restriction::restored(app, job).await?;
+    let members = group::members(app, &job).await?;
+    let strange = |_| PortError::new(ErrorKind::Broken, "understand the filters of an export");
+    Selection::of(&job, &app.settings.terms.public_url, members).map_err(strange)
 }
 
 /// Pages that are read twice make an export slower, and nothing else would show it.

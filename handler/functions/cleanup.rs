@@ -17,7 +17,7 @@ use crate::bulk::step::Outcome;
 use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError, Versioned};
 
-use super::{App, audit, group, start};
+use super::{App, audit, group, restriction, start};
 
 /// When the watch repeats a cleanup: it alone does, so that repeats do not multiply.
 pub(super) const REPEAT: Duration = Duration::from_secs(5 * 60);
@@ -53,7 +53,7 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
         }
         left += unless_overdue(app, ended, clean_chunk(app, &job, number).await)?;
     }
-    unless_overdue(app, ended, remove_members(app, &job).await)?;
+    unless_overdue(app, ended, remove_restriction(app, &job).await)?;
     if removes_files {
         unless_overdue(app, ended, remove_probe(app, &job).await)?;
     }
@@ -92,10 +92,12 @@ async fn remove_probe(app: &App, job: &Job) -> Result<u64, PortError> {
     Ok(0)
 }
 
-/// The members of a Group that were kept for the steps.
-async fn remove_members(app: &App, job: &Job) -> Result<u64, PortError> {
-    if job.members.is_some() {
-        remove_blob(&app.outputs.open(&Place::Scratch).await?, &group::name(&job.id)).await?;
+/// What was kept for the steps: the members of a Group, and the key of what restricts the export.
+async fn remove_restriction(app: &App, job: &Job) -> Result<u64, PortError> {
+    let members = job.members.map(|_| group::name(&job.id));
+    let key = job.asked.restriction.as_ref().map(|_| restriction::name(&job.id));
+    for name in members.into_iter().chain(key) {
+        remove_blob(&app.outputs.open(&Place::Scratch).await?, &name).await?;
     }
     Ok(0)
 }

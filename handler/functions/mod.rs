@@ -47,6 +47,7 @@ mod patients;
 mod plan;
 pub mod poison;
 pub mod polls;
+mod restriction;
 pub mod smart_configuration;
 pub mod start;
 pub mod status;

@@ -20,7 +20,7 @@ use crate::bulk::step::{Step, StepKind};
 use crate::bulk::ticket::PageKey;
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError};
 
-use super::{App, Failure, audit, group, patients, take_back};
+use super::{App, Failure, audit, group, patients, restriction, take_back};
 
 /// An accepted export.
 #[derive(Debug)]
@@ -74,6 +74,7 @@ async fn start(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepte
     if let Some(members) = &members {
         group::keep(app, members).await?;
     }
+    let asked = restriction::kept(app, &id, asked).await?;
     let job = Job::accepted(id, asked, destination, now, app.settings.safety_lag);
     let members = members.as_ref().map(Members::count);
     let page_key = Some(PageKey::new((app.random)()));

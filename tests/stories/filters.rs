@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fhir_export::bulk::record::Key;
 use fhir_export::bulk::timestamp::Timestamp;
 use serde_json::{Value, json};
 
+use crate::support::blobs::SCRATCH;
 use crate::support::clinic::{Clinic, Form};
 use crate::support::export::{Export, json as parsed, told};
+use crate::support::exported::download;
 use crate::support::host::Host;
 use crate::support::world::{World, mixed, small};
 
-use super::clinics::long_ago;
+use super::clinics::{long_ago, patients};
 use super::compartments::complete;
 
 const STATUSES: [&str; 3] = ["final", "amended", "preliminary"];
@@ -80,6 +83,33 @@ fn a_filter_is_about_the_version_of_the_transaction_time_and_about_its_type_alon
 }
 
 #[test]
+fn what_may_name_a_person_is_kept_apart_from_its_key_and_goes_with_the_export() {
+    let world = World::new();
+    patients(&world, 3);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "?_typeFilter=Patient%3F_id%3Dp1");
+    let stored = world.state().container.get(&Key::job(&export.job)).unwrap().to_string();
+    assert!(stored.contains("restriction") && !stored.contains("p1") && !stored.contains("_id"), "{stored}");
+    assert_eq!(export.asked(&world).filters[0].parameters, [("_id".to_owned(), "p1".to_owned())]);
+    let manifest = export.complete(&mut host);
+    assert_eq!(download(&world, &export.job, &manifest).unwrap().lines.len(), 1);
+    host.delete(&export.status);
+    export.vanish(&mut host);
+    assert_eq!(world.state().blobs.read(SCRATCH, &export.restriction_key()), None);
+}
+
+#[test]
+fn an_export_whose_restriction_has_lost_its_key_exports_nothing() {
+    let world = World::new();
+    patients(&world, 3);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "?_typeFilter=Patient%3F_id%3Dp1");
+    world.state().blobs.lose(SCRATCH, &export.restriction_key());
+    assert_eq!(export.end(&mut host).status(), 500);
+    assert_eq!(world.state().gate.calls_named("resources.page"), 0);
+}
+
+#[test]
 fn a_filter_that_cannot_be_honoured_is_refused_or_told() {
     let world = World::new();
     let mut host = Host::new(&world, small());
@@ -101,7 +131,7 @@ fn a_filter_that_cannot_be_honoured_is_refused_or_told() {
     let lenient = [("prefer", "handling=lenient")];
     let query = "_typeFilter=Observation%3Fstatus%3Dfinal%26value-quantity%3Dgt5,Group%3Fnonsense%3D1";
     let answer = host.request("GET", &format!("/$export?{query}"), &lenient);
-    let asked = Export::accepted(&answer).stored(&world).unwrap().asked;
+    let asked = Export::accepted(&answer).asked(&world);
     let [filter] = &asked.filters[..] else { panic!("{:?}", asked.filters) };
     assert_eq!((filter.of.as_str(), filter.parameters.len()), ("Observation", 1), "the rest of it is kept");
     assert_eq!(asked.notes.len(), 2);

@@ -122,7 +122,7 @@ fn a_claim_whose_answer_was_lost_is_worked_on_at_once() {
     host.deliver();
     host.break_next("jobs.replace", "chunk", Fault::Repeat);
     host.deliver();
-    assert!(world.state().gate.calls_named("blobs.stage") > 0);
+    assert!(world.state().gate.calls_named("resources.page") > 0);
     completed_exactly(&mut host, &export, &clinic, None);
 }
 
@@ -271,6 +271,7 @@ fn an_export_whose_blocks_vanish_again_and_again_ends_failed() {
 fn a_worker_that_dies_while_it_discards_leaves_the_rest_to_the_next_before_anything_is_read() {
     let world = World::new();
     let clinic = patients(&world, 20);
+    world.state().store.page_size = 1;
     let mut host = Host::new(&world, small());
     let export = Export::start(&mut host, "");
     host.deliver();

@@ -97,6 +97,11 @@ impl Blobs {
         }
     }
 
+    /// The service loses a blob.
+    pub fn lose(&mut self, container: &str, name: &str) {
+        self.blobs.remove(&(container.into(), name.into()));
+    }
+
     fn blob(&mut self, container: &str, name: &str) -> &mut Blob {
         self.blobs.entry((container.into(), name.into())).or_default()
     }

@@ -4,8 +4,10 @@ use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::job::Job;
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::record::{Key, Record};
+use fhir_export::bulk::restriction;
 use serde_json::Value;
 
+use super::blobs::SCRATCH;
 use super::host::{Answer, Host};
 use super::world::{PUBLIC_URL, World};
 
@@ -46,6 +48,19 @@ impl Export {
             Record::Job(job) => Some(job),
             other => panic!("{other:?} in place of a job"),
         }
+    }
+
+    /// What was asked, as the steps work by it: its restriction opened with the key that is kept for it.
+    pub fn asked(&self, world: &World) -> Asked {
+        let asked = self.stored(world).expect("a job that is there").asked;
+        let Some(sealed) = &asked.restriction else { return asked };
+        let key = world.state().blobs.read(SCRATCH, &self.restriction_key()).expect("a key that is kept");
+        restriction::opened(&asked, sealed, self.job.as_str(), key.try_into().unwrap()).unwrap()
+    }
+
+    /// The blob with the key of the restriction.
+    pub fn restriction_key(&self) -> String {
+        format!("{}/restriction-key", self.job)
     }
 
     pub fn is_open(&self, world: &World) -> bool {

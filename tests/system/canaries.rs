@@ -128,8 +128,8 @@ async fn refusals(evidence: &mut Evidence, http: &Http, system: &System, storage
     }
 }
 
-/// Exports of one patient, which the caller or a Group names.
-async fn patients_named(evidence: &mut Evidence, http: &Http, system: &System) -> [String; 2] {
+/// Exports of one patient, which the caller, a Group or a filter names.
+async fn patients_named(evidence: &mut Evidence, http: &Http, system: &System) -> [String; 3] {
     let base = &system.ready.base;
     let reference = json!({ "name": "patient", "valueReference": { "reference": format!("Patient/{ID}-7") } });
     let body = json!({ "resourceType": "Parameters", "parameter": [reference] }).to_string();
@@ -139,14 +139,16 @@ async fn patients_named(evidence: &mut Evidence, http: &Http, system: &System) -
     let in_url = format!("{base}/Patient/$export?patient=Patient/{ID}-7&_typeFilter=Patient%3Fname%3D{NAME}");
     let in_url = http.send(Method::GET, &in_url, lenient).await;
     let by_group = http.get(&format!("{base}/Group/{GROUP}/$export?_type=Patient")).await;
-    for answer in [&by_caller, &in_url, &by_group] {
+    let filter = format!("Patient%3Fidentifier%3Durn:x%7C{IDENTIFIER}%26_id%3D{ID}-7");
+    let by_filter = http.get(&format!("{base}/$export?_type=Patient&_typeFilter={filter}")).await;
+    for answer in [&by_caller, &in_url, &by_group, &by_filter] {
         assert_eq!(answer.status, 202, "{}", answer.text());
         evidence.answer("the answer to a kick-off", answer);
-        // While the members of the Group are kept.
+        // While the members of the Group, and what restricts the export, are kept.
         evidence.collect(http, system).await;
     }
-    let mut written = [const { String::new() }; 2];
-    for (written, answer) in written.iter_mut().zip([&by_caller, &by_group]) {
+    let mut written = [const { String::new() }; 3];
+    for (written, answer) in written.iter_mut().zip([&by_caller, &by_group, &by_filter]) {
         let manifest = completed(http, answer.header("content-location")).await;
         evidence.add("the manifest of one patient", manifest.to_string());
         *written = files(http, &json!({ "output": manifest["output"] })).await;
@@ -216,7 +218,7 @@ async fn no_secret_is_anywhere_and_patients_are_in_the_files_alone() {
     let keyed = kick_off(&query(&system.ready.storage, Some(&unique()))).await;
     evidence.add("the manifest of a named destination", completed_within(PATIENCE, &http, &keyed).await.to_string());
     let named = patients_named(&mut evidence, &http, &system).await;
-    assert_eq!(named.each_ref().map(|written| written.lines().count()), [1, 1], "{named:?}");
+    assert_eq!(named.each_ref().map(|written| written.lines().count()), [1, 1, 1], "{named:?}");
     let other = http.send(Method::DELETE, &keyed, |request| request.header("x-functions-key", OTHER_KEY)).await;
     assert_eq!(other.status, 404);
     evidence.answer("the answer to another caller", &other);

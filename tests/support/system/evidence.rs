@@ -29,9 +29,7 @@ impl Evidence {
     pub async fn collect(&mut self, http: &Http, system: &System) {
         let storage = Storage::of(&system.ready);
         let jobs = system.ready.cosmos.open("fhir-export", "jobs").await;
-        let mut documents = cosmos::documents(&jobs).await;
-        // The one exception: whom the caller named, without whom a job cannot be done.
-        documents.iter_mut().filter_map(Value::as_object_mut).for_each(|document| drop(document.remove("patients")));
+        let documents = cosmos::documents(&jobs).await;
         self.add("the documents", Value::from(documents).to_string());
         for queue in ["export-steps", "export-steps-poison"] {
             for message in storage.peek(http, queue).await {
