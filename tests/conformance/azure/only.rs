@@ -21,8 +21,8 @@ use time::OffsetDateTime;
 use super::{config, filled, jobs_in, new_state_container, output};
 use crate::conformance::resources;
 use crate::support::system::http::Http;
-use crate::support::system::shared;
 use crate::support::system::storage::{Grant, Storage, an_hour_ago, in_an_hour, unique};
+use crate::support::system::{rules, shared};
 
 const NAME: &str = "0123456789abcdef0123456789abcdef/Patient-0-0-1.ndjson";
 
@@ -180,6 +180,36 @@ async fn a_plain_page_is_read_once_and_its_texts_are_slices_of_it() {
         }
     }
     assert_eq!(found, 20);
+}
+
+#[tokio::test]
+async fn a_page_that_is_damaged_on_its_way_is_read_again_by_the_sdk() {
+    // The page is nearly all brackets, in which no bit can be changed that leaves it JSON.
+    let mut document = plain("p1");
+    document["rawResource"]["more"] = json!(vec![[0; 0]; 10_000]);
+    let container = filled([document].into_iter()).await;
+    let port = azure::connect(&config(&[("FhirServer__CosmosDb__CollectionId", &container)])).unwrap().resources;
+    let range = KeyRange { min: LOWEST.into(), max: HIGHEST.into() };
+    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(resources::now()), types: None };
+    // Pages before it may be empty.
+    let (mut cursor, mut sound) = (None, port.page(&slice, None).await.unwrap());
+    while sound.documents.is_empty() {
+        cursor = sound.next;
+        sound = port.page(&slice, Some(cursor.as_deref().expect("a document"))).await.unwrap();
+    }
+    let once = json!([{ "on": "Query", "path": format!("/{container}/"), "times": 1, "do": "corruptAnswer" }]);
+    rules::set(&Http::new(), shared(), &once.to_string()).await;
+    let damaged = port.page(&slice, cursor.as_deref()).await.unwrap();
+    assert_eq!((damaged.reread, sound.reread), (Some("it is not the JSON that it should be"), None));
+    assert_eq!((&damaged.documents, damaged.documents.len()), (&sound.documents, 1));
+    let text = damaged.documents[0].data.as_ref().map(resources::text);
+    assert_eq!(text.as_deref(), Some(r#"{"resourceType":"Patient","id":"p1"}"#));
+    // It goes on behind both in the same way.
+    assert_eq!(damaged.next.is_some(), sound.next.is_some());
+    for next in [damaged.next, sound.next].into_iter().flatten() {
+        let rest = port.page(&slice, Some(&next)).await.unwrap();
+        assert_eq!((rest.reread, rest.documents.len()), (None, 0));
+    }
 }
 
 #[tokio::test]
