@@ -29,12 +29,12 @@ const META: usize = 512;
 const LEAST: usize = 64 << 10;
 
 impl Buffer {
-    /// Room for a line of so many bytes, in few and large steps: each of them may copy what is there. What is never written
-    /// to takes no memory.
+    /// Room for a line of so many bytes. Each step may copy what is there, so a buffer begins with some room; and it never takes
+    /// twice what a block takes for the sake of its last line.
     fn make_room(&mut self, bytes: usize, block_bytes: usize) {
         let (length, capacity) = (self.lines.len(), self.lines.capacity());
         if length + bytes > capacity {
-            let roomy = (4 * capacity).min(block_bytes + LEAST).max(LEAST.min(block_bytes));
+            let roomy = (2 * capacity).min(block_bytes + LEAST).max(LEAST.min(block_bytes));
             self.lines.reserve_exact(roomy.max(length + bytes) - length);
         }
     }
