@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
+use fhir_export::bulk::denials::SPAN;
+use fhir_export::functions::caller::tell_in_time;
+use fhir_export::host::filter;
 use serde_json::Value;
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use crate::support::export::Export;
 use crate::support::gate::Fault;
 use crate::support::host::Host;
+use crate::support::issuers::with_tokens;
 use crate::support::world::{World, small};
 
 use super::clinics::clinic;
@@ -173,4 +179,27 @@ fn while_records_cannot_be_kept_exports_go_on_and_are_recorded_later() {
     host.wait(small().retention + Duration::from_secs(60));
     export.vanish(&mut host);
     assert_eq!(happened(&world, &export), ["accepted", "completed", "expired"]);
+}
+
+#[tokio::test]
+async fn the_number_of_refused_tokens_is_recorded_though_no_more_of_them_come() {
+    let world = World::new();
+    let app = world.app(with_tokens());
+    let filter = filter(Some(app.clone()));
+    for _ in 0..12 {
+        let request = warp::test::request().path("/$export").header("authorization", "Bearer opaque");
+        assert_eq!(request.reply(&filter).await.status(), 401);
+    }
+    let end = world.now().plus(SPAN);
+    world.state().now = end;
+    let told = async {
+        while world.state().audit.0.len() == 10 {
+            yield_now().await;
+        }
+    };
+    tokio::select! {
+        never = tell_in_time(&app) => match never {},
+        in_time = timeout(Duration::from_secs(10), told) => assert!(in_time.is_ok(), "nothing is told"),
+    }
+    assert_eq!(world.state().audit.0[10]["outcomeDesc"], "401 login, and so 2 more");
 }
