@@ -16,6 +16,7 @@ use fhir_export::bulk::crc::Crc64;
 use fhir_export::bulk::denials::{Reason, Rest, SPAN};
 use fhir_export::bulk::destination::{ContainerName, Destination};
 use fhir_export::bulk::file::{Files, Held, Kind};
+use fhir_export::bulk::gathered::Gathered;
 use fhir_export::bulk::job::{Job, Parts};
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::level::Level;
@@ -106,6 +107,12 @@ fn job_in_a_coding() -> Job {
     Job { asked: Asked { coding: Coding::Gzip, ..job().asked }, ..job() }
 }
 
+/// What goes with the compartments is exported as well, in stages.
+fn job_in_stages() -> Job {
+    let asked = Asked { types: None, ..job_of_patients().asked }.with_context();
+    Job { asked, ..job() }
+}
+
 fn held(count: u64, bytes: u64) -> Held {
     Held { count, bytes, crc64: Crc64::of(b"block"), ..Held::default() }
 }
@@ -142,6 +149,20 @@ fn chunk_in_its_second_pass() -> Chunk {
     chunk.keys_staged(16);
     let position = Position { pass: Pass::History, cursor: None, ..chunk.position.clone() };
     chunk.moved(position);
+    chunk
+}
+
+/// A chunk that two attempts have gathered keys with for the next stage; one log of them is committed.
+fn chunk_that_gathers() -> Chunk {
+    let mut chunk = chunk();
+    for (attempt, of) in [(1, Gathered::References), (1, Gathered::Compartments), (2, Gathered::References)] {
+        chunk.attempt = attempt;
+        let log = chunk.log_for(of, now());
+        chunk.logged(log, chunk.logs[log].blocks.next(attempt), 32);
+    }
+    chunk.logs[1].sealed = true;
+    chunk.logs_committed();
+    chunk.refers("Practitioner");
     chunk
 }
 
@@ -183,6 +204,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("job-of-a-group", job_of_a_group().into()),
         ("job-with-a-restriction", job_with_a_restriction().into()),
         ("job-in-a-coding", job_in_a_coding().into()),
+        ("job-in-stages", job_in_stages().into()),
         ("job-planned", planned.clone().into()),
         ("job-completed", completed.clone().recorded().into()),
         ("job-removed-and-not-recorded", completed.cancelled(now()).unwrap().into()),
@@ -193,6 +215,8 @@ fn records() -> Vec<(&'static str, Record)> {
         ("plan", plan().into()),
         ("chunk", chunk().into()),
         ("chunk-in-its-second-pass", chunk_in_its_second_pass().into()),
+        ("chunk-that-gathers", chunk_that_gathers().into()),
+        ("chunk-of-a-later-stage", Chunk::new(id(), 5, now()).waiting().into()),
         ("chunk-released", chunk().released(now()).into()),
         ("chunk-that-could-not-be-written", chunk().given_back(Stopped::Writing, now()).into()),
         ("chunk-closed", Chunk::closed(id(), 4, now()).into()),
@@ -321,8 +345,8 @@ fn the_store_may_add_fields_of_its_own() {
 #[test]
 fn a_document_of_a_newer_build_is_told_from_a_broken_one() {
     let mut document = Record::from(plan()).to_document();
-    document["v"] = 4.into();
-    assert_eq!(Record::from_document(document.clone()), Err(Unreadable::Newer(4)));
+    document["v"] = 5.into();
+    assert_eq!(Record::from_document(document.clone()), Err(Unreadable::Newer(5)));
     document["v"] = 1.into();
     document["ranges"] = "?".into();
     assert!(matches!(Record::from_document(document), Err(Unreadable::Broken(_))));

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::coding::Coding;
 use super::compartment;
+use super::context::{self, Context};
 use super::elements::Elements;
 use super::level::Level;
 use super::note::Note;
@@ -37,6 +38,10 @@ pub struct Asked {
     /// Patients and filters, sealed: they may name a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restriction: Option<Sealed>,
+    /// Whether what is referred to out of the compartments is exported as well (PC-10), and Provenance of what is in them
+    /// (PV-01).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub context: Context,
     /// `_since`: only what was modified later (TT-02), and the deletions since then (DE-01).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -75,6 +80,29 @@ impl Asked {
             (level, Some(types)) => Some(types.iter().filter(|name| level.has(name)).cloned().collect()),
             (Level::Patient | Level::Group(_), None) => Some(compartment::types().collect()),
         }
+    }
+
+    /// The same, with what goes with the compartments, where it is of types that are asked for.
+    pub fn with_context(self) -> Self {
+        let is_beside = |name: &ResourceType| context::has(name.as_str()) || name.as_str() == context::PROVENANCE;
+        let beside = self.types.as_ref().is_none_or(|types| types.iter().any(is_beside));
+        match self.level {
+            Level::Patient | Level::Group(_) if beside => Self { context: Context::Followed, ..self },
+            Level::System | Level::Patient | Level::Group(_) => self,
+        }
+    }
+
+    /// In so many stages the export is made, one after the other.
+    pub fn stages(&self) -> u32 {
+        match self.context {
+            Context::Left => 1,
+            Context::Followed => 3,
+        }
+    }
+
+    /// Whether resources of a type are exported, if they belong to the level.
+    pub fn wants(&self, resource_type: &str) -> bool {
+        self.types.as_ref().is_none_or(|types| types.iter().any(|name| name.as_str() == resource_type))
     }
 
     /// Whether a build that knew system level alone would export too much for it.

@@ -86,7 +86,8 @@ const GUIDE: &str = "http://hl7.org/fhir/uv/bulkdata";
 const DOCUMENTATION: &str = "Exports everything that the FHIR server's store holds, or the types that are asked for, as \
      it stood at one moment, to NDJSON files of one resource type each. Large types are spread over several files. \
      An export of patients, or of the members of a Group, holds what is in their compartments as FHIR R4 defines them, by \
-     the references of the resources themselves; nothing is added to what was asked for.";
+     the references of the resources themselves, Provenance of that, and practitioners, organizations, locations, \
+     medications, devices and the like that it refers to, up to two steps away.";
 
 /// The CapabilityStatement of the server whose base is `base`.
 pub fn statement(base: &Url, security: &Security, now: Timestamp) -> Value {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::block::BlockId;
 use super::by_type::{self, OfType};
 use super::file::{FileRecord, Files, Held, Kind, OpenFile};
+use super::gathered::Log;
 use super::job_id::JobId;
 use super::key_log::Segment;
 use super::limits::{self, Limits};
@@ -49,6 +50,12 @@ pub struct Chunk {
     /// The key log of the range at the position, attempt by attempt; those of earlier ranges wait for their removal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<Segment>,
+    /// Keys that are gathered for the next stage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<Log>,
+    /// The types of what the gathered references lead to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refers_to: Vec<ResourceType>,
     /// What the chunk has written is being removed, since blocks of it have vanished; nothing else may be done with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub discarding: bool,
@@ -79,6 +86,8 @@ pub struct Chunk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ChunkState {
+    /// For the stage before it to end.
+    Waiting,
     Open,
     /// Every file is committed and recorded.
     Done,
@@ -206,6 +215,8 @@ impl Chunk {
             committed: Vec::new(),
             parts: 0,
             keys: Vec::new(),
+            logs: Vec::new(),
+            refers_to: Vec::new(),
             discarding: false,
             ceiling: None,
             pace: None,
@@ -223,6 +234,19 @@ impl Chunk {
         Self { state: ChunkState::Closed, ..Self::new(job, number, now) }
     }
 
+    /// The same chunk, of a later stage.
+    pub fn waiting(self) -> Self {
+        Self { state: ChunkState::Waiting, ..self }
+    }
+
+    /// The stage before is through: the chunk's message is about to be sent.
+    pub fn opened(self, now: Timestamp) -> Result<Self, NotAllowed> {
+        match self.state {
+            ChunkState::Waiting => Ok(Self { state: ChunkState::Open, ..self }.released(now)),
+            ChunkState::Open | ChunkState::Done | ChunkState::Closed => Err(NotAllowed),
+        }
+    }
+
     /// The same chunk with a ceiling for its request units.
     pub fn with_ceiling(self, ceiling: Option<f64>) -> Self {
         Self { ceiling, ..self }
@@ -232,7 +256,7 @@ impl Chunk {
     pub fn claim(self, claimant: u128, now: Timestamp, limits: &Limits) -> Claim {
         let taken = self.lease.is_some_and(|until| until > now);
         match self.state {
-            ChunkState::Done | ChunkState::Closed => Claim::Stale,
+            ChunkState::Waiting | ChunkState::Done | ChunkState::Closed => Claim::Stale,
             ChunkState::Open if taken => Claim::Stale,
             ChunkState::Open if self.claims >= limits.claims => Claim::Exhausted,
             ChunkState::Open => {
@@ -305,7 +329,8 @@ impl Chunk {
     /// Everything is read and committed: all of the chunk's `ranges`, every file. Takes the last records out for a `files`
     /// document.
     pub fn done(mut self, ranges: usize) -> Result<(Self, Option<Files>), NotAllowed> {
-        if !self.files.is_empty() || self.discarding || (self.position.range as usize) < ranges {
+        let logged = self.logs.iter().all(Log::is_committed);
+        if !self.files.is_empty() || !logged || self.discarding || (self.position.range as usize) < ranges {
             return Err(NotAllowed);
         }
         let part = self.take_part();
@@ -333,7 +358,9 @@ impl Chunk {
     /// The document names nothing any more: what it named is removed.
     pub fn emptied(self) -> Self {
         let writes = self.writes + 1;
-        Self { files: Vec::new(), committed: Vec::new(), parts: 0, keys: Vec::new(), writes, ..self }
+        let (files, committed, keys) = (Vec::new(), Vec::new(), Vec::new());
+        let (logs, refers_to) = (Vec::new(), Vec::new());
+        Self { files, committed, parts: 0, keys, logs, refers_to, writes, ..self }
     }
 
     /// Blocks that the document records have vanished: before anything is removed, it is written that it will be.
@@ -426,9 +453,11 @@ impl Chunk {
         for file in &mut self.files {
             file.sealed |= file.is_full(now);
         }
+        self.seal_full_logs(now);
         // A run and a file's other fields, spelled as JSON.
         let size = |file: &OpenFile| file.blocks.runs() * 24 + 220;
         let mut total: usize = self.files.iter().map(size).sum::<usize>() + self.committed.len() * 220;
+        total += self.logs.iter().map(|log| log.blocks.runs() * 24 + 150).sum::<usize>();
         let mut by_size: Vec<usize> = (0..self.files.len()).collect();
         by_size.sort_by_key(|&index| std::cmp::Reverse(size(&self.files[index])));
         for index in by_size {
@@ -443,6 +472,7 @@ impl Chunk {
     /// Seals every file: the chunk has been read to its end.
     pub fn seal_all(&mut self) {
         self.files.iter_mut().for_each(|file| file.sealed = true);
+        self.logs.iter_mut().for_each(|log| log.sealed = true);
     }
 
     /// Moves the sealed files, which are now committed, to the records. Gives the `files` document to write in the same

@@ -76,6 +76,8 @@ pub struct Compartments {
     base: String,
     /// In the order of [`TABLE`].
     references: Vec<Paths>,
+    /// A device may be a patient's own, although the compartment has no devices (PC-10).
+    owners: Paths,
 }
 
 impl Compartments {
@@ -83,12 +85,17 @@ impl Compartments {
         let references =
             |(_, elements): &(_, &[&str])| Paths::of(elements.iter().map(|path| format!("{path}.reference")));
         let base = base.as_str().trim_end_matches('/').to_owned();
-        Self { patients, group, base, references: TABLE.iter().map(references).collect() }
+        let owners = Paths::of(["patient.reference"]);
+        Self { patients, group, base, references: TABLE.iter().map(references).collect(), owners }
     }
 
     /// Whether they hold this resource, which stands in a JSON text.
     pub fn hold(&self, resource_type: &str, id: &str, text: &str) -> Result<bool, NotJson> {
-        let Some(index) = index(resource_type) else { return Ok(false) };
+        let references = match index(resource_type) {
+            Some(index) => &self.references[index],
+            None if resource_type == DEVICE => &self.owners,
+            None => return Ok(false),
+        };
         match (&self.patients, resource_type) {
             // `link` leads to the same person, but to another compartment (PC-06).
             (Patients::Every, "Patient") => return Ok(true),
@@ -97,7 +104,7 @@ impl Compartments {
             (Patients::Every | Patients::These(_), _) => {}
         }
         let mut found = false;
-        self.references[index].visit(text, &mut |raw| {
+        references.visit(text, &mut |raw| {
             found = string(raw).is_some_and(|reference| self.lead_to(&reference));
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
@@ -114,6 +121,19 @@ impl Compartments {
         }
     }
 
+    /// Whether they are those of nobody.
+    pub fn are_none(&self) -> bool {
+        match &self.patients {
+            Patients::Every => false,
+            Patients::These(members) => members.count() == 0,
+        }
+    }
+
+    /// Below this URL references are as good as relative ones.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
     fn is_the_group(&self, id: &str) -> bool {
         self.group.as_ref().is_some_and(|group| group.as_str() == id)
     }
@@ -127,7 +147,8 @@ impl Compartments {
     }
 }
 
-fn string(raw: &str) -> Option<Cow<'_, str>> {
+/// A JSON string, if this is one.
+pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
     let content = raw.strip_prefix('"')?.strip_suffix('"')?;
     match content.contains('\\') {
         true => serde_json::from_str(raw).ok().map(Cow::Owned),
@@ -143,6 +164,9 @@ pub fn patient_of<'r>(reference: &'r str, base: &str) -> Option<&'r str> {
 fn index(resource_type: &str) -> Option<usize> {
     TABLE.binary_search_by_key(&resource_type, |(name, _)| name).ok()
 }
+
+/// The type that patients may own.
+pub const DEVICE: &str = "Device";
 
 /// Whether resources of a type can be in a compartment.
 pub fn has(resource_type: &str) -> bool {
@@ -306,6 +330,8 @@ mod tests {
             ),
             ("Group", r#"{"member":[{"entity":{"reference":"Patient/a"}}]}"#, true, false),
             ("Practitioner", r#"{"subject":{"reference":"Patient/a"}}"#, false, false),
+            ("Device", r#"{"patient":{"reference":"Patient/b"}}"#, true, true),
+            ("Device", r#"{"owner":{"reference":"Patient/b"}}"#, false, false),
         ] {
             assert_eq!(every.hold(of, "ID", text), Ok(in_every), "{of} {text}");
             assert_eq!(these.hold(of, "ID", text), Ok(in_these), "{of} {text}");

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::compartment;
+use super::context;
 use super::resource_id::ResourceId;
 use super::resource_type::ResourceType;
 
@@ -42,7 +43,9 @@ impl Level {
     pub fn has(&self, resource_type: &ResourceType) -> bool {
         match self {
             Level::System => true,
-            Level::Patient | Level::Group(_) => compartment::has(resource_type.as_str()),
+            Level::Patient | Level::Group(_) => {
+                compartment::has(resource_type.as_str()) || context::has(resource_type.as_str())
+            }
         }
     }
 }

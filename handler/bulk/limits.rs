@@ -19,6 +19,10 @@ pub struct Limits {
     pub buffered_bytes: usize,
     /// How much of a key log is read at a time: a multiple of a key's size.
     pub log_bytes: u64,
+    /// So many keys of what was gathered are held in memory, of each kind and stage: 16 bytes each.
+    pub gathered_keys: usize,
+    /// So many chunks of a process read what was gathered at a time; then they hold the same.
+    pub gatherings: usize,
     /// Pages that a process holds at a time: each takes up to three times its 4 MB while it is read.
     pub pages: usize,
     /// A job has at most so many chunks; more ranges than that share chunks.
@@ -101,6 +105,8 @@ impl Default for Limits {
             block_bytes: 8 << 20,
             buffered_bytes: 48 << 20,
             log_bytes: 1 << 20,
+            gathered_keys: 1 << 20,
+            gatherings: 1,
             pages: 6,
             chunks: 64,
             claims: 10,

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::chunk::Chunk;
+use super::chunk::{Chunk, ChunkState};
 use super::coding::Coding;
+use super::context::Context;
 use super::file::Files;
 use super::job::Job;
 use super::job_id::JobId;
@@ -13,7 +14,7 @@ use super::plan::Plan;
 use super::summary::Summary;
 
 /// The newest version of the stored form. Golden files under `tests/golden` keep each one loading.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 /// A document of the `jobs` container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -89,6 +90,9 @@ impl Record {
     /// The oldest version whose builds do the right thing with this document: to those before, it is one of a newer build.
     fn version(&self) -> u64 {
         match self {
+            // The builds before knew of one stage alone, and would drop what is gathered for the next ones.
+            Record::Job(job) if job.asked.context == Context::Followed => 4,
+            Record::Chunk(chunk) if !chunk.logs.is_empty() || chunk.state == ChunkState::Waiting => 4,
             // The builds before would not see a sealed restriction, and export more; and they would add plain lines to a file
             // that was begun in a coding.
             Record::Job(job) if job.asked.restriction.is_some() || job.asked.coding != Coding::None => 3,

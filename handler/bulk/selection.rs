@@ -43,6 +43,11 @@ impl Selection {
         Ok(Self { elements: elements.clone(), compartments, filters })
     }
 
+    /// What to write of resources that others have decided about.
+    pub fn of_elements(job: &Job) -> Self {
+        Self { elements: job.asked.elements.clone(), ..Self::default() }
+    }
+
     /// Whether the export tells of the deletion of a resource.
     pub fn tells_of(&self, tombstone: &Document) -> bool {
         let may_have_held =

@@ -78,9 +78,9 @@ impl Summary {
         by_type::sum(self.chunks.iter().flat_map(|chunk| &chunk.types))
     }
 
-    /// Whether every one of `chunks` has reported its end.
-    pub fn all_done(&self, chunks: u32) -> bool {
-        self.chunks.iter().filter(|chunk| chunk.done).count() == chunks as usize
+    /// Whether every one of the `chunks` of a stage has reported its end, and of those behind it none has begun.
+    pub fn ends_stage(&self, chunks: u32) -> bool {
+        self.chunks.iter().all(|chunk| chunk.done) && self.chunks.len().is_multiple_of(chunks.max(1) as usize)
     }
 
     /// Ranges read to their end, over all chunks.
@@ -107,8 +107,11 @@ mod tests {
         let older = Chunk { writes: 1, totals: Totals::default(), ..chunk.clone() };
         let summary = Summary::new(JobId::new(1)).with(&chunk, now).with(&chunk, now).with(&older, now);
         assert_eq!(summary.totals().resources, 5);
-        assert!(!summary.all_done(1));
+        assert!(!summary.ends_stage(1));
         let (done, _) = chunk.done(0).unwrap();
-        assert!(summary.with(&done, now).all_done(1));
+        let first = summary.with(&done, now);
+        assert!(first.ends_stage(1) && !first.ends_stage(2));
+        let next = Chunk::new(JobId::new(1), 1, now);
+        assert!(!first.with(&next, now).ends_stage(1));
     }
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 use tokio::sync::SemaphorePermit;
 
 use crate::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped, Totals};
+use crate::bulk::context::Context;
 use crate::bulk::document::Document;
 use crate::bulk::job::Job;
 use crate::bulk::line;
-use crate::bulk::plan::{KeyRange, Plan};
+use crate::bulk::plan::Plan;
+use crate::bulk::reading::{self, Matter, Reading};
 use crate::bulk::record::Key;
 use crate::bulk::selection::Selection;
 use crate::bulk::step::{Outcome, Step, StepKind};
@@ -17,6 +19,7 @@ use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Expected, Page, PortError, Slice, Versioned};
 
 use super::commit::{Interrupted, Work};
+use super::follow::Follow;
 use super::{App, LostRange, group, restriction};
 
 /// `step` gets the ticket with which it is to be sent again, and `done` what the step has recorded.
@@ -46,11 +49,11 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
     let Some(chunk) = claim(app, found.with(claimed)).await? else { return Ok(Outcome::Stale) };
 
     let before = chunk.totals;
-    let (selection, unread) = match selection(app, &job).await {
-        Ok(selection) => (selection, None),
-        Err(error) => (Selection::default(), Some(error)),
+    let (selection, follow, unread) = match decided_by(app, &job, &plan, number).await {
+        Ok((selection, follow)) => (selection, follow, None),
+        Err(error) => (Selection::default(), None, Some(error)),
     };
-    let mut work = Work::new(app, &job, &selection, chunk);
+    let mut work = Work::new(app, &job, (&selection, follow.as_ref()), chunk);
     let mut worked = match (unread, lost) {
         // Nothing is read of which nobody knows whether it is wanted.
         (Some(error), _) => Err(Interrupted::Trouble(error)),
@@ -86,12 +89,19 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
     }
 }
 
-/// What decides about the resources that are read.
-async fn selection(app: &App, job: &Job) -> Result<Selection, PortError> {
-    let job = restriction::restored(app, job).await?;
-    let members = group::members(app, &job).await?;
+/// What decides about the resources that the chunk reads.
+async fn decided_by(app: &App, job: &Job, plan: &Plan, number: u32) -> Result<(Selection, Option<Follow>), PortError> {
+    let restored = restriction::restored(app, job).await?;
+    let members = group::members(app, job).await?;
     let strange = |_| PortError::new(ErrorKind::Broken, "understand the filters of an export");
-    Selection::of(&job, &app.settings.terms.public_url, members).map_err(strange)
+    let selection = Selection::of(&restored, &app.settings.terms.public_url, members).map_err(strange)?;
+    match job.asked.context {
+        Context::Left => Ok((selection, None)),
+        Context::Followed => {
+            let follow = Follow::new(app, job, plan, number, selection).await?;
+            Ok((Selection::of_elements(job), Some(follow)))
+        }
+    }
 }
 
 /// Pages that are read twice make an export slower, and nothing else would show it.
@@ -128,17 +138,20 @@ async fn read_on(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interrupte
         work.discard().await?;
         return Ok(Outcome::Again);
     }
-    let ranges = plan.chunk(work.chunk().number);
+    let readings = reading::of_chunk(&work.job.asked, plan, work.chunk().number);
     let end = app.now().plus(app.settings.limits.step);
     let mut ahead = None;
     // A page that was read ahead is paid for: it is taken in, however late it is.
     while app.now() < end || ahead.is_some() {
-        let Some(range) = ranges.get(work.position().range as usize) else {
-            work.finish(ranges.len()).await?;
+        let Some(reading) = readings.get(work.position().range as usize) else {
+            work.finish(readings.len()).await?;
             report(app, work.chunk(), plan.chunks).await;
             return Ok(Outcome::Done);
         };
-        ahead = read_page(work, range, ahead, end).await?;
+        if !work.turn_to(reading) {
+            continue;
+        }
+        ahead = read_page(work, reading, ahead, end).await?;
         if let Some(too_fast) = work.ahead_of_ceiling() {
             work.pause(app.now().plus(too_fast)).await?;
             report(app, work.chunk(), plan.chunks).await;
@@ -174,13 +187,13 @@ struct Held<'a> {
 /// Takes in the page at the position, which may have been read ahead. Gives the one behind it, read meanwhile.
 async fn read_page<'a>(
     work: &mut Work<'a>,
-    range: &KeyRange,
+    reading: &Reading,
     ahead: Option<Held<'a>>,
     end: Timestamp,
 ) -> Result<Option<Held<'a>>, Interrupted> {
     let position = work.position().clone();
-    let slice =
-        Slice { range: range.clone(), pass: position.pass, window: work.job.window(), types: work.types.clone() };
+    let (range, window, types) = (reading.range.clone(), work.window_read(), work.types.clone());
+    let slice = Slice { range, pass: position.pass, window, types };
     let app = work.app;
     let held = match ahead {
         Some(held) => held,
@@ -193,7 +206,7 @@ async fn read_page<'a>(
     if let Some(reason) = page.reread {
         work.rereads = (work.rereads.0 + 1, reason);
     }
-    let taken_in = take_in(work, range, position.pass, &page.documents);
+    let taken_in = take_in(work, reading, position.pass, &page.documents);
     let (taken_in, ahead) = futures::join!(taken_in, read_ahead(app, &slice, page.next.as_deref(), end));
     taken_in?;
     let next = match (page.next, position.pass) {
@@ -216,17 +229,31 @@ async fn read_ahead<'a>(app: &'a App, slice: &Slice, next: Option<&str>, end: Ti
 }
 
 /// Adds what a page holds to the export.
-async fn take_in(work: &mut Work<'_>, range: &KeyRange, pass: Pass, documents: &[Document]) -> Result<(), Interrupted> {
+async fn take_in(
+    work: &mut Work<'_>,
+    reading: &Reading,
+    pass: Pass,
+    documents: &[Document],
+) -> Result<(), Interrupted> {
     work.append_notes_of_request().await?;
-    match pass {
-        Pass::Current => {
+    match (pass, reading.matter) {
+        (Pass::Current, Matter::Everything) => {
             for document in documents {
                 work.append(document).await?;
             }
             Ok(())
         }
-        Pass::History => work.append_missed(documents).await,
-        Pass::Changed => work.tell_undocumented(range, documents).await,
+        (Pass::History, Matter::Everything) => work.append_missed(documents).await,
+        (Pass::Changed, Matter::Everything) => work.tell_undocumented(&reading.range, documents.iter().collect()).await,
+        (Pass::Current, _) => work.follow(documents.iter().collect()).await,
+        (Pass::History, _) => {
+            let missed = work.unlogged(documents.iter().collect()).await?;
+            work.follow(missed).await
+        }
+        (Pass::Changed, _) => {
+            let wanted = work.would_follow(documents).await?;
+            work.tell_undocumented(&reading.range, wanted).await
+        }
     }
 }
 
@@ -234,7 +261,8 @@ async fn take_in(work: &mut Work<'_>, range: &KeyRange, pass: Pass, documents: &
 /// in the error file names it.
 async fn report_lost(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interrupted> {
     let position = work.position().clone();
-    if let Some(range) = plan.chunk(work.chunk().number).get(position.range as usize) {
+    let readings = reading::of_chunk(&work.job.asked, plan, work.chunk().number);
+    if let Some(Reading { range, .. }) = readings.get(position.range as usize) {
         tracing::error!(job = %work.job.id, min = range.min, max = range.max, "a range is left out of an export");
         work.append_notes_of_request().await?;
         work.append_note(&line::lost_range(range)).await?;
@@ -269,7 +297,7 @@ async fn put_down(app: &App, work: Work<'_>, stopped: Stopped, error: &PortError
     ticket
 }
 
-/// Tells the summary how far the chunk is, and sends *finish* when it was the last.
+/// Tells the summary how far the chunk is, and sends *finish* when it was the last of its stage.
 ///
 /// The summary is a hint: if it cannot be written, the watch sends *finish*.
 async fn report(app: &App, chunk: &Chunk, chunks: u32) {
@@ -283,9 +311,9 @@ async fn try_report(app: &App, chunk: &Chunk, chunks: u32) -> Result<(), PortErr
     for _ in 0..TRIES {
         let summary: Versioned<Summary> = app.jobs.read(&key).await?;
         let told = (*summary).clone().with(chunk, app.now());
-        let all_done = told.all_done(chunks);
+        let at_end = told.ends_stage(chunks);
         if app.jobs.write(summary.with(told)).await.unless_conflict()?.is_some() {
-            if all_done {
+            if at_end {
                 app.steps.push(&Step::new(&chunk.job, StepKind::Finish), Duration::ZERO).await?;
             }
             return Ok(());

@@ -42,11 +42,12 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     }
     let started = app.now();
     let plan = shut_plan(app, id).await?;
-    for number in 0..plan.chunks {
+    let chunks = plan.chunks * job.asked.stages();
+    for number in 0..chunks {
         shut_chunk(app, id, number).await?;
     }
     let mut left = 0;
-    for number in 0..plan.chunks {
+    for number in 0..chunks {
         if app.now().since(started) >= app.settings.limits.step {
             tell_of_leftovers(&job, left);
             return leave_to_the_watch(app, &job).await;
@@ -115,7 +116,7 @@ async fn remove_documents(app: &App, job: &Versioned<Job>) -> Result<Outcome, Po
     let State::Cancelled { ended, .. } = job.state else { return Ok(Outcome::Stale) };
     let started = app.now();
     let plan = shut_plan(app, &job.id).await?;
-    for number in 0..plan.chunks {
+    for number in 0..plan.chunks * job.asked.stages() {
         if app.now().since(started) >= app.settings.limits.step {
             return leave_to_the_watch(app, job).await;
         }
@@ -194,7 +195,7 @@ async fn clean_chunk(app: &App, job: &Job, number: u32) -> Result<u64, PortError
     Ok(left)
 }
 
-/// Removes the chunk's key logs, and its files where these are ours to remove. Gives how many are left.
+/// Removes the chunk's logs, and its files where these are ours to remove. Gives how many are left.
 async fn remove_all(app: &App, job: &Job, chunk: &Chunk) -> Result<u64, PortError> {
     remove_keys(app, chunk).await?;
     match job.state {
@@ -223,14 +224,16 @@ pub(super) async fn remove_files(app: &App, output: &Arc<dyn Output>, chunk: &Ch
     Ok(left)
 }
 
-/// Removes the chunk's key logs from our own container.
+/// Removes the chunk's key logs, and what it has gathered, from our own container.
 pub(super) async fn remove_keys(app: &App, chunk: &Chunk) -> Result<(), PortError> {
-    if chunk.keys.is_empty() {
+    if chunk.keys.is_empty() && chunk.logs.is_empty() {
         return Ok(());
     }
     let scratch = app.outputs.open(&Place::Scratch).await?;
-    for segment in &chunk.keys {
-        remove_blob(&scratch, &segment.name(&chunk.job, chunk.number)).await?;
+    let keys = chunk.keys.iter().map(|segment| segment.name(&chunk.job, chunk.number));
+    let logs = chunk.logs.iter().map(|log| log.name(&chunk.job, chunk.number));
+    for name in keys.chain(logs) {
+        remove_blob(&scratch, &name).await?;
     }
     Ok(())
 }

@@ -14,8 +14,10 @@ use crate::bulk::coding::Coding;
 use crate::bulk::crc::Crc64;
 use crate::bulk::destination::Destination;
 use crate::bulk::file::{Files, Held};
+use crate::bulk::gathered::Log;
 use crate::bulk::job::Job;
 use crate::bulk::limits;
+use crate::bulk::reading::Matter;
 use crate::bulk::record::Key;
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::selection::Selection;
@@ -23,6 +25,7 @@ use crate::bulk::timestamp::Timestamp;
 use crate::bulk::window::Spelled;
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError, Versioned};
 
+use super::follow::{Follow, Gathering};
 use super::memory::Share;
 use super::write::Buffer;
 use super::{App, cleanup, compress};
@@ -54,6 +57,12 @@ pub struct Work<'a> {
     pub app: &'a App,
     pub job: &'a Job,
     pub(super) selection: &'a Selection,
+    /// What decides instead where references are followed.
+    pub(super) follow: Option<&'a Follow>,
+    /// What is gathered for the next stage and is not staged yet.
+    pub(super) gathering: Gathering,
+    /// What is read at the position.
+    pub(super) matter: Matter,
     /// Only these types are read; `None` is every type.
     pub types: Option<Vec<ResourceType>>,
     /// The document as it was last written.
@@ -79,11 +88,19 @@ pub struct Work<'a> {
 
 impl<'a> Work<'a> {
     /// Begins to work on a chunk that was just claimed.
-    pub fn new(app: &'a App, job: &'a Job, selection: &'a Selection, claimed: Versioned<Chunk>) -> Self {
+    pub fn new(
+        app: &'a App,
+        job: &'a Job,
+        (selection, follow): (&'a Selection, Option<&'a Follow>),
+        claimed: Versioned<Chunk>,
+    ) -> Self {
         Self {
             app,
             job,
             selection,
+            follow,
+            gathering: Gathering::default(),
+            matter: Matter::Everything,
             types: job.asked.types_read(),
             next: (*claimed).clone(),
             saved_bytes: claimed.totals.bytes,
@@ -217,7 +234,8 @@ impl<'a> Work<'a> {
     pub async fn finish(&mut self, ranges: usize) -> Result<(), Interrupted> {
         self.stage_all().await?;
         self.next.seal_all();
-        if !self.next.files.is_empty() || !self.next.keys.is_empty() {
+        let logged = self.next.logs.iter().all(Log::is_committed);
+        if !self.next.files.is_empty() || !self.next.keys.is_empty() || !logged {
             let leased = self.next.clone().leased(self.app.now(), &self.app.settings.limits);
             self.save(leased).await?;
             self.commit_sealed().await?;
@@ -237,6 +255,7 @@ impl<'a> Work<'a> {
             self.stage(file).await?;
         }
         self.stage_keys().await?;
+        self.stage_gathered().await?;
         // A file whose documents all turned out flawed has no block: it must not become an empty blob.
         self.next.files.retain(|file| file.blocks.count() > 0);
         self.next.seal_full(self.app.now());
@@ -266,7 +285,15 @@ impl<'a> Work<'a> {
                 other => other.map_err(|error| self.at_destination(error))?,
             }
         }
+        for log in self.saved.logs.clone().iter().filter(|log| log.sealed && !log.is_committed()) {
+            let name = log.name(&self.saved.job, self.saved.number);
+            match self.scratch().await?.commit(&name, &log.blocks, Coding::None).await {
+                Err(error) if error.kind == ErrorKind::Conflict => return Err(self.begin_anew().await),
+                other => other?,
+            }
+        }
         self.part = self.next.record_committed();
+        self.next.logs_committed();
         for segment in self.next.take_spent_keys() {
             let name = segment.name(&self.next.job, self.next.number);
             self.scratch().await?.remove(&name).await?;

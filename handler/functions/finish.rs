@@ -1,4 +1,5 @@
-//! The step *finish*: completes a job once every chunk of the stored plan is done. Counted, never guessed.
+//! The step *finish*: completes a job once every chunk of the stored plan is done, and before that begins the next stage of
+//! one that has stages. Counted, never guessed.
 
 use std::time::Duration;
 
@@ -6,10 +7,10 @@ use crate::bulk::chunk::{Chunk, ChunkState, Totals};
 use crate::bulk::job::{Parts, State};
 use crate::bulk::job_id::JobId;
 use crate::bulk::record::Key;
-use crate::bulk::step::Outcome;
-use crate::ports::{Expected, PortError};
+use crate::bulk::step::{Outcome, Step};
+use crate::ports::{Expected, PortError, Versioned};
 
-use super::{App, audit};
+use super::{App, audit, cleanup};
 
 pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     let Some(chunks) = chunks_when_done(app, id).await? else {
@@ -29,6 +30,7 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
         if let Some(completed) = app.jobs.write(job.with(completed)).await.unless_conflict()? {
             tell(id, app.now().since(job.created), &done.1);
             audit::record_now(app, completed).await;
+            remove_gathered(app, &chunks).await;
             return Ok(Outcome::Done);
         }
     }
@@ -40,6 +42,16 @@ fn tell(id: &JobId, took: Duration, totals: &Totals) {
     tracing::info!(job = %id, seconds, resources, deleted, errors, bytes, pages, request_charge, "export completed");
 }
 
+/// Nothing asks any more for what the stages gathered. What cannot be removed now goes with the export.
+async fn remove_gathered(app: &App, chunks: &[Chunk]) {
+    for chunk in chunks.iter().filter(|chunk| !chunk.logs.is_empty()) {
+        if let Err(error) = cleanup::remove_keys(app, chunk).await {
+            tracing::warn!(job = %chunk.job, %error, "what an export had gathered stays until the export goes");
+            return;
+        }
+    }
+}
+
 /// Every chunk, or `None` while a chunk is open or the job is not planned (any more).
 async fn chunks_when_done(app: &App, id: &JobId) -> Result<Option<Vec<Chunk>>, PortError> {
     let Some(job) = app.open_job(id).await? else {
@@ -48,14 +60,39 @@ async fn chunks_when_done(app: &App, id: &JobId) -> Result<Option<Vec<Chunk>>, P
     let State::Planned { chunks, .. } = job.state else {
         return Ok(None);
     };
+    let of_stage = chunks / job.asked.stages();
     let mut done = Vec::new();
-    for number in 0..chunks {
-        // Each chunk is read itself: a chunk that is missing from an answer is not done.
-        let chunk = app.jobs.read::<Chunk>(&Key::chunk(id, number)).await?;
-        if chunk.state != ChunkState::Done {
+    for stage in 0..job.asked.stages() {
+        let mut is_through = true;
+        for number in stage * of_stage..(stage + 1) * of_stage {
+            // Each chunk is read itself: a chunk that is missing from an answer is not done.
+            let chunk = app.jobs.read::<Chunk>(&Key::chunk(id, number)).await?;
+            match chunk.state {
+                ChunkState::Done => {
+                    done.push(chunk.into_value());
+                    continue;
+                }
+                // All of the stages before are done: this one begins.
+                ChunkState::Waiting => open(app, chunk).await?,
+                ChunkState::Open | ChunkState::Closed if stage == 0 => return Ok(None),
+                ChunkState::Open | ChunkState::Closed => {}
+            }
+            is_through = false;
+        }
+        if !is_through {
             return Ok(None);
         }
-        done.push(chunk.into_value());
     }
     Ok(Some(done))
+}
+
+/// Opens a chunk of the next stage and sends it. If the message is lost, the watch sends it again; a chunk that still waits
+/// is opened by the next *finish*.
+async fn open(app: &App, chunk: Versioned<Chunk>) -> Result<(), PortError> {
+    let Ok(opened) = (*chunk).clone().opened(app.now()) else { return Ok(()) };
+    match app.jobs.write(chunk.with(opened)).await.unless_conflict()? {
+        Some(opened) => app.steps.push(&Step::chunk(&opened), Duration::ZERO).await,
+        // Another *finish*, or a cleanup, was faster.
+        None => Ok(()),
+    }
 }

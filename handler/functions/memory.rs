@@ -18,12 +18,15 @@ pub struct Memory {
     budget: usize,
     /// A permit for each page that may be held at a time.
     pub pages: Semaphore,
+    /// A permit for whoever reads what a stage has gathered: the others then find it read.
+    pub gatherings: Semaphore,
 }
 
 impl Memory {
     pub fn new(limits: &Limits) -> Self {
         let (buffered, steps) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        Self { buffered, steps, budget: limits.buffered_bytes, pages: Semaphore::new(limits.pages) }
+        let [pages, gatherings] = [limits.pages, limits.gatherings].map(Semaphore::new);
+        Self { buffered, steps, budget: limits.buffered_bytes, pages, gatherings }
     }
 }
 

@@ -17,7 +17,7 @@ const LOOKED_UP: usize = 200;
 impl Work<'_> {
     /// The second pass: adds those documents that the first one has not seen, superseded before it came to them.
     pub async fn append_missed(&mut self, documents: &[Document]) -> Result<(), Interrupted> {
-        for document in self.unlogged(documents).await? {
+        for document in self.unlogged(documents.iter().collect()).await? {
             self.append(document).await?;
         }
         Ok(())
@@ -25,7 +25,7 @@ impl Work<'_> {
 
     /// The third pass: of resources that were changed after the transaction time, and that neither pass has seen, the
     /// history tells why. Where there is none, the client is told that something may be missing.
-    pub async fn tell_undocumented(&mut self, range: &KeyRange, changed: &[Document]) -> Result<(), Interrupted> {
+    pub async fn tell_undocumented(&mut self, range: &KeyRange, changed: Vec<&Document>) -> Result<(), Interrupted> {
         let mut by_type: BTreeMap<&str, Vec<&Document>> = BTreeMap::new();
         for document in self.unlogged(changed).await? {
             // A first version has no predecessor.
@@ -51,11 +51,14 @@ impl Work<'_> {
     }
 
     /// Those documents whose resources are not in the key log of the range.
-    async fn unlogged<'d>(&mut self, documents: &'d [Document]) -> Result<Vec<&'d Document>, Interrupted> {
+    pub(super) async fn unlogged<'d>(
+        &mut self,
+        documents: Vec<&'d Document>,
+    ) -> Result<Vec<&'d Document>, Interrupted> {
         if documents.is_empty() {
             return Ok(Vec::new());
         }
-        let keyed = documents.iter().map(|document| (ResourceKey::new(&self.job.id, document), document));
+        let keyed = documents.into_iter().map(|document| (ResourceKey::new(&self.job.id, document), document));
         let keyed: Vec<_> = keyed.collect();
         let mut missed = keyed.iter().map(|(key, _)| *key).collect();
         key_log::strike_out(&mut missed, &self.keys);

@@ -35,6 +35,8 @@ mod compress;
 pub mod exports;
 pub mod files;
 mod finish;
+mod follow;
+pub mod gathered;
 pub mod group;
 pub mod health;
 pub mod issuers;
@@ -77,6 +79,7 @@ pub struct App {
     /// What the authorization servers have published.
     pub issuers_known: Arc<issuers::Known>,
     pub members_known: Arc<group::Known>,
+    pub gathered_known: Arc<gathered::Known>,
 }
 
 /// What of the configuration the functions need.
@@ -198,6 +201,7 @@ impl App {
             denied: Arc::default(),
             issuers_known: Arc::default(),
             members_known: Arc::default(),
+            gathered_known: Arc::default(),
         }
     }
 

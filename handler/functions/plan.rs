@@ -6,6 +6,7 @@ use crate::bulk::chunk::Chunk;
 use crate::bulk::job::{Job, State};
 use crate::bulk::job_id::JobId;
 use crate::bulk::plan::Plan;
+use crate::bulk::reading;
 use crate::bulk::record::{Key, Record};
 use crate::bulk::step::{Outcome, Step, StepKind};
 use crate::bulk::summary::Summary;
@@ -22,7 +23,7 @@ pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
         // The cleanup of a closed job was first.
         return Ok(Outcome::Stale);
     }
-    make_chunks(app, &plan).await?;
+    make_chunks(app, &job, &plan).await?;
     // A cleanup that was faster has made the chunks itself, closed, and needs to know of nothing.
     if mark_planned(app, job, &plan).await? {
         send_unclaimed(app, &plan).await?;
@@ -60,12 +61,13 @@ async fn stored_plan(app: &App, id: &JobId) -> Result<Plan, PortError> {
     }
 }
 
-async fn make_chunks(app: &App, plan: &Plan) -> Result<(), PortError> {
+async fn make_chunks(app: &App, job: &Job, plan: &Plan) -> Result<(), PortError> {
     let summary: Record = Summary::new(plan.job.clone()).into();
     app.jobs.create(&summary).await.unless_conflict()?;
     let ceiling = app.settings.ceiling.map(|units| f64::from(units) / f64::from(plan.chunks));
-    for number in 0..plan.chunks {
+    for number in 0..plan.chunks * job.asked.stages() {
         let chunk = Chunk::new(plan.job.clone(), number, app.now()).with_ceiling(ceiling);
+        let chunk = if reading::stage(plan, number) == 0 { chunk } else { chunk.waiting() };
         let chunk: Record = chunk.into();
         app.jobs.create(&chunk).await.unless_conflict()?;
     }
@@ -77,14 +79,14 @@ async fn mark_planned(app: &App, job: Versioned<Job>, plan: &Plan) -> Result<boo
     if matches!(job.state, State::Planned { .. }) {
         return Ok(true);
     }
-    let ranges = u32::try_from(plan.ranges.len()).unwrap_or(u32::MAX);
-    let Ok(planned) = (*job).clone().planned(plan.chunks, ranges, app.now()) else {
+    let (chunks, ranges) = reading::all(&job.asked, plan);
+    let Ok(planned) = (*job).clone().planned(chunks, ranges, app.now()) else {
         return Ok(false);
     };
     // A job that is gone was closed, and its cleanup is through already.
     let written = app.jobs.write(job.with(planned)).await.unless_conflict().found()?;
     if written.flatten().is_some() {
-        tracing::info!(job = %job.id, chunks = plan.chunks, ranges, "export planned");
+        tracing::info!(job = %job.id, chunks, ranges, "export planned");
         return Ok(true);
     }
     let found = app.open_job(&job.id).await?;

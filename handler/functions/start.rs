@@ -58,7 +58,7 @@ pub async fn refuse(app: &App, caller: &Caller, failure: Failure) -> Failure {
 async fn start(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepted, Failure> {
     let now = app.now();
     let request = request::parse(kick_off, &app.settings.terms, now)?;
-    let asked = caller.permitted(request.asked)?;
+    let asked = caller.permitted(request.asked)?.with_context();
     leave_room(app, caller).await?;
     let asked = patients::known(app, asked, request.preferences).await?;
     let until = Job::time_of(now, app.settings.safety_lag);

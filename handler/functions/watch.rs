@@ -80,7 +80,7 @@ async fn look_at_job(app: &App, id: &JobId) -> Result<(), PortError> {
             app.fail(id, format!("the export has not got any further for {hours} hours")).await
         }
         State::Accepted => send(app, &job, StepKind::Plan, limits::JOB_WATCH).await,
-        State::Planned { chunks, .. } => look_for_the_end(app, &job, *chunks).await,
+        State::Planned { chunks, .. } => look_for_the_end(app, &job, *chunks / job.asked.stages()).await,
         State::Failed { expires, .. } if *expires > now => {
             let erased = (*job).clone().without_secret(*expires);
             app.jobs.write(job.with(erased)).await.unless_conflict().map(drop)
@@ -111,12 +111,14 @@ async fn has_stalled(app: &App, job: &Job) -> Result<bool, PortError> {
     Ok(app.now().since(last) >= app.settings.patience)
 }
 
-/// Sends *finish* when every chunk has told its end, or, now and then, when none has told anything for a while: a report
+/// Sends *finish* when every chunk of a stage has told its end, or, now and then, when none has told anything for a while: a report
 /// may have been lost.
 async fn look_for_the_end(app: &App, job: &Versioned<Job>, chunks: u32) -> Result<(), PortError> {
     let summary = app.jobs.read::<Summary>(&Key::summary(&job.id)).await.found()?;
     let quiet = summary.as_ref().and_then(|summary| summary.moved).unwrap_or(job.created);
-    if summary.is_some_and(|summary| summary.all_done(chunks)) || app.now().since(quiet) >= QUIET {
+    if summary.is_some_and(|summary| !summary.chunks.is_empty() && summary.ends_stage(chunks))
+        || app.now().since(quiet) >= QUIET
+    {
         return send(app, job, StepKind::Finish, QUIET).await;
     }
     let watched = (**job).clone().watched(app.now().plus(limits::JOB_WATCH));

@@ -47,6 +47,11 @@ impl Work<'_> {
             return Ok(());
         }
         self.keys.extend_from_slice(ResourceKey::new(&self.job.id, document).bytes());
+        self.write(document).await
+    }
+
+    /// The same, of a document that belongs to the export and is in the key log.
+    pub(super) async fn write(&mut self, document: &Document) -> Result<(), Interrupted> {
         let Ok(resource_type) = self.type_of(document) else {
             return self.append_note(&Flaw::OtherType.note(document)).await;
         };
@@ -93,7 +98,7 @@ impl Work<'_> {
     }
 
     /// SQL narrows, our code decides.
-    fn is_asked_for(&self, document: &Document) -> bool {
+    pub(super) fn is_asked_for(&self, document: &Document) -> bool {
         let named =
             self.types.as_ref().is_none_or(|types| types.iter().any(|name| document.resource_type == name.as_str()));
         named && self.window.holds(document)

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
 
+use crate::support::belongs::{self, Whose, belongs};
 use crate::support::clinic::{Clinic, Form};
 use crate::support::export::Export;
 use crate::support::exported::{Exported, download};
@@ -12,15 +13,18 @@ use crate::support::host::Host;
 use crate::support::judge::{every_blob_is_recorded, judge};
 use crate::support::world::{World, small};
 
+const SYSTEM: &str = "/$export";
+const PATIENTS: &str = "/Patient/$export";
+
 const FAULTS: [Fault; 2] = [Fault::KillBefore, Fault::KillAfter];
 
 /// Runs the reference export with workers dying at these of its effectful calls. Gives what it handed out, and how many
 /// effectful calls there were.
-fn export(deaths: &[(u32, Fault)]) -> (Exported, u32) {
+fn export(path: &str, deaths: &[(u32, Fault)]) -> (Exported, u32) {
     let world = World::new();
-    let clinic = reference_store(&world);
+    let clinic = reference_store(&world, path);
     let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
+    let export = Export::accepted(&host.get(path));
     // A kick-off whose worker dies has promised nothing to anybody.
     let first = world.state().gate.effects();
     let script = deaths.iter().map(|(nth, fault)| (When::Effect(first + nth), *fault));
@@ -32,13 +36,20 @@ fn export(deaths: &[(u32, Fault)]) -> (Exported, u32) {
     let manifest = export.complete(&mut host);
     let until = export.stored(&world).unwrap().transaction_time;
     let exported = download(&world, &export.job, &manifest).unwrap_or_else(|why| panic!("{deaths:?}: {why}"));
-    let verdict = judge(&exported, &clinic, until, &Asked::default()).and_then(|()| every_blob_is_recorded(&world));
+    let verdict = match path {
+        SYSTEM => judge(&exported, &clinic, until, &Asked::default()),
+        _ => {
+            let everybody = Whose { group: None, patients: None };
+            belongs::judge(&exported, &belongs(&clinic, until, &Asked::default(), &everybody), &[])
+        }
+    };
+    let verdict = verdict.and_then(|()| every_blob_is_recorded(&world));
     verdict.unwrap_or_else(|why| panic!("{deaths:?}: {why}"));
     (exported, effects)
 }
 
-/// Three types in three ranges of two chunks, of which files roll.
-fn reference_store(world: &World) -> Clinic {
+/// Two types in three ranges of two chunks, and for patients three that go with them, of which files roll.
+fn reference_store(world: &World, path: &str) -> Clinic {
     let mut clinic = Clinic::default();
     let mut state = world.state();
     state.store.split(0x5000);
@@ -50,7 +61,19 @@ fn reference_store(world: &World) -> Clinic {
     for number in 0..10 {
         let id = format!("r{number}");
         clinic.write(world, ("Patient", &id), Form::WithMeta, stamp);
-        clinic.write(world, ("Observation", &id), Form::WithoutMeta, stamp);
+        let references = format!(
+            r#""subject":{{"reference":"Patient/{id}"}},"performer":[{{"reference":"Practitioner/r{}"}}],"#,
+            number % 3
+        );
+        clinic.write_with(world, ("Observation", &id), Form::WithoutMeta, stamp, &references);
+    }
+    for number in 0..if path == SYSTEM { 0 } else { 3 } {
+        let id = format!("r{number}");
+        let of = format!(r#""of":{{"reference":"Organization/{id}"}},"#);
+        clinic.write_with(world, ("Practitioner", &id), Form::WithMeta, stamp, &of);
+        clinic.write(world, ("Organization", &id), Form::WithMeta, stamp);
+        let target = format!(r#""target":[{{"reference":"Observation/{id}"}}],"#);
+        clinic.write_with(world, ("Provenance", &id), Form::WithMeta, stamp, &target);
     }
     clinic.write(world, ("Patient", "broken"), Form::Broken, stamp);
     clinic.write(world, ("Patient", "r1"), Form::WithMeta, world.now());
@@ -59,12 +82,25 @@ fn reference_store(world: &World) -> Clinic {
 
 #[test]
 fn a_worker_may_die_at_any_effect() {
-    let (undisturbed, effects) = export(&[]);
+    let (undisturbed, effects) = export(SYSTEM, &[]);
     assert!((40..=120).contains(&effects), "the reference export has {effects} effects");
     assert!(undisturbed.files.len() > 3);
     for nth in 0..effects {
         for fault in FAULTS {
-            let (exported, _) = export(&[(nth, fault)]);
+            let (exported, _) = export(SYSTEM, &[(nth, fault)]);
+            assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
+        }
+    }
+}
+
+#[test]
+fn a_worker_may_die_at_any_effect_of_an_export_in_stages() {
+    let (undisturbed, effects) = export(PATIENTS, &[]);
+    assert!((100..=500).contains(&effects), "the reference export has {effects} effects");
+    assert!(undisturbed.lines.contains_key(&("Organization".into(), "r2".into())), "two steps away");
+    for nth in 0..effects {
+        for fault in FAULTS {
+            let (exported, _) = export(PATIENTS, &[(nth, fault)]);
             assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
         }
     }
@@ -72,13 +108,13 @@ fn a_worker_may_die_at_any_effect() {
 
 #[test]
 fn workers_may_die_at_any_two_effects() {
-    let (undisturbed, effects) = export(&[]);
+    let (undisturbed, effects) = export(SYSTEM, &[]);
     for first in 0..effects {
         for fault in FAULTS {
-            let (_, effects) = export(&[(first, fault)]);
+            let (_, effects) = export(SYSTEM, &[(first, fault)]);
             for second in first + 1..effects {
                 for again in FAULTS {
-                    let (exported, _) = export(&[(first, fault), (second, again)]);
+                    let (exported, _) = export(SYSTEM, &[(first, fault), (second, again)]);
                     assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
                 }
             }

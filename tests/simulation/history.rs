@@ -38,10 +38,20 @@ pub struct Asking {
     pub before: Option<u32>,
     pub largest_file: Option<u64>,
     pub coding: Coding,
+    /// Only what is about patients, and what goes with it.
+    pub of_patients: Option<Whose>,
     /// What lenient handling passed over.
     pub notes: u8,
     /// The manifest comes in pages.
     pub in_pages: bool,
+}
+
+/// Whose resources an export of patients holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose {
+    Everybody,
+    /// A few that are named.
+    Some,
 }
 
 /// Numbers pick among what there is, modulo its count; where there is nothing, nothing happens.
@@ -144,13 +154,20 @@ fn asking() -> impl Strategy<Value = Asking> {
     let ages = || prop_oneof![3 => Just(None), 1 => (100u32..400).prop_map(Some), 1 => Just(Some(86_430))];
     let largest = prop_oneof![3 => Just(None), 1 => (1u64..900).prop_map(Some)];
     let coding = prop_oneof![3 => Just(Coding::None), 1 => Just(Coding::Gzip)];
-    (prop::bool::weighted(0.2), ages(), ages(), largest, coding, 0u8..3, prop::bool::weighted(0.3)).prop_map(
-        |(only_patients, since, before, largest_file, coding, notes, in_pages)| Asking {
+    let whose = prop_oneof![
+        4 => Just(None),
+        1 => Just(Some(Whose::Everybody)),
+        1 => Just(Some(Whose::Some)),
+    ];
+    let only_patients = prop::bool::weighted(0.2);
+    (only_patients, ages(), ages(), largest, (coding, whose), 0u8..3, prop::bool::weighted(0.3)).prop_map(
+        |(only_patients, since, before, largest_file, (coding, of_patients), notes, in_pages)| Asking {
             only_patients,
             since,
             before,
             largest_file,
             coding,
+            of_patients,
             notes,
             in_pages,
         },

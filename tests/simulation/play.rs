@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::job::{Job, State};
+use fhir_export::bulk::level::Level;
 use fhir_export::bulk::limits::Limits;
 
+use crate::support::belongs::{self, Whose, belongs};
 use crate::support::clinic::Clinic;
 use crate::support::export::{Export, text};
 use crate::support::exported::{Exported, download};
@@ -16,7 +18,7 @@ use crate::support::pages::{Read, Reader};
 use crate::support::world::World;
 
 use super::history::{History, Op, Setup};
-use super::store::{asked, populate, settings, write};
+use super::store::{Cast, asked, populate, settings, write};
 
 /// Why the history is a failure, and the calls that led there.
 pub fn play(history: &History) -> Result<(), String> {
@@ -33,6 +35,7 @@ pub fn play(history: &History) -> Result<(), String> {
 struct Played {
     world: World,
     clinic: Clinic,
+    cast: Cast,
     host: Host,
     export: Export,
     asked: Asked,
@@ -60,13 +63,19 @@ impl Played {
             state.store.page_size = setup.page_size;
             state.store.page_takes = Duration::from_secs(setup.page_seconds);
         }
-        let mut clinic = Clinic { forgets: setup.forgets.then_some("Observation"), ..Clinic::default() };
-        populate(&world, &mut clinic, setup.resources);
+        let cast = if setup.asked.of_patients.is_some() { Cast::Related } else { Cast::Strangers };
+        let forgets = match cast {
+            Cast::Strangers => setup.forgets.then_some("Observation"),
+            // Nobody could say what one had referred to that is overwritten.
+            Cast::Related => None,
+        };
+        let mut clinic = Clinic { forgets, ..Clinic::default() };
+        populate(&world, &mut clinic, cast, setup.resources);
         let mut host = Host::new(&world, settings(setup));
         let asked = asked(&setup.asked, world.now());
         let export = Export::of(&mut host, asked.clone());
         let (excuses, reader) = (Excuses::default(), Reader::default());
-        Self { world, clinic, host, export, asked, handed_out: None, cancelled: false, excuses, reader }
+        Self { world, clinic, cast, host, export, asked, handed_out: None, cancelled: false, excuses, reader }
     }
 
     fn step(&mut self, op: &Op) -> Result<(), String> {
@@ -138,7 +147,7 @@ impl Played {
             }
             Op::Write { pick, what, late } => {
                 let stamp = now.minus(Duration::from_secs((*late).into()));
-                write(&self.world, &mut self.clinic, *pick, *what, stamp);
+                write(&self.world, &mut self.clinic, (self.cast, *pick), *what, stamp);
             }
             Op::Deliver { .. }
             | Op::Begin { .. }
@@ -272,7 +281,15 @@ impl Played {
         let manifest = whole.ok_or("a complete export without a manifest")?;
         let exported = download(&self.world, &self.export.job, &manifest)?;
         let until = stored.map(|job| job.transaction_time).ok_or("no job")?;
-        judge(&exported, &self.clinic, until, &self.asked)?;
+        match self.asked.level {
+            Level::System => judge(&exported, &self.clinic, until, &self.asked)?,
+            Level::Patient | Level::Group(_) => {
+                let patients = self.asked.patients.as_ref();
+                let patients = patients.map(|ids| ids.iter().map(|id| id.as_str()).collect());
+                let belongs = belongs(&self.clinic, until, &self.asked, &Whose { group: None, patients });
+                belongs::judge(&exported, &belongs, &self.asked.notes)?;
+            }
+        }
         no_file_is_larger(&exported, &self.asked)?;
         match &self.handed_out {
             Some(before) if *before != exported => Err("the manifest has changed".into()),

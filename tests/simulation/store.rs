@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
+use fhir_export::bulk::level::Level;
 use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::note::{Note, Severity};
+use fhir_export::bulk::resource_id::ResourceId;
 use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::functions::Settings;
@@ -12,9 +14,52 @@ use fhir_export::functions::Settings;
 use crate::support::clinic::{Clinic, Form};
 use crate::support::world::{World, mixed, small};
 
-use super::history::{Asking, Setup, Writing};
+use super::history::{Asking, Setup, Whose, Writing};
 
-pub const TYPES: [&str; 3] = ["Patient", "Observation", "Encounter"];
+/// What the resources of a store are about.
+#[derive(Clone, Copy, Debug)]
+pub enum Cast {
+    /// Each stands alone.
+    Strangers,
+    /// They refer to each other.
+    Related,
+}
+
+impl Cast {
+    fn types(self) -> &'static [&'static str] {
+        match self {
+            Cast::Strangers => &["Patient", "Observation", "Encounter"],
+            Cast::Related => &["Patient", "Observation", "Practitioner", "Provenance", "Encounter", "Organization"],
+        }
+    }
+
+    fn name(self, number: u8) -> (&'static str, String) {
+        let types = self.types();
+        (types[usize::from(number) % types.len()], format!("r{number}"))
+    }
+
+    /// Members with references, another time to others.
+    fn members(self, resource_type: &str, draw: u64) -> String {
+        let id = |of: u64, draw: u64| mixed(draw) % 6 * 6 + of;
+        match (self, resource_type) {
+            (Cast::Related, "Observation" | "Encounter") => format!(
+                r#""subject":{{"reference":"Patient/r{}"}},"performer":[{{"reference":"Practitioner/r{}"}}],"#,
+                id(0, draw),
+                id(2, !draw)
+            ),
+            (Cast::Related, "Practitioner" | "Patient") => {
+                format!(r#""of":{{"reference":"Organization/r{}"}},"#, id(5, draw))
+            }
+            (Cast::Related, "Provenance") => format!(
+                r#""target":[{{"reference":"Observation/r{}"}},{{"reference":"Encounter/r{}"}}],"agent":[{{"who":{{"reference":"Practitioner/r{}"}}}}],"#,
+                id(1, draw),
+                id(4, !draw),
+                id(2, draw ^ 1)
+            ),
+            (Cast::Strangers | Cast::Related, _) => String::new(),
+        }
+    }
+}
 
 pub fn settings(setup: &Setup) -> Settings {
     let small = small();
@@ -26,7 +71,12 @@ pub fn asked(asking: &Asking, now: Timestamp) -> Asked {
     let ago = |seconds: Option<u32>| seconds.map(|seconds| now.minus(Duration::from_secs(seconds.into())));
     let note = |number| Note::new(Severity::Information, "not-supported", "passed over").about(format!("_p{number}"));
     Asked {
-        types: asking.only_patients.then(|| vec![ResourceType::parse(TYPES[0]).unwrap()]),
+        level: if asking.of_patients.is_some() { Level::Patient } else { Level::System },
+        patients: match asking.of_patients {
+            Some(Whose::Some) => Some(["r0", "r6", "r18"].map(|id| ResourceId::parse(id).unwrap()).into()),
+            Some(Whose::Everybody) | None => None,
+        },
+        types: asking.only_patients.then(|| vec![ResourceType::parse("Patient").unwrap()]),
         since: ago(asking.since),
         before: ago(asking.before),
         largest_file: asking.largest_file,
@@ -35,19 +85,25 @@ pub fn asked(asking: &Asking, now: Timestamp) -> Asked {
         notes: (0..asking.notes).map(note).collect(),
         ..Asked::default()
     }
+    .with_context()
 }
 
 /// Resources of three types and all forms, from long ago to this moment, some of them changed or deleted since.
-pub fn populate(world: &World, clinic: &mut Clinic, count: u8) {
+pub fn populate(world: &World, clinic: &mut Clinic, cast: Cast, count: u8) {
     for number in 0..count {
-        let (resource_type, id) = name(number);
+        let (resource_type, id) = cast.name(number);
         let draw = mixed(number.into());
+        let members = cast.members(resource_type, draw);
         let age = [3_000_000, 86_400, 300, 119, 60, 1][(draw % 6) as usize];
         let form =
             [Form::WithMeta, Form::WithMeta, Form::WithoutMeta, Form::WithMeta, Form::Broken][(draw / 7 % 5) as usize];
-        clinic.write(world, (resource_type, &id), form, world.now().minus(Duration::from_secs(age + 50)));
+        let stamp = world.now().minus(Duration::from_secs(age + 50));
+        clinic.write_with(world, (resource_type, &id), form, stamp, &members);
         match draw / 64 % 6 {
-            0 => clinic.write(world, (resource_type, &id), Form::WithMeta, world.now().minus(Duration::from_secs(age))),
+            0 => {
+                let (stamp, members) = (stamp.plus(Duration::from_secs(50)), cast.members(resource_type, !draw));
+                clinic.write_with(world, (resource_type, &id), Form::WithMeta, stamp, &members);
+            }
             1 => clinic.delete(world, (resource_type, &id), world.now().minus(Duration::from_secs(age))),
             _ => {}
         }
@@ -57,17 +113,15 @@ pub fn populate(world: &World, clinic: &mut Clinic, count: u8) {
     }
 }
 
-fn name(number: u8) -> (&'static str, String) {
-    (TYPES[usize::from(number) % 3], format!("r{number}"))
-}
-
-pub fn write(world: &World, clinic: &mut Clinic, pick: u8, what: Writing, stamp: Timestamp) {
-    let (resource_type, id) = name(pick % 48);
+pub fn write(world: &World, clinic: &mut Clinic, (cast, pick): (Cast, u8), what: Writing, stamp: Timestamp) {
+    let (resource_type, id) = cast.name(pick % 48);
     let name = (resource_type, id.as_str());
+    let members = cast.members(resource_type, u64::from(pick / 8) + 1000);
+    let new = format!("new{pick}");
     match what {
-        Writing::Update => clinic.write(world, name, Form::WithMeta, stamp),
-        Writing::Create => clinic.write(world, (resource_type, &format!("new{pick}")), Form::WithoutMeta, stamp),
-        Writing::Break => clinic.write(world, name, Form::Broken, stamp),
+        Writing::Update => clinic.write_with(world, name, Form::WithMeta, stamp, &members),
+        Writing::Create => clinic.write_with(world, (resource_type, &new), Form::WithoutMeta, stamp, &members),
+        Writing::Break => clinic.write_with(world, name, Form::Broken, stamp, &members),
         Writing::Delete => clinic.delete(world, name, stamp),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fhir_export::bulk::record::{Key, VERSION};
 use fhir_export::host::filter;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -76,10 +77,10 @@ fn a_document_of_a_newer_build_makes_its_step_wait() {
     let mut host = Host::new(&world, small());
     let export = Export::start(&mut host, "");
     host.deliver();
-    let key = fhir_export::bulk::record::Key::chunk(&export.job, 0);
+    let key = Key::chunk(&export.job, 0);
     let kept = world.state().container.get(&key).unwrap();
     let mut newer = kept.clone();
-    newer["v"] = 3.into();
+    newer["v"] = (VERSION + 1).into();
     world.state().container.overwrite(&key, &newer);
     assert_eq!(answered(host.deliver()).status(), 200);
     assert_eq!(world.state().container.get(&key), Some(newer));

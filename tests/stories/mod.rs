@@ -21,6 +21,7 @@ mod list;
 mod pages;
 mod refusals;
 mod secrets;
+mod stages;
 mod status;
 mod tokens;
 mod troubles;

@@ -13,6 +13,7 @@ pub mod probes;
 pub mod queue;
 pub mod store;
 
+pub mod belongs;
 pub mod clinic;
 pub mod export;
 pub mod exported;

@@ -149,6 +149,7 @@ impl World {
             health: Arc::default(),
             issuers_known: Arc::default(),
             members_known: Arc::default(),
+            gathered_known: Arc::default(),
         }
     }
 }
@@ -207,6 +208,8 @@ pub fn small() -> Settings {
             block_bytes: 300,
             buffered_bytes: 500,
             log_bytes: 48,
+            gathered_keys: 24,
+            gatherings: 1000,
             pages: 1000,
             chunks: 4,
             ..Limits::default()

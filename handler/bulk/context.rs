@@ -1,0 +1,102 @@
+//! What goes with the compartments of patients: Provenance of what is in them, and the context, which is what is referred to
+//! out of them (requirements PV-01, PC-10 to PC-12).
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::compartment::string;
+use super::reference;
+use super::resource_type::ResourceType;
+
+/// Whether an export follows the references out of the compartments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Context {
+    /// What it holds is seen by each resource itself.
+    #[default]
+    Left,
+    /// Up to two steps: an Encounter's Location, and the Organization of that.
+    Followed,
+}
+
+/// Provenance is in no compartment but by what it tells of.
+pub const PROVENANCE: &str = "Provenance";
+
+/// Types that patients share.
+const TYPES: [&str; 9] = [
+    "Device",
+    "Endpoint",
+    "HealthcareService",
+    "Location",
+    "Medication",
+    "Organization",
+    "Practitioner",
+    "PractitionerRole",
+    "Substance",
+];
+
+/// Whether resources of a type are exported where something refers to them.
+pub fn has(resource_type: &str) -> bool {
+    TYPES.contains(&resource_type)
+}
+
+pub fn types() -> impl Iterator<Item = ResourceType> {
+    TYPES.iter().filter_map(|name| ResourceType::parse(name).ok())
+}
+
+/// Hands to `found` type and id of each context resource that a resource's text refers to, wherever that stands.
+pub fn references(text: &str, base: &str, found: &mut dyn FnMut(&str, &str)) {
+    for (at, name) in text.match_indices("\"reference\"") {
+        // Behind a backslash a quote is in the middle of a string.
+        if text[..at].ends_with('\\') {
+            continue;
+        }
+        let value = text[at + name.len()..].trim_start().strip_prefix(':').map(str::trim_start);
+        let Some(value) = value.filter(|value| value.starts_with('"')) else { continue };
+        let raw = serde_json::Deserializer::from_str(value).into_iter::<&RawValue>().next();
+        let Some(value) = raw.and_then(Result::ok).and_then(|raw| string(raw.get())) else { continue };
+        if let Some((of, id)) = reference::local(&value, base).filter(|(of, _)| has(of)) {
+            found(of, id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        references(text, "https://fhir.example", &mut |of, id| all.push(format!("{of}/{id}")));
+        all
+    }
+
+    #[test]
+    fn the_types_are_known_and_none_of_them_is_in_a_compartment() {
+        assert!(types().count() == TYPES.len() && types().all(|name| name.known()));
+        assert!(!TYPES.iter().any(|name| super::super::compartment::has(name)));
+    }
+
+    #[test]
+    fn references_are_found_wherever_they_stand() {
+        let text = r##"{"a":{"reference":"Practitioner/a"},"contained":[{"x":[{"display":"y","reference" : "Location\/b/_history/2"}]}],
+            "b":{"reference":"https://fhir.example/Device/c"},"reference":{"reference":"Medication/d"}}"##;
+        assert_eq!(found(text), ["Practitioner/a", "Location/b", "Device/c", "Medication/d"]);
+    }
+
+    #[test]
+    fn what_is_no_reference_to_the_context_is_none() {
+        for text in [
+            r#"{"reference":"Patient/a"}"#,
+            r#"{"reference":"https://other.example/Device/a"}"#,
+            r##"{"reference":"#a"}"##,
+            r#"{"reference":["Device/a"]}"#,
+            r#"{"note":"\"reference\":\"Device/a\""}"#,
+            r#"{"x\"reference":"Device/a"}"#,
+            r#"{"note":"reference","other":"Device/a"}"#,
+            r#"{"reference":"Device/a"#,
+        ] {
+            assert_eq!(found(text), [""; 0], "{text}");
+        }
+    }
+}

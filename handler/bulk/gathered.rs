@@ -1,0 +1,197 @@
+//! What the chunks of a stage gather for the stage behind it: keys of resources, in logs that count with the chunk's commit.
+
+use serde::{Deserialize, Serialize};
+
+use super::block::{BlockId, Blocks};
+use super::chunk::Chunk;
+use super::job_id::JobId;
+use super::key_log::ResourceKey;
+use super::limits;
+use super::resource_type::ResourceType;
+use super::timestamp::Timestamp;
+
+/// What keys were gathered for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Gathered {
+    /// What is in the compartments: Provenance may tell of it.
+    Compartments,
+    /// What was referred to.
+    References,
+}
+
+impl Gathered {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Compartments => "compartments",
+            Self::References => "references",
+        }
+    }
+}
+
+/// A blob of keys in our own container. Like a file it takes blocks of several attempts, and only recorded ones are committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    pub of: Gathered,
+    /// Counts the logs of the chunk.
+    pub number: u32,
+    /// The attempt that opened it.
+    pub attempt: u32,
+    pub opened: Timestamp,
+    pub bytes: u64,
+    /// Recorded blocks; none once they are committed.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub blocks: Blocks,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sealed: bool,
+}
+
+fn is_empty(blocks: &Blocks) -> bool {
+    blocks.count() == 0
+}
+
+impl Log {
+    /// `{jobId}/{what}-{chunk}-{log}-{attempt}`.
+    pub fn name(&self, job: &JobId, chunk: u32) -> String {
+        format!("{job}/{}-{chunk}-{}-{}", self.of.name(), self.number, self.attempt)
+    }
+
+    pub fn is_committed(&self) -> bool {
+        is_empty(&self.blocks)
+    }
+}
+
+impl Chunk {
+    /// Index of the log that takes keys of this kind, opened if there is none.
+    pub fn log_for(&mut self, of: Gathered, now: Timestamp) -> usize {
+        if let Some(index) = self.logs.iter().position(|log| log.of == of && !log.sealed) {
+            return index;
+        }
+        let number = u32::try_from(self.logs.len()).unwrap_or(u32::MAX);
+        let (attempt, blocks) = (self.attempt, Blocks::default());
+        self.logs.push(Log { of, number, attempt, opened: now, bytes: 0, blocks, sealed: false });
+        self.logs.len() - 1
+    }
+
+    /// Records a block that was staged for a log.
+    pub fn logged(&mut self, log: usize, block: BlockId, bytes: u64) {
+        let log = &mut self.logs[log];
+        log.blocks.push(block);
+        log.bytes += bytes;
+    }
+
+    /// Seals logs as files are sealed: old and scattered ones.
+    pub fn seal_full_logs(&mut self, now: Timestamp) {
+        for log in &mut self.logs {
+            log.sealed |= log.blocks.runs() >= limits::RUNS_PER_FILE
+                || log.blocks.count() >= limits::BLOCKS_PER_FILE
+                || now.since(log.opened) >= limits::FILE_AGE;
+        }
+    }
+
+    /// The sealed logs are committed: their blocks need not be known any more.
+    pub fn logs_committed(&mut self) {
+        self.logs.iter_mut().filter(|log| log.sealed).for_each(|log| log.blocks = Blocks::default());
+    }
+
+    /// Something refers to resources of this type.
+    pub fn refers(&mut self, to: &str) {
+        if !self.refers_to.iter().any(|known| known.as_str() == to)
+            && let Ok(new) = ResourceType::parse(to)
+        {
+            self.refers_to.push(new);
+        }
+    }
+}
+
+/// Keys in memory, as many as may be.
+#[derive(Debug, Default)]
+pub struct Keys {
+    sorted: Vec<ResourceKey>,
+    /// These are all that there are.
+    whole: bool,
+}
+
+impl Keys {
+    /// All keys of these pieces of logs, or, where there are more than `most`, some of them.
+    pub fn none() -> Self {
+        Self { sorted: Vec::new(), whole: true }
+    }
+
+    /// Adds a piece of a log. `false` when there are more than `most`, and this piece was dropped.
+    pub fn add(&mut self, piece: &[u8], most: usize) -> bool {
+        let (keys, _) = piece.as_chunks::<{ ResourceKey::BYTES }>();
+        if self.sorted.len() + keys.len() > most {
+            self.sort();
+        }
+        if self.sorted.len() + keys.len() > most {
+            self.whole = false;
+            return false;
+        }
+        // Exactly: what a vector takes beside would not be counted by anybody.
+        self.sorted.reserve_exact(keys.len());
+        self.sorted.extend(keys.iter().map(|key| ResourceKey::of_bytes(*key)));
+        true
+    }
+
+    /// To be called when all is added.
+    pub fn sort(&mut self) {
+        self.sorted.sort_unstable();
+        self.sorted.dedup();
+    }
+
+    pub fn include(&self, key: &ResourceKey) -> bool {
+        self.sorted.binary_search(key).is_ok()
+    }
+
+    pub fn are_all(&self) -> bool {
+        self.whole
+    }
+
+    pub fn are_none(&self) -> bool {
+        self.whole && self.sorted.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk() -> Chunk {
+        Chunk::new(JobId::new(1), 3, now())
+    }
+
+    fn now() -> Timestamp {
+        Timestamp::parse("2026-01-02T03:04:05Z").unwrap()
+    }
+
+    #[test]
+    fn a_log_is_kept_across_attempts_until_it_is_sealed() {
+        let mut chunk = Chunk { attempt: 1, ..chunk() };
+        let log = chunk.log_for(Gathered::References, now());
+        chunk.logged(log, chunk.logs[log].blocks.next(1), 32);
+        chunk.attempt = 2;
+        assert_eq!(chunk.log_for(Gathered::References, now()), log);
+        assert_ne!(chunk.log_for(Gathered::Compartments, now()), log);
+        assert!(chunk.clone().done(0).is_err(), "not committed");
+        chunk.logs.truncate(1);
+        chunk.seal_full_logs(now().plus(limits::FILE_AGE));
+        chunk.logs_committed();
+        assert!(chunk.logs[log].is_committed() && chunk.clone().done(0).is_ok());
+        let next = chunk.log_for(Gathered::References, now());
+        assert_eq!(chunk.logs[next].name(&chunk.job, 3), format!("{}/references-3-1-2", chunk.job));
+    }
+
+    #[test]
+    fn keys_are_kept_once_and_no_more_than_may_be() {
+        let key = |id: u8| [id; ResourceKey::BYTES];
+        let mut keys = Keys::none();
+        assert!(keys.are_none() && keys.are_all());
+        for _ in 0..3 {
+            assert!(keys.add(&[key(7), key(3)].concat(), 4));
+        }
+        keys.sort();
+        assert!(keys.include(&ResourceKey::of_bytes(key(3))) && !keys.include(&ResourceKey::of_bytes(key(4))));
+        assert!(!keys.add(&[key(1), key(2), key(4)].concat(), 4) && !keys.are_all());
+    }
+}

@@ -1,0 +1,436 @@
+//! Takes in what is read where references are followed out of the compartments: decides, gathers for the next stage, writes.
+//!
+//! Which stage reads what is in [`crate::bulk::reading`]. The types that were asked for restrict only what is written: what
+//! belongs to the export does not depend on them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use serde_json::value::RawValue;
+
+use crate::bulk::compartment::{self, Compartments};
+use crate::bulk::context::{self, PROVENANCE};
+use crate::bulk::document::Document;
+use crate::bulk::gathered::Gathered;
+use crate::bulk::job::Job;
+use crate::bulk::key_log::ResourceKey;
+use crate::bulk::line::Flaw;
+use crate::bulk::paths::{NotJson, Paths};
+use crate::bulk::plan::Plan;
+use crate::bulk::reading::{self, Matter, Reading};
+use crate::bulk::reference;
+use crate::bulk::resource_id::ResourceId;
+use crate::bulk::resource_type::ResourceType;
+use crate::bulk::search::Filters;
+use crate::bulk::selection::Selection;
+use crate::bulk::shape::Shape;
+use crate::bulk::window::{Spelled, Window};
+use crate::ports::{ErrorKind, PortError, Sought};
+
+use super::App;
+use super::commit::{Interrupted, Work};
+use super::gathered::{self, Heap};
+
+/// So many targets of Provenance are looked up at the same time.
+const AT_ONCE: usize = 16;
+
+/// So many references are remembered as gathered already: most of them come again and again.
+const REMEMBERED: usize = 8192;
+
+/// What decides in a stage.
+pub struct Follow {
+    compartments: Compartments,
+    filters: Filters,
+    /// The targets of a Provenance.
+    targets: Paths,
+    /// In which the compartments were read.
+    window: Spelled,
+    /// What was found in the compartments; all of it, if they were read whole.
+    found: Arc<Heap>,
+    /// Whether what is not among it is in no compartment.
+    is_complete: bool,
+    /// References of the stage before.
+    named: Arc<Heap>,
+    /// References that were followed before that.
+    followed: Arc<Heap>,
+    /// Whether there is a further stage, for the references out of this one.
+    has_next: bool,
+}
+
+impl Follow {
+    /// For chunk `number`. `selection` is what decides about the compartments.
+    pub async fn new(app: &App, job: &Job, plan: &Plan, number: u32, selection: Selection) -> Result<Self, PortError> {
+        let broken = || PortError::new(ErrorKind::Broken, "know whose compartments are exported");
+        let Selection { compartments, filters, .. } = selection;
+        let none = || Arc::new(Heap::none());
+        let of = |stage, of| gathered::of_stage(app, &job.id, (stage, plan.chunks), of);
+        let stage = reading::stage(plan, number);
+        let (found, named, followed) = match stage {
+            0 => (none(), none(), none()),
+            1 => (of(0, Gathered::Compartments).await?, of(0, Gathered::References).await?, none()),
+            _ => (none(), of(1, Gathered::References).await?, of(0, Gathered::References).await?),
+        };
+        let whole = job.asked.since.is_none() && job.asked.before.is_none();
+        Ok(Self {
+            compartments: compartments.ok_or_else(broken)?,
+            filters,
+            targets: Paths::of(["target.reference"]),
+            window: job.window().spelled(),
+            is_complete: whole && found.is_in_memory(),
+            found,
+            named,
+            followed,
+            has_next: stage + 1 < job.asked.stages(),
+        })
+    }
+
+    /// Whether nothing can come of reading this.
+    fn is_void(&self, matter: Matter) -> bool {
+        match matter {
+            Matter::Everything | Matter::Compartments => false,
+            Matter::Provenance => self.compartments.are_none() || (self.is_complete && self.found.is_empty()),
+            Matter::Named => self.named.is_empty(),
+        }
+    }
+
+    /// The targets of a Provenance that lead into the store.
+    fn targets_of(&self, text: &str) -> Result<Vec<Target>, NotJson> {
+        let mut targets = Vec::new();
+        self.targets.visit(text, &mut |raw| {
+            let reference = serde_json::from_str::<String>(raw).unwrap_or_default();
+            if let Some((of, id)) = reference::local(&reference, self.compartments.base()) {
+                targets.push((of.to_owned(), id.to_owned()));
+            }
+            std::ops::ControlFlow::Continue(())
+        })?;
+        Ok(targets)
+    }
+}
+
+/// Type and id.
+type Target = (String, String);
+
+/// What is gathered and not staged yet.
+#[derive(Default)]
+pub struct Gathering {
+    compartments: Vec<u8>,
+    references: Vec<u8>,
+    /// References that were gathered by this claim.
+    seen: HashSet<String>,
+}
+
+impl Gathering {
+    fn of(&mut self, of: Gathered) -> &mut Vec<u8> {
+        match of {
+            Gathered::Compartments => &mut self.compartments,
+            Gathered::References => &mut self.references,
+        }
+    }
+}
+
+impl Work<'_> {
+    /// Turns to what is read at the position. `false` if nothing can come of it, and the position was moved on.
+    pub fn turn_to(&mut self, reading: &Reading) -> bool {
+        self.matter = reading.matter;
+        let Some(follow) = self.follow else { return true };
+        if follow.is_void(reading.matter) {
+            let range = self.next.position.range + 1;
+            self.next.moved(crate::bulk::chunk::Position { range, ..Default::default() });
+            return false;
+        }
+        self.types = Some(self.types_of(follow, reading.matter));
+        self.window = self.window_read().spelled();
+        true
+    }
+
+    /// When versions must have been made to be read. What is referred to has the age that it has (TT-07).
+    pub fn window_read(&self) -> Window {
+        match self.matter {
+            Matter::Everything | Matter::Compartments | Matter::Provenance => self.job.window(),
+            Matter::Named => Window::up_to(self.job.transaction_time),
+        }
+    }
+
+    fn types_of(&self, follow: &Follow, matter: Matter) -> Vec<ResourceType> {
+        let named = |name: &str| ResourceType::parse(name).ok();
+        match matter {
+            Matter::Everything => self.types.clone().unwrap_or_default(),
+            Matter::Compartments => {
+                // Of the context nothing is exported here but deletions.
+                let deletions = self.job.window().deletions();
+                let context = context::types().filter(|name| deletions && self.job.asked.wants(name.as_str()));
+                let owned = named(compartment::DEVICE).into_iter();
+                let all = compartment::types().filter(|name| name.as_str() != PROVENANCE).chain(owned);
+                let all: Vec<_> = all.collect();
+                let others: Vec<_> = context.filter(|name| !all.contains(name)).collect();
+                all.into_iter().chain(others).collect()
+            }
+            Matter::Provenance => named(PROVENANCE).into_iter().collect(),
+            Matter::Named => follow.named.types.clone(),
+        }
+    }
+
+    /// Takes in documents of the reading, none of which was taken in before.
+    pub async fn follow(&mut self, documents: Vec<&Document>) -> Result<(), Interrupted> {
+        let Some(follow) = self.follow else { return Ok(()) };
+        let documents: Vec<&Document> = documents.into_iter().filter(|document| self.is_asked_for(document)).collect();
+        match self.matter {
+            Matter::Everything => Ok(()),
+            Matter::Compartments => self.follow_compartments(follow, &documents).await,
+            Matter::Provenance => self.follow_provenance(follow, &documents).await,
+            Matter::Named => self.follow_references(follow, &documents).await,
+        }
+    }
+
+    /// Those of the documents that would be exported by this stage, if they were what they seem.
+    pub async fn would_follow<'d>(&self, documents: &'d [Document]) -> Result<Vec<&'d Document>, Interrupted> {
+        let Some(follow) = self.follow else { return Ok(Vec::new()) };
+        let documents = documents.iter().filter(|document| self.job.asked.wants(&document.resource_type));
+        match self.matter {
+            Matter::Everything | Matter::Provenance => Ok(documents.collect()),
+            Matter::Compartments => Ok(documents.filter(|document| is_compartments(document)).collect()),
+            Matter::Named => self.named(follow, documents.collect()).await,
+        }
+    }
+
+    async fn follow_compartments(&mut self, follow: &Follow, documents: &[&Document]) -> Result<(), Interrupted> {
+        for document in documents {
+            let key = self.log(document);
+            if document.is_deleted {
+                self.follow_deletion(follow, document).await?;
+                continue;
+            }
+            if !is_compartments(document) {
+                continue;
+            }
+            let Some(text) = text_of(document) else {
+                self.write_wanted(document).await?;
+                continue;
+            };
+            match follow.compartments.hold(&document.resource_type, &document.id, &text) {
+                Ok(true) => {
+                    self.gather(Gathered::Compartments, key).await?;
+                    self.keep(follow, document, &text).await?;
+                }
+                Ok(false) => {}
+                Err(NotJson) => self.tell_flaw(document).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What it was about is not known any more; that it is told of too often harms nobody (DE-04).
+    async fn follow_deletion(&mut self, follow: &Follow, document: &Document) -> Result<(), Interrupted> {
+        let of_context = context::has(&document.resource_type) && !follow.compartments.are_none();
+        if of_context || follow.compartments.may_have_held(&document.resource_type, &document.id) {
+            self.write_wanted(document).await?;
+        }
+        Ok(())
+    }
+
+    /// Provenance of what is in the compartments. What is not known of a target is looked up, as it stood at the transaction
+    /// time.
+    async fn follow_provenance(&mut self, follow: &Follow, documents: &[&Document]) -> Result<(), Interrupted> {
+        let mut texts = Vec::new();
+        for document in documents {
+            self.log(document);
+            if document.is_deleted {
+                self.follow_deletion(follow, document).await?;
+                continue;
+            }
+            let Some(text) = text_of(document) else {
+                self.write_wanted(document).await?;
+                continue;
+            };
+            let by_itself = follow.compartments.hold(&document.resource_type, &document.id, &text);
+            match by_itself.and_then(|held| Ok((held, follow.targets_of(&text)?))) {
+                Ok((held, targets)) => texts.push((*document, text, held, targets)),
+                Err(NotJson) => self.tell_flaw(document).await?,
+            }
+        }
+        let mut open = Vec::new();
+        for (index, (_, _, held, targets)) in texts.iter_mut().enumerate() {
+            let key = |(of, id): &Target| ResourceKey::of(&self.job.id, of, id);
+            *held = *held || targets.iter().any(|target| follow.found.remembers(&key(target)));
+            if !*held && !follow.is_complete {
+                open.push((index, std::mem::take(targets)));
+            }
+        }
+        for index in self.looked_up(follow, open).await? {
+            texts[index].2 = true;
+        }
+        for (document, text, held, _) in &texts {
+            if *held {
+                self.keep(follow, document, text).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which of these have a target in the compartments: first of each the first target is looked up, and so on.
+    async fn looked_up(&self, follow: &Follow, open: Vec<(usize, Vec<Target>)>) -> Result<Vec<usize>, PortError> {
+        let (mut open, mut held) = (open, Vec::new());
+        let mut known: HashMap<Target, bool> = HashMap::new();
+        for round in 0.. {
+            open.retain(|(_, targets)| targets.len() > round);
+            if open.is_empty() {
+                break;
+            }
+            let mut sought: Vec<&Target> =
+                open.iter().map(|(_, targets)| &targets[round]).filter(|target| !known.contains_key(*target)).collect();
+            sought.sort();
+            sought.dedup();
+            let mut found = Vec::new();
+            for few in sought.chunks(AT_ONCE) {
+                found.extend(try_join_all(few.iter().map(|target| self.is_in_compartments(follow, target))).await?);
+            }
+            let found: Vec<(Target, bool)> = sought.into_iter().cloned().zip(found).collect();
+            known.extend(found);
+            open.retain(|(index, targets)| {
+                let is_held = known.get(&targets[round]).copied().unwrap_or_default();
+                if is_held {
+                    held.push(*index);
+                }
+                !is_held
+            });
+        }
+        Ok(held)
+    }
+
+    async fn is_in_compartments(&self, follow: &Follow, (of, id): &Target) -> Result<bool, PortError> {
+        let (Ok(resource_type), Ok(id)) = (ResourceType::parse(of), ResourceId::parse(id)) else { return Ok(false) };
+        if of == PROVENANCE || !has_compartments(of) {
+            return Ok(false);
+        }
+        let sought = Sought { resource_type, id, until: self.job.transaction_time };
+        let Some(document) = self.app.resources.version(&sought).await? else { return Ok(false) };
+        let Some(text) = text_of(&document) else { return Ok(false) };
+        Ok(follow.compartments.hold(of, &document.id, &text).unwrap_or_default())
+    }
+
+    /// What the stage before has found references to, and no stage has exported yet.
+    async fn follow_references(&mut self, follow: &Follow, documents: &[&Document]) -> Result<(), Interrupted> {
+        for document in self.named(follow, documents.to_vec()).await? {
+            self.log(document);
+            let text = text_of(document);
+            if is_compartments(document) && follow.window.holds(document) {
+                let held =
+                    text.as_ref().map(|text| follow.compartments.hold(&document.resource_type, &document.id, text));
+                // The first stage has exported it, or told what is wrong with it.
+                if held != Some(Ok(false)) {
+                    continue;
+                }
+            }
+            match text {
+                Some(text) => self.keep(follow, document, &text).await?,
+                None => self.write_wanted(document).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn named<'d>(&self, follow: &Follow, documents: Vec<&'d Document>) -> Result<Vec<&'d Document>, Interrupted> {
+        let key = |document: &Document| ResourceKey::new(&self.job.id, document);
+        let keys: Vec<_> = documents.iter().map(|document| key(document)).collect();
+        let named = follow.named.among(self.app, &keys).await?;
+        let keys: Vec<_> = named.iter().copied().collect();
+        let followed = follow.followed.among(self.app, &keys).await?;
+        let is_new = |document: &&Document| {
+            let key = key(document);
+            named.contains(&key) && !followed.contains(&key)
+        };
+        Ok(documents.into_iter().filter(is_new).collect())
+    }
+
+    /// A resource that belongs to the export, unless a filter of its type says otherwise.
+    async fn keep(&mut self, follow: &Follow, document: &Document, text: &str) -> Result<(), Interrupted> {
+        match follow.filters.let_pass(document, text) {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(NotJson) => return self.tell_flaw(document).await,
+        }
+        if follow.has_next {
+            let mut keys = Vec::new();
+            let (job, seen, next) = (&self.job.id, &mut self.gathering.seen, &mut self.next);
+            context::references(text, follow.compartments.base(), &mut |of, id| {
+                if seen.len() >= REMEMBERED {
+                    seen.clear();
+                }
+                if seen.insert(format!("{of}/{id}")) {
+                    next.refers(of);
+                    keys.push(ResourceKey::of(job, of, id));
+                }
+            });
+            for key in keys {
+                self.gather(Gathered::References, key).await?;
+            }
+        }
+        self.write_wanted(document).await
+    }
+
+    async fn write_wanted(&mut self, document: &Document) -> Result<(), Interrupted> {
+        if self.job.asked.wants(&document.resource_type) { self.write(document).await } else { Ok(()) }
+    }
+
+    async fn tell_flaw(&mut self, document: &Document) -> Result<(), Interrupted> {
+        if self.job.asked.wants(&document.resource_type) {
+            self.append_note(&Flaw::NotJson.note(document)).await?;
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, document: &Document) -> ResourceKey {
+        let key = ResourceKey::new(&self.job.id, document);
+        self.keys.extend_from_slice(key.bytes());
+        key
+    }
+
+    async fn gather(&mut self, of: Gathered, key: ResourceKey) -> Result<(), Interrupted> {
+        let keys = self.gathering.of(of);
+        keys.extend_from_slice(key.bytes());
+        if keys.len() as u64 >= self.app.settings.limits.log_bytes {
+            self.stage_gathered().await?;
+        }
+        Ok(())
+    }
+
+    /// What was gathered counts with the next write of the chunk, like its files.
+    pub(super) async fn stage_gathered(&mut self) -> Result<(), Interrupted> {
+        for of in [Gathered::Compartments, Gathered::References] {
+            let keys = std::mem::take(self.gathering.of(of));
+            if keys.is_empty() {
+                continue;
+            }
+            let index = self.next.log_for(of, self.app.now());
+            let (log, bytes) = (&self.next.logs[index], keys.len() as u64);
+            let (name, block) = (log.name(&self.next.job, self.next.number), log.blocks.next(self.next.attempt));
+            self.scratch().await?.stage(&name, block, keys.into()).await?;
+            self.next.logged(index, block, bytes);
+        }
+        Ok(())
+    }
+}
+
+fn has_compartments(resource_type: &str) -> bool {
+    compartment::has(resource_type) || resource_type == compartment::DEVICE
+}
+
+/// Whether the first stage decides about a document.
+fn is_compartments(document: &Document) -> bool {
+    has_compartments(&document.resource_type) && document.resource_type != PROVENANCE
+}
+
+/// The text of a resource. Where there is none, writing it tells why.
+fn text_of(document: &Document) -> Option<String> {
+    if document.format.as_deref().is_some_and(|format| format != "Json") {
+        return None;
+    }
+    let mut text = Vec::new();
+    document.data.as_ref()?.append_to(&mut text).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    let text = text.trim_start_matches('\u{feff}').trim_matches([' ', '\t', '\r', '\n']);
+    // Whoever looks for something in a text may find it before the place where the text breaks off.
+    let is_whole = Shape::of(text.as_bytes()).is_some() || serde_json::from_str::<&RawValue>(text).is_ok();
+    is_whole.then(|| text.to_owned())
+}
