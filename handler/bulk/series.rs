@@ -8,7 +8,7 @@ use super::chunk::Totals;
 use super::timestamp::Timestamp;
 
 /// Points over the whole run, evenly apart, and those of the last minute or so. It stands in the summary, which is written
-/// anyway, and takes no more than [`MOST_OF_RUN`] and [`MOST_RECENT`] points of it.
+/// anyway, and takes no more than 60 points of the run and 20 of its end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// Seconds that two points of the run are apart, at least.
