@@ -11,7 +11,7 @@ use fhir_export::bulk::data::Data;
 use fhir_export::bulk::destination::ContainerName;
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::plan::{HIGHEST, KeyRange, LOWEST};
-use fhir_export::bulk::record::Key;
+use fhir_export::bulk::record::{Key, VERSION};
 use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::bulk::window::Window;
 use fhir_export::ports::{ErrorKind, Output, Place, Slice};
@@ -216,7 +216,7 @@ async fn a_page_that_is_damaged_on_its_way_is_read_again_by_the_sdk() {
 async fn a_document_of_a_newer_build_is_left_to_it() {
     let container = new_state_container().await;
     let id = JobId::new(1);
-    let newer = json!({ "id": "job", "jobId": id.as_str(), "kind": "job", "v": 3, "state": { "new": true } });
+    let newer = json!({ "id": "job", "jobId": id.as_str(), "kind": "job", "v": VERSION + 1, "state": { "new": true } });
     let client = shared().ready.cosmos.open("fhir-export", &container).await;
     client.create_item(id.as_str().to_owned(), "job", &newer, None).await.unwrap();
     let error = jobs_in(&container).load(&Key::job(&id)).await.unwrap_err();
