@@ -88,6 +88,8 @@ async fn kill(http: &Http, system: &System, status_url: &str, kills: u64, random
             until("the handlers run", async || Some(system.handlers()).filter(|found| found.len() == 3)).await;
         signal(handlers[random.below(handlers.len())].pid, "KILL");
     }
+    // The last one may have been who answers clients: the host says so, until there is another.
+    until("clients are answered", async || (http.get(status_url).await.status != 502).then_some(())).await;
 }
 
 fn setting(name: &str, default: u64) -> u64 {
