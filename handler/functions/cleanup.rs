@@ -115,8 +115,11 @@ async fn leave_to_the_watch(app: &App, job: &Versioned<Job>) -> Result<Outcome, 
 async fn remove_documents(app: &App, job: &Versioned<Job>) -> Result<Outcome, PortError> {
     let State::Cancelled { ended, .. } = job.state else { return Ok(Outcome::Stale) };
     let started = app.now();
-    let plan = shut_plan(app, &job.id).await?;
-    for number in 0..plan.chunks * job.asked.stages() {
+    // Where the plan is gone, so are the chunks: it goes after them. One that was made here would stay behind for good, if
+    // another cleanup comes to its end meanwhile.
+    let plan = app.jobs.read::<Plan>(&Key::plan(&job.id)).await.found()?;
+    let chunks = plan.map_or(0, |plan| plan.chunks * job.asked.stages());
+    for number in 0..chunks {
         if app.now().since(started) >= app.settings.limits.step {
             return leave_to_the_watch(app, job).await;
         }

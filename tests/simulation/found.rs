@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
+use fhir_export::bulk::job::State;
+use fhir_export::bulk::limits;
 
 use crate::support::clinic::{Clinic, Form};
 use crate::support::export::Export;
@@ -154,4 +156,29 @@ fn two_cleanups_at_once_leave_no_empty_file() {
     host.kill(first);
     export.vanish(&mut host);
     is_gone(&world, &export.job).unwrap();
+}
+
+#[test]
+fn two_cleanups_at_once_leave_no_plan_behind() {
+    let world = World::new();
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.delete(&export.status);
+    export_is_cleaned(&mut host, &export);
+    host.wait(limits::TOMBSTONE);
+    host.tick();
+    let message = world.state().queue.messages()[0].text.clone();
+    let now = world.now();
+    world.state().queue.send(message, now, Duration::ZERO);
+    // One has removed the plan, and not the job yet, when the other looks for it, and dies if it makes one.
+    let first = host.deliver_up_to("jobs.remove", "job");
+    host.break_next("jobs.create", "plan", Fault::KillAfter);
+    host.deliver();
+    host.let_go(first);
+    is_gone(&world, &export.job).unwrap();
+}
+
+fn export_is_cleaned(host: &mut Host, export: &Export) {
+    let cleaned = |world: &World| matches!(export.stored(world).unwrap().state, State::Cancelled { cleaned: true, .. });
+    host.go_on_until(cleaned).unwrap();
 }
