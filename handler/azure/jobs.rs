@@ -140,7 +140,8 @@ impl Jobs for CosmosJobs {
 
     async fn due(&self, now: Timestamp, most: usize) -> Result<Vec<Due>, PortError> {
         let doing = || "look for overdue jobs and chunks".to_owned();
-        // Documents of a newer build are left to it. No ORDER BY: it would need an index of its own, and a tick looks at all that is overdue anyway.
+        // Documents of a newer build are left to it. No ORDER BY: it would need an index of its own, and a tick looks at all
+        // that is overdue anyway.
         let text = "SELECT c.kind, c.jobId, c.number, c.watchAt FROM c \
                     WHERE c.v <= @newest AND c.watchAt <= @now AND (c.kind = 'job' OR (c.kind = 'chunk' AND c.state = 'open'))";
         let query = Query::from(text).with_parameter("@now", now.last_modified());

@@ -118,9 +118,7 @@ impl OpenFile {
 
     /// Whether the file should be sealed now, whatever its size.
     pub fn is_full(&self, now: Timestamp) -> bool {
-        self.blocks.runs() >= limits::RUNS_PER_FILE
-            || self.blocks.count() >= limits::BLOCKS_PER_FILE
-            || now.since(self.opened) >= limits::FILE_AGE
+        is_full(&self.blocks, self.opened, now)
     }
 
     /// The record of this file once it is committed.
@@ -132,6 +130,13 @@ impl OpenFile {
             held: self.held,
         }
     }
+}
+
+/// Whether no more blocks should be added to these, which are old, or scattered, or as many as may be.
+pub(super) fn is_full(blocks: &Blocks, opened: Timestamp, now: Timestamp) -> bool {
+    blocks.runs() >= limits::RUNS_PER_FILE
+        || blocks.count() >= limits::BLOCKS_PER_FILE
+        || now.since(opened) >= limits::FILE_AGE
 }
 
 /// A `files` document: committed records that left their chunk's document. Written once, never changed.

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::block::{BlockId, Blocks};
 use super::chunk::Chunk;
+use super::file;
 use super::job_id::JobId;
 use super::key_log::ResourceKey;
-use super::limits;
 use super::resource_type::ResourceType;
 use super::timestamp::Timestamp;
 
@@ -83,9 +83,7 @@ impl Chunk {
     /// Seals logs as files are sealed: old and scattered ones.
     pub fn seal_full_logs(&mut self, now: Timestamp) {
         for log in &mut self.logs {
-            log.sealed |= log.blocks.runs() >= limits::RUNS_PER_FILE
-                || log.blocks.count() >= limits::BLOCKS_PER_FILE
-                || now.since(log.opened) >= limits::FILE_AGE;
+            log.sealed |= file::is_full(&log.blocks, log.opened, now);
         }
     }
 
@@ -105,7 +103,7 @@ impl Chunk {
 }
 
 /// Keys in memory, as many as may be.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Keys {
     sorted: Vec<ResourceKey>,
     /// These are all that there are.
@@ -113,7 +111,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// All keys of these pieces of logs, or, where there are more than `most`, some of them.
+    /// Those of no log.
     pub fn none() -> Self {
         Self { sorted: Vec::new(), whole: true }
     }
@@ -155,6 +153,7 @@ impl Keys {
 
 #[cfg(test)]
 mod tests {
+    use super::super::limits;
     use super::*;
 
     fn chunk() -> Chunk {

@@ -80,7 +80,8 @@ impl Summary {
 
     /// Whether every one of the `chunks` of a stage has reported its end, and of those behind it none has begun.
     pub fn ends_stage(&self, chunks: u32) -> bool {
-        self.chunks.iter().all(|chunk| chunk.done) && self.chunks.len().is_multiple_of(chunks.max(1) as usize)
+        let told = self.chunks.len();
+        told > 0 && told.is_multiple_of(chunks.max(1) as usize) && self.chunks.iter().all(|chunk| chunk.done)
     }
 
     /// Ranges read to their end, over all chunks.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bulk::block::Block;
+use crate::bulk::block::{Block, Blocks};
 use crate::bulk::chunk::{Chunk, Position};
 use crate::bulk::coding::Coding;
 use crate::bulk::crc::Crc64;
@@ -287,10 +287,7 @@ impl<'a> Work<'a> {
         }
         for log in self.saved.logs.clone().iter().filter(|log| log.sealed && !log.is_committed()) {
             let name = log.name(&self.saved.job, self.saved.number);
-            match self.scratch().await?.commit(&name, &log.blocks, Coding::None).await {
-                Err(error) if error.kind == ErrorKind::Conflict => return Err(self.begin_anew().await),
-                other => other?,
-            }
+            self.commit_log(&name, &log.blocks).await?;
         }
         self.part = self.next.record_committed();
         self.next.logs_committed();
@@ -299,6 +296,14 @@ impl<'a> Work<'a> {
             self.scratch().await?.remove(&name).await?;
         }
         Ok(())
+    }
+
+    /// Commits a log in our own container. The chunk begins anew if blocks of it have vanished.
+    pub(super) async fn commit_log(&mut self, name: &str, blocks: &Blocks) -> Result<(), Interrupted> {
+        match self.scratch().await?.commit(name, blocks, Coding::None).await {
+            Err(error) if error.kind == ErrorKind::Conflict => Err(self.begin_anew().await),
+            other => Ok(other?),
+        }
     }
 
     /// The commit point: replaces the chunk document, or finds out that an earlier try did although its answer was lost.
@@ -330,7 +335,7 @@ impl<'a> Work<'a> {
 
     /// Recorded blocks have vanished: drops what the chunk has written, and ends the step, so that the chunk is read again
     /// from its start.
-    pub(super) async fn begin_anew(&mut self) -> Interrupted {
+    async fn begin_anew(&mut self) -> Interrupted {
         match self.try_begin_anew().await {
             Ok(()) => Interrupted::Anew,
             Err(interrupted) => interrupted,

@@ -83,8 +83,7 @@ const NARROWEST: Duration = Duration::from_millis(10);
 /// questions depends on the logarithm of the time that is searched, and never on how many exports there are.
 async fn newest(app: &App, whose: Whose<'_>, before: Started, wanted: usize) -> Result<Vec<Started>, PortError> {
     let beginning = before.created.minus(LONGEST);
-    let whole = LONGEST;
-    let (mut up_to, mut width) = (before.created, whole);
+    let (mut up_to, mut width) = (before.created, LONGEST);
     let mut found: Vec<Started> = Vec::new();
     while up_to > beginning && found.len() < wanted {
         let span = Span { after: up_to.minus(width), up_to };

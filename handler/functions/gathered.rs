@@ -1,18 +1,19 @@
 //! What the chunks of a stage have gathered, as those of the next stages ask for it: in memory, once in a process, as far as
 //! it may be.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::bulk::chunk::{Chunk, ChunkState};
 use crate::bulk::gathered::{Gathered, Keys};
 use crate::bulk::job_id::JobId;
-use crate::bulk::key_log::{self, ResourceKey};
+use crate::bulk::key_log::ResourceKey;
 use crate::bulk::record::Key;
 use crate::bulk::resource_type::ResourceType;
-use crate::ports::{ErrorKind, Output, Place, PortError};
+use crate::ports::{ErrorKind, Place, PortError};
 
 use super::App;
+use super::scratch::Pieces;
 
 /// Keys of one kind that one stage has gathered.
 #[derive(Debug)]
@@ -53,51 +54,15 @@ impl Heap {
         let candidates = others.clone();
         let scratch = app.outputs.open(&Place::Scratch).await?;
         for (name, bytes) in &self.logs {
-            let mut pieces = Pieces { scratch: &scratch, name, bytes: *bytes, from: 0 };
-            while let Some(piece) = pieces.next(app).await?.filter(|_| !others.is_empty()) {
-                key_log::strike_out(&mut others, &piece);
-            }
+            Pieces::of(&scratch, name, *bytes).strike_out(app, &mut others).await?;
         }
         there.extend(candidates.difference(&others));
         Ok(there)
     }
 }
 
-/// A log, piece by piece.
-struct Pieces<'a> {
-    scratch: &'a Arc<dyn Output>,
-    name: &'a str,
-    bytes: u64,
-    from: u64,
-}
-
-impl Pieces<'_> {
-    async fn next(&mut self, app: &App) -> Result<Option<bytes::Bytes>, PortError> {
-        if self.from >= self.bytes {
-            return Ok(None);
-        }
-        let to = self.bytes.min(self.from + app.settings.limits.log_bytes);
-        let piece = self.scratch.read(self.name, self.from, to).await?;
-        self.from = to;
-        Ok(Some(piece))
-    }
-}
-
-/// What steps of this process know of the stages of their jobs.
-#[derive(Default)]
-pub struct Known(Mutex<HashMap<(JobId, u32, Gathered), Weak<Heap>>>);
-
-impl Known {
-    fn get(&self, of: &(JobId, u32, Gathered)) -> Option<Arc<Heap>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(of)?.upgrade()
-    }
-
-    fn keep(&self, of: (JobId, u32, Gathered), heap: &Arc<Heap>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, heap| heap.strong_count() > 0);
-        known.insert(of, Arc::downgrade(heap));
-    }
-}
+/// What was gathered: of which job, in which stage, for what.
+pub type Of = (JobId, u32, Gathered);
 
 /// What the chunks of a stage, all of them done, have gathered of a kind.
 pub async fn of_stage(
@@ -145,7 +110,7 @@ async fn remember(app: &App, heap: &mut Heap) -> Result<(), PortError> {
     let scratch = app.outputs.open(&Place::Scratch).await?;
     let most = app.settings.limits.gathered_keys;
     'logs: for (name, bytes) in &heap.logs {
-        let mut pieces = Pieces { scratch: &scratch, name, bytes: *bytes, from: 0 };
+        let mut pieces = Pieces::of(&scratch, name, *bytes);
         while let Some(piece) = pieces.next(app).await? {
             if !heap.keys.add(&piece, most) {
                 break 'logs;

@@ -3,14 +3,10 @@
 //! They are kept as the sorted keys of patients in a blob of our own container, so that a Group may have as many members as
 //! it wants, and nothing tells anybody who they are.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-use bytes::Bytes;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use crate::bulk::asked::Asked;
-use crate::bulk::block::{BlockId, Blocks};
-use crate::bulk::coding::Coding;
 use crate::bulk::compartment::Members;
 use crate::bulk::group::{self, NoMembers};
 use crate::bulk::job::Job;
@@ -23,9 +19,9 @@ use crate::bulk::request::prefer::Preferences;
 use crate::bulk::resource_id::ResourceId;
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::timestamp::Timestamp;
-use crate::ports::{ErrorKind, Place, PortError, Sought};
+use crate::ports::{ErrorKind, PortError, Sought};
 
-use super::{App, Failure, patients};
+use super::{App, Failure, patients, scratch};
 
 /// Groups within groups, so many in all.
 const MOST_GROUPS: usize = 1000;
@@ -59,7 +55,7 @@ pub async fn resolved(
 
 /// The members of a Group and of the Groups in it, each of which is looked at once, and what the client should know.
 async fn roster(app: &App, id: &ResourceId, until: Timestamp) -> Result<(BTreeSet<ResourceId>, Vec<Note>), Failure> {
-    let base = app.settings.terms.public_url.as_str().trim_end_matches('/');
+    let base = app.settings.terms.base();
     let (mut seen, mut due) = (HashSet::from([id.clone()]), vec![id.clone()]);
     let (mut patients, mut others, mut lost) = (BTreeSet::new(), 0, 0);
     while let Some(next) = due.pop() {
@@ -133,32 +129,7 @@ pub(super) fn name(job: &JobId) -> String {
 
 /// Keeps the members for the steps of a job.
 pub async fn keep(app: &App, members: &Members) -> Result<(), PortError> {
-    let scratch = app.outputs.open(&Place::Scratch).await?;
-    scratch.prepare().await?;
-    let (name, bytes) = (name(members.job()), Bytes::from(members.bytes()));
-    let (mut blocks, most) = (Blocks::default(), app.settings.limits.block_bytes);
-    for (number, from) in (0..).zip((0..bytes.len()).step_by(most)) {
-        let block = BlockId { attempt: 0, number };
-        scratch.stage(&name, block, bytes.slice(from..bytes.len().min(from + most)).into()).await?;
-        blocks.push(block);
-    }
-    scratch.commit(&name, &blocks, Coding::None).await
-}
-
-/// The members of jobs that steps of this process are at work on.
-#[derive(Default)]
-pub struct Known(Mutex<HashMap<JobId, Weak<Members>>>);
-
-impl Known {
-    fn get(&self, job: &JobId) -> Option<Arc<Members>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(job)?.upgrade()
-    }
-
-    fn keep(&self, job: &JobId, members: &Arc<Members>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, members| members.strong_count() > 0);
-        known.insert(job.clone(), Arc::downgrade(members));
-    }
+    scratch::keep(app, &name(members.job()), members.bytes().into()).await
 }
 
 /// The members whose resources a job exports, where it keeps them. They are held once, however many chunks are in flight.
@@ -167,16 +138,10 @@ pub async fn members(app: &App, job: &Job) -> Result<Option<Arc<Members>>, PortE
     if let Some(members) = app.members_known.get(&job.id) {
         return Ok(Some(members));
     }
-    let scratch = app.outputs.open(&Place::Scratch).await?;
-    let (mut bytes, length) = (Vec::new(), count * Members::BYTES);
-    while (bytes.len() as u64) < length {
-        let from = bytes.len() as u64;
-        let to = length.min(from + app.settings.limits.log_bytes);
-        bytes.extend_from_slice(&scratch.read(&name(&job.id), from, to).await?);
-    }
+    let bytes = scratch::read(app, &name(&job.id), count * Members::BYTES).await?;
     let members = Members::of_bytes(&job.id, &bytes);
     let members = members.ok_or_else(|| PortError::new(ErrorKind::Broken, "read the members of a Group"))?;
     let members = Arc::new(members);
-    app.members_known.keep(&job.id, &members);
+    app.members_known.keep(job.id.clone(), &members);
     Ok(Some(members))
 }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::bulk::coding::Coding;
 use crate::bulk::document::Document;
 use crate::bulk::key_log::{self, ResourceKey};
 use crate::bulk::note::{Note, Severity};
 use crate::bulk::plan::KeyRange;
-use crate::ports::{Documented, ErrorKind};
+use crate::ports::Documented;
 
 use super::commit::{Interrupted, Work};
+use super::scratch::Pieces;
 
 /// The history of so many resources is looked up with one query.
 const LOOKED_UP: usize = 200;
@@ -72,16 +72,8 @@ impl Work<'_> {
         for segment in self.saved.keys.clone().into_iter().filter(|segment| segment.range == range) {
             let scratch = self.scratch().await?;
             let name = segment.name(&self.saved.job, self.saved.number);
-            match scratch.commit(&name, &segment.committed(), Coding::None).await {
-                Err(error) if error.kind == ErrorKind::Conflict => return Err(self.begin_anew().await),
-                other => other?,
-            }
-            let (mut from, piece) = (0, self.app.settings.limits.log_bytes);
-            while from < segment.bytes && !missed.is_empty() {
-                let to = segment.bytes.min(from + piece);
-                key_log::strike_out(missed, &scratch.read(&name, from, to).await?);
-                from = to;
-            }
+            self.commit_log(&name, &segment.committed()).await?;
+            Pieces::of(&scratch, &name, segment.bytes).strike_out(self.app, missed).await?;
         }
         Ok(())
     }

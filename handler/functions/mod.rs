@@ -9,6 +9,7 @@ use aes_gcm::aead::rand_core::RngCore;
 use time::OffsetDateTime;
 
 use crate::bulk::authority::Authorization;
+use crate::bulk::compartment::Members;
 use crate::bulk::destination::Destination;
 use crate::bulk::job::Job;
 use crate::bulk::job_id::JobId;
@@ -25,6 +26,7 @@ use crate::ports::{
 };
 
 use memory::Memory;
+use shared::Shared;
 
 mod audit;
 pub mod caller;
@@ -50,6 +52,8 @@ mod plan;
 pub mod poison;
 pub mod polls;
 mod restriction;
+mod scratch;
+pub mod shared;
 pub mod smart_configuration;
 pub mod start;
 pub mod status;
@@ -78,8 +82,8 @@ pub struct App {
     pub denied: Arc<caller::Denied>,
     /// What the authorization servers have published.
     pub issuers_known: Arc<issuers::Known>,
-    pub members_known: Arc<group::Known>,
-    pub gathered_known: Arc<gathered::Known>,
+    pub members_known: Arc<Shared<JobId, Members>>,
+    pub gathered_known: Arc<Shared<gathered::Of, gathered::Heap>>,
 }
 
 /// What of the configuration the functions need.

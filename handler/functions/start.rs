@@ -119,8 +119,7 @@ async fn store_and_send(app: &App, job: &Job) -> Result<(), PortError> {
 
 /// `{base}/_operations/export/{jobId}`.
 pub fn status_url(app: &App, id: impl std::fmt::Display) -> String {
-    let base = app.settings.terms.public_url.as_str().trim_end_matches('/');
-    format!("{base}/_operations/export/{id}")
+    format!("{}/_operations/export/{id}", app.settings.terms.base())
 }
 
 /// Proves that the default destination can be written: its settings may be wrong, or its roles not assigned yet.

@@ -111,14 +111,12 @@ async fn has_stalled(app: &App, job: &Job) -> Result<bool, PortError> {
     Ok(app.now().since(last) >= app.settings.patience)
 }
 
-/// Sends *finish* when every chunk of a stage has told its end, or, now and then, when none has told anything for a while: a report
-/// may have been lost.
+/// Sends *finish* when every chunk of a stage has told its end, or, now and then, when none has told anything for a while:
+/// a report may have been lost.
 async fn look_for_the_end(app: &App, job: &Versioned<Job>, chunks: u32) -> Result<(), PortError> {
     let summary = app.jobs.read::<Summary>(&Key::summary(&job.id)).await.found()?;
     let quiet = summary.as_ref().and_then(|summary| summary.moved).unwrap_or(job.created);
-    if summary.is_some_and(|summary| !summary.chunks.is_empty() && summary.ends_stage(chunks))
-        || app.now().since(quiet) >= QUIET
-    {
+    if summary.is_some_and(|summary| summary.ends_stage(chunks)) || app.now().since(quiet) >= QUIET {
         return send(app, job, StepKind::Finish, QUIET).await;
     }
     let watched = (**job).clone().watched(app.now().plus(limits::JOB_WATCH));

@@ -129,7 +129,7 @@ async fn listed(app: Option<&App>, request: &Request, html: bool) -> Result<Resp
     let caller = of(app, request, Wanted::Status).await?;
     let [count, cursor] = ["_count", "_cursor"].map(|name| parameter(&request.query, name));
     let found = exports::run(app, &caller, &exports::Wanted { count, cursor: cursor.clone() }).await?;
-    let here = format!("{}/_operations/exports", app.settings.terms.public_url.as_str().trim_end_matches('/'));
+    let here = format!("{}/_operations/exports", app.settings.terms.base());
     if html {
         return Ok(page::list::page(&found, &here, &page::Own { key: key_in_url(&request.query) }));
     }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
-use fhir_export::bulk::job::State;
 use fhir_export::bulk::limits;
 
 use crate::support::clinic::{Clinic, Form};
@@ -164,7 +163,7 @@ fn two_cleanups_at_once_leave_no_plan_behind() {
     let mut host = Host::new(&world, small());
     let export = Export::start(&mut host, "");
     host.delete(&export.status);
-    export_is_cleaned(&mut host, &export);
+    host.go_on_until(|world| export.is_cleaned(world)).unwrap();
     host.wait(limits::TOMBSTONE);
     host.tick();
     let message = world.state().queue.messages()[0].text.clone();
@@ -176,9 +175,4 @@ fn two_cleanups_at_once_leave_no_plan_behind() {
     host.deliver();
     host.let_go(first);
     is_gone(&world, &export.job).unwrap();
-}
-
-fn export_is_cleaned(host: &mut Host, export: &Export) {
-    let cleaned = |world: &World| matches!(export.stored(world).unwrap().state, State::Cancelled { cleaned: true, .. });
-    host.go_on_until(cleaned).unwrap();
 }

@@ -12,7 +12,7 @@ use crate::support::export::Export;
 use crate::support::exported::{Exported, download};
 use crate::support::host::Host;
 use crate::support::judge::judge;
-use crate::support::world::World;
+use crate::support::world::{World, small};
 
 pub const TYPES: [&str; 3] = ["Patient", "Observation", "Encounter"];
 
@@ -41,6 +41,14 @@ pub fn patients(world: &World, count: usize) -> Clinic {
         clinic.write(world, ("Patient", &format!("p{number}")), Form::WithMeta, long_ago(world));
     }
     clinic
+}
+
+/// An export of everything there is, planned: its chunks are the next messages.
+pub fn planned(world: &World) -> (Host, Export) {
+    let mut host = Host::new(world, small());
+    let export = Export::start(&mut host, "");
+    host.deliver();
+    (host, export)
 }
 
 /// Completes an export, which must hold exactly what it should.

@@ -11,7 +11,7 @@ use crate::support::export::{Export, text};
 use crate::support::host::{Answer, Host, Progress, envelope};
 use crate::support::world::{World, small};
 
-use super::clinics::{clinic, completed_exactly};
+use super::clinics::{clinic, completed_exactly, planned};
 
 fn answered(progress: Option<Progress>) -> Answer {
     match progress {
@@ -74,9 +74,7 @@ fn a_message_that_is_no_step_is_refused_until_it_is_poison_and_then_dropped() {
 fn a_document_of_a_newer_build_makes_its_step_wait() {
     let world = World::new();
     let clinic = clinic(&world);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     let key = Key::chunk(&export.job, 0);
     let kept = world.state().container.get(&key).unwrap();
     let mut newer = kept.clone();

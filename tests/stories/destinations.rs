@@ -5,7 +5,6 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fhir_export::bulk::destination::Destination;
-use fhir_export::bulk::job::State;
 use fhir_export::bulk::secret::SealingKeys;
 use fhir_export::ports::ErrorKind;
 use serde_json::json;
@@ -179,8 +178,7 @@ fn what_a_signature_without_the_right_to_delete_has_left_keeps_nothing_else_aliv
         .gate
         .script
         .extend((0..100).map(|_| (When::Next("blobs.clear", ""), Fault::Refuse(ErrorKind::Denied))));
-    let cleaned = |world: &World| matches!(export.stored(world).unwrap().state, State::Cancelled { cleaned: true, .. });
-    host.go_on_until(cleaned).unwrap();
+    host.go_on_until(|world| export.is_cleaned(world)).unwrap();
     assert_eq!(world.state().blobs.committed().len(), files);
     export.vanish(&mut host);
     assert!(world.state().container.is_empty());

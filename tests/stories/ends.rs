@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fhir_export::bulk::job::State;
 use fhir_export::functions::{LostRange, Settings};
 use fhir_export::ports::ErrorKind;
 
@@ -12,7 +11,7 @@ use crate::support::host::Host;
 use crate::support::judge::is_gone;
 use crate::support::world::{World, small};
 
-use super::clinics::{clinic, completed_exactly, patients};
+use super::clinics::{clinic, completed_exactly, patients, planned};
 
 /// Every read of the store fails for good until the export is closed.
 pub fn fail_every_page(host: &mut Host, export: &Export) {
@@ -80,9 +79,7 @@ fn a_failed_export_is_removed_by_the_client_or_by_time() {
     for by_client in [true, false] {
         let world = World::new();
         patients(&world, 6);
-        let mut host = Host::new(&world, small());
-        let export = Export::start(&mut host, "");
-        host.deliver();
+        let (mut host, export) = planned(&world);
         host.break_next("resources.page", "3]", Fault::OUTAGE);
         host.deliver();
         fail_every_page(&mut host, &export);
@@ -124,12 +121,11 @@ fn a_cleanup_delivered_twice_leaves_the_documents_for_who_comes_late() {
     assert_eq!(host.delete(&export.status).status(), 202);
     let message = world.state().queue.messages()[0].text.clone();
     host.deliver();
-    let cleaned = |world: &World| matches!(export.stored(world).unwrap().state, State::Cancelled { cleaned: true, .. });
-    assert!(cleaned(&world));
+    assert!(export.is_cleaned(&world));
     let now = world.now();
     world.state().queue.send(message, now, Duration::ZERO);
     host.deliver();
-    assert!(cleaned(&world));
+    assert!(export.is_cleaned(&world));
     export.vanish(&mut host);
 }
 
@@ -142,8 +138,7 @@ fn a_cleanup_that_is_repeated_goes_on_where_it_was() {
     export.complete(&mut host);
     assert_eq!(host.delete(&export.status).status(), 202);
     host.break_next("blobs.clear", "Patient-1-", Fault::Refuse(ErrorKind::Broken));
-    let cleaned = |world: &World| matches!(export.stored(world).unwrap().state, State::Cancelled { cleaned: true, .. });
-    host.go_on_until(cleaned).unwrap();
+    host.go_on_until(|world| export.is_cleaned(world)).unwrap();
     let state = world.state();
     assert!(state.gate.script.is_empty(), "the first try came to the second chunk");
     let is_first = |file: &str| file.contains("-0-0-") && file.ends_with(".ndjson");
@@ -189,9 +184,7 @@ fn a_plan_that_becomes_poison_fails_the_export_and_says_so() {
 fn a_chunk_that_became_poison_goes_on_after_a_pause() {
     let world = World::new();
     let clinic = patients(&world, 6);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     let now = world.now();
     let message = world.state().queue.messages()[0].id;
     world.state().queue.poison(message, now);
@@ -208,9 +201,7 @@ fn a_chunk_that_became_poison_goes_on_after_a_pause() {
 fn poison_under_a_live_lease_changes_nothing() {
     let world = World::new();
     let clinic = patients(&world, 6);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     let worker = host.deliver_up_to("resources.page", "");
     let (now, message) = (world.now(), host.running[0].message().unwrap());
     world.state().queue.poison(message, now);

@@ -16,7 +16,7 @@ use crate::support::gate::Fault;
 use crate::support::host::Host;
 use crate::support::world::{World, small};
 
-use super::clinics::{clinic, completed_exactly, long_ago, patients};
+use super::clinics::{clinic, completed_exactly, long_ago, patients, planned};
 
 #[test]
 fn only_the_types_that_were_asked_for_are_exported() {
@@ -188,9 +188,7 @@ fn a_broken_document_is_told_in_an_error_file_and_stops_nothing() {
 fn a_resource_is_exported_as_it_stood_at_the_transaction_time() {
     let world = World::new();
     let mut clinic = patients(&world, 8);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     for (id, deleted) in [("p0", false), ("p3", true), ("p5", false), ("p5", true), ("new", false)] {
         match deleted {
             true => clinic.delete(&world, ("Patient", id), world.now()),
@@ -265,9 +263,7 @@ fn what_was_written_within_the_safety_lag_waits_for_the_next_export() {
 fn a_partition_that_splits_while_it_is_read_loses_and_doubles_nothing() {
     let world = World::new();
     let clinic = patients(&world, 30);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     for (page, at) in [0x8000, 0x4000, 0x4001, 0xC000, 0x2000].into_iter().enumerate() {
         let reader = if page == 0 { host.deliver_up_to("resources.page", "") } else { host.running[0].worker };
         world.state().store.split(at);

@@ -10,7 +10,7 @@ use crate::support::host::Host;
 use crate::support::judge::is_gone;
 use crate::support::world::{World, small};
 
-use super::clinics::{clinic, completed_exactly, patients};
+use super::clinics::{clinic, completed_exactly, patients, planned};
 
 #[test]
 fn an_export_hands_out_every_resource_once_and_byte_for_byte() {
@@ -69,9 +69,7 @@ fn an_export_of_an_empty_store_has_an_empty_manifest() {
 fn a_cancelled_export_is_404_at_once_and_leaves_nothing() {
     let world = World::new();
     clinic(&world);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     host.deliver();
     assert!(!world.state().blobs.committed().is_empty());
     assert_eq!(host.delete(&export.status).status(), 202);
@@ -91,9 +89,7 @@ fn a_cancelled_export_is_404_at_once_and_leaves_nothing() {
 fn a_running_chunk_stops_at_the_next_page_after_a_cancel() {
     let world = World::new();
     patients(&world, 30);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     let reader = host.deliver_up_to("resources.page", "");
     host.delete(&export.status);
     let pages = world.state().gate.calls_named("resources.page");
@@ -109,9 +105,7 @@ fn a_worker_that_goes_on_after_the_cleanup_brings_nothing_back() {
     for (late, what) in [("blobs.stage", "Patient"), ("jobs.replace", "chunk-0"), ("blobs.commit", "Patient")] {
         let world = World::new();
         patients(&world, 3);
-        let mut host = Host::new(&world, small());
-        let export = Export::start(&mut host, "");
-        host.deliver();
+        let (mut host, export) = planned(&world);
         let worker = host.deliver_up_to("resources.page", "");
         host.break_next(late, what, Fault::Hold);
         host.let_go(worker);
@@ -128,9 +122,7 @@ fn a_worker_that_goes_on_after_the_cleanup_brings_nothing_back() {
 fn no_checkpoint_succeeds_once_a_cleanup_has_begun_to_remove_files() {
     let world = World::new();
     patients(&world, 40);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     let worker = host.deliver_up_to("blobs.commit", "Patient");
     host.break_next("jobs.replace", "chunk-0", Fault::Hold);
     host.let_go(worker);

@@ -16,16 +16,14 @@ use crate::support::host::{Host, Progress};
 use crate::support::judge::is_gone;
 use crate::support::world::{World, small};
 
-use super::clinics::{clinic, completed_exactly, patients};
+use super::clinics::{clinic, completed_exactly, patients, planned};
 use super::files::no_key_log_is_left;
 
 #[test]
 fn a_chunk_delivered_twice_writes_its_files_once() {
     let world = World::new();
     let clinic = patients(&world, 6);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     let message = world.state().queue.messages()[0].text.clone();
     let now = world.now();
     world.state().queue.send(message, now, Duration::ZERO);
@@ -45,9 +43,7 @@ fn writes(world: &World) -> (usize, usize) {
 fn an_old_message_of_a_chunk_that_waits_starts_nothing() {
     let world = World::new();
     let clinic = patients(&world, 6);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     let message = world.state().queue.messages()[0].text.clone();
     host.break_next("resources.page", "", Fault::THROTTLE);
     host.deliver();
@@ -69,9 +65,7 @@ fn assert_only_loads(world: &World, before: usize) {
 fn a_second_worker_leaves_a_chunk_alone_while_the_first_has_it() {
     let world = World::new();
     let clinic = patients(&world, 6);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     let first = host.deliver_up_to("resources.page", "");
     let message = host.running[0].message().unwrap();
     let now = world.now();
@@ -87,9 +81,7 @@ fn a_second_worker_leaves_a_chunk_alone_while_the_first_has_it() {
 fn is_running_again_after_a_death_at(call: &'static str, before: impl FnOnce(&mut Host)) {
     let world = World::new();
     let clinic = patients(&world, 6);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     before(&mut host);
     let dead = host.deliver_up_to(call, "");
     host.kill(dead);
@@ -117,9 +109,7 @@ fn a_worker_that_dies_before_it_sends_the_next_message_keeps_the_chunk_no_longer
 fn a_claim_whose_answer_was_lost_is_worked_on_at_once() {
     let world = World::new();
     let clinic = patients(&world, 6);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     host.break_next("jobs.replace", "chunk", Fault::Repeat);
     host.deliver();
     assert!(world.state().gate.calls_named("resources.page") > 0);
@@ -130,9 +120,7 @@ fn a_claim_whose_answer_was_lost_is_worked_on_at_once() {
 fn a_checkpoint_whose_answer_was_lost_costs_no_time() {
     let world = World::new();
     let clinic = patients(&world, 20);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     let worker = host.deliver_up_to("resources.page", "");
     host.break_next("jobs.replace", "chunk", Fault::Repeat);
     let before = world.now();
@@ -165,9 +153,7 @@ fn a_crash_costs_no_more_than_the_time_between_two_checkpoints() {
 fn throttling_never_counts_as_a_failure() {
     let world = World::new();
     let clinic = patients(&world, 6);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     for _ in 0..3 * small().limits.claims {
         host.break_next("resources.page", "", Fault::THROTTLE);
         assert!(matches!(host.deliver(), Some(Progress::Answered(answer)) if answer.status() == 200));
@@ -182,9 +168,7 @@ fn what_was_read_before_a_page_that_is_throttled_is_not_read_again() {
         let world = World::new();
         let clinic = patients(&world, 8);
         world.state().store.page_size = 1;
-        let mut host = Host::new(&world, small());
-        let export = Export::start(&mut host, "");
-        host.deliver();
+        let (mut host, export) = planned(&world);
         if throttled {
             host.break_next("resources.page", "5]", Fault::THROTTLE);
             host.deliver();
@@ -220,9 +204,7 @@ fn a_chunk_whose_next_message_cannot_be_sent_does_not_wait_for_long() {
     // Queue and blobs are one account: they are away together.
     let world = World::new();
     let clinic = patients(&world, 6);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     host.break_next("blobs.stage", "", Fault::OUTAGE);
     host.break_next("steps.push", "", Fault::OUTAGE);
     host.deliver();
@@ -251,9 +233,7 @@ fn a_lost_queue_is_made_up_for_by_the_watch() {
 fn blocks_that_vanish_are_written_again_as_a_new_generation() {
     let world = World::new();
     let clinic = patients(&world, 20);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     for _ in 0..small().limits.generations {
         let committer = host.deliver_up_to("blobs.commit", "Patient");
         world.state().blobs.lose_staged(0);
@@ -269,9 +249,7 @@ fn blocks_that_vanish_are_written_again_as_a_new_generation() {
 fn an_export_whose_blocks_vanish_again_and_again_ends_failed() {
     let world = World::new();
     patients(&world, 20);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     for generation in 0..=small().limits.generations {
         assert!(export.is_open(&world), "after {generation} generations");
         let committer = host.deliver_up_to("blobs.commit", "Patient");
@@ -287,9 +265,7 @@ fn a_worker_that_dies_while_it_discards_leaves_the_rest_to_the_next_before_anyth
     let world = World::new();
     let clinic = patients(&world, 20);
     world.state().store.page_size = 1;
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     let committer = host.deliver_up_to("blobs.commit", "Patient");
     world.state().blobs.lose_staged(0);
     host.break_next("blobs.clear", "Patient", Fault::KillBefore);
@@ -367,9 +343,7 @@ fn ranges_that_do_not_tile_are_asked_for_again() {
     let world = World::new();
     let clinic = clinic(&world);
     world.state().store.tears = true;
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     assert_eq!(host.get(&export.status).headers()["x-progress"], "0% complete, not started yet");
     world.state().store.tears = false;
     completed_exactly(&mut host, &export, &clinic, None);

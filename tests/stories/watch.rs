@@ -10,7 +10,7 @@ use crate::support::gate::Fault;
 use crate::support::host::{Host, Progress};
 use crate::support::world::{World, small};
 
-use super::clinics::{completed_exactly, patients};
+use super::clinics::{completed_exactly, patients, planned};
 
 /// The export is planned, and its messages are lost for so long that the watch has to look.
 fn lose_messages(host: &mut Host) {
@@ -45,9 +45,7 @@ fn two_watches_at_once_send_a_chunk_once() {
 fn a_chunk_of_a_closed_export_is_not_sent_again() {
     let world = World::new();
     patients(&world, 6);
-    let mut host = Host::new(&world, small());
-    let export = Export::start(&mut host, "");
-    host.deliver();
+    let (mut host, export) = planned(&world);
     assert_eq!(host.delete(&export.status).status(), 202);
     lose_messages(&mut host);
     world.state().queue.clear();

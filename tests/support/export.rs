@@ -1,7 +1,7 @@
 //! One export as its client sees it.
 
 use fhir_export::bulk::asked::Asked;
-use fhir_export::bulk::job::Job;
+use fhir_export::bulk::job::{Job, State};
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::record::{Key, Record};
 use fhir_export::bulk::restriction;
@@ -65,6 +65,11 @@ impl Export {
 
     pub fn is_open(&self, world: &World) -> bool {
         self.stored(world).is_some_and(|job| job.is_open())
+    }
+
+    /// Whether everything of it was removed but its documents.
+    pub fn is_cleaned(&self, world: &World) -> bool {
+        self.stored(world).is_some_and(|job| matches!(job.state, State::Cancelled { cleaned: true, .. }))
     }
 
     /// Goes on until the export is closed, then polls.

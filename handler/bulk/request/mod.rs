@@ -83,6 +83,13 @@ pub struct Terms {
     pub prefer_required: bool,
 }
 
+impl Terms {
+    /// What public URLs begin with: a slash follows.
+    pub fn base(&self) -> &str {
+        self.public_url.as_str().trim_end_matches('/')
+    }
+}
+
 /// The only destination type, spelled as the seed spells it; case counts.
 const BLOCK_BLOB: &str = "azure-block-blob";
 

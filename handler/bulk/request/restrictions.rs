@@ -303,7 +303,7 @@ impl Restrictions<'_> {
             }
             Level::Patient | Level::Group(_) => self.check_place_of_patients(leniency)?,
         }
-        let base = self.terms.public_url.as_str().trim_end_matches('/');
+        let base = self.terms.base();
         let mut patients = Vec::new();
         for reference in self.given.all(PATIENT) {
             let id = compartment::patient_of(reference?, base).and_then(|id| ResourceId::parse(id).ok());
@@ -358,7 +358,7 @@ impl Restrictions<'_> {
     /// `_typeFilter` (TF-01 to TF-12). What is passed over of a filter widens the export, so its client is always told. The
     /// filter itself is not repeated: it may name a person.
     fn type_filters(&self, types: Option<&[ResourceType]>, leniency: &mut Leniency) -> Result<Vec<Filter>, Rejection> {
-        let base = self.terms.public_url.as_str().trim_end_matches('/');
+        let base = self.terms.base();
         let mut filters = Vec::new();
         for list in self.given.all(TYPE_FILTER) {
             let list = match list {

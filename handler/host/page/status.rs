@@ -234,32 +234,27 @@ fn files(page: &Page, own: &Own) -> Markup {
 
 /// Lines to copy. What is secret in them is a variable of the reader's shell.
 fn fetch(page: &Page) -> Markup {
-    let status = &page.status_url;
-    let (header, proof) = (
-        "-H \"$AUTH\"",
-        match page.fetching {
-            Fetching::AsCaller => " -H \"$AUTH\"",
-            Fetching::Links | Fetching::FromTheirs(_) => "",
-        },
-    );
-    let manifest = format!("curl -sSf {header} -o manifest.json '{status}'");
-    let each = format!(
-        "grep -o '\"url\":\"[^\"]*\"' manifest.json | cut -d'\"' -f4 | while read -r URL; do curl -sSfL{proof} -O \"$URL\"; done"
-    );
+    let with_each = |command: &str| {
+        format!(
+            "curl -sSf -H \"$AUTH\" -o manifest.json '{}'\n\
+             grep -o '\"url\":\"[^\"]*\"' manifest.json | cut -d'\"' -f4 | while read -r URL; do {command}; done",
+            page.status_url
+        )
+    };
     html! {
         h2 { "From a terminal" }
         p.soft { "AUTH is the header that proves who you are: x-functions-key: and a key, or Authorization: Bearer and a token." }
         @match &page.fetching {
             Fetching::Links => {
-                pre { code { (manifest) "\n" (each) } }
+                pre { code { (with_each("curl -sSfL -O \"$URL\"")) } }
                 p.soft { "Or with AzCopy:" }
-                pre { code { (manifest) "\n" "grep -o '\"url\":\"[^\"]*\"' manifest.json | cut -d'\"' -f4 | while read -r URL; do azcopy copy \"$URL\" .; done" } }
+                pre { code { (with_each("azcopy copy \"$URL\" .")) } }
             }
-            Fetching::AsCaller => pre { code { (manifest) "\n" (each) } },
+            Fetching::AsCaller => pre { code { (with_each("curl -sSfL -H \"$AUTH\" -O \"$URL\"")) } },
             Fetching::FromTheirs(files) => {
                 p.soft { "SAS is a shared access signature of your own that may read and list:" }
                 pre { code { "azcopy copy \"" (files) "?$SAS\" . --recursive" } }
-                pre { code { (manifest) "\n" "grep -o '\"url\":\"[^\"]*\"' manifest.json | cut -d'\"' -f4 | while read -r URL; do curl -sSf -O \"$URL?$SAS\"; done" } }
+                pre { code { (with_each("curl -sSf -O \"$URL?$SAS\"")) } }
             }
         }
     }
