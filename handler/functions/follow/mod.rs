@@ -3,12 +3,12 @@
 //! Which stage reads what is in [`crate::bulk::reading`]. The types that were asked for restrict only what is written: what
 //! belongs to the export does not depend on them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures::future::try_join_all;
 use serde_json::value::RawValue;
 
+use crate::bulk::chunk::Position;
 use crate::bulk::compartment::{self, Compartments};
 use crate::bulk::context::{self, PROVENANCE};
 use crate::bulk::document::Document;
@@ -19,21 +19,18 @@ use crate::bulk::line::Flaw;
 use crate::bulk::paths::{NotJson, Paths};
 use crate::bulk::plan::Plan;
 use crate::bulk::reading::{self, Matter, Reading};
-use crate::bulk::reference;
-use crate::bulk::resource_id::ResourceId;
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::search::Filters;
 use crate::bulk::selection::Selection;
 use crate::bulk::shape::Shape;
 use crate::bulk::window::{Spelled, Window};
-use crate::ports::{ErrorKind, PortError, Sought};
+use crate::ports::{ErrorKind, PortError};
 
 use super::App;
 use super::commit::{Interrupted, Work};
 use super::gathered::{self, Heap};
 
-/// So many targets of Provenance are looked up at the same time.
-const AT_ONCE: usize = 16;
+mod provenance;
 
 /// So many references are remembered as gathered already: most of them come again and again.
 const REMEMBERED: usize = 8192;
@@ -93,23 +90,7 @@ impl Follow {
             Matter::Named => self.named.is_empty(),
         }
     }
-
-    /// The targets of a Provenance that lead into the store.
-    fn targets_of(&self, text: &str) -> Result<Vec<Target>, NotJson> {
-        let mut targets = Vec::new();
-        self.targets.visit(text, &mut |raw| {
-            let reference = serde_json::from_str::<String>(raw).unwrap_or_default();
-            if let Some((of, id)) = reference::local(&reference, self.compartments.base()) {
-                targets.push((of.to_owned(), id.to_owned()));
-            }
-            std::ops::ControlFlow::Continue(())
-        })?;
-        Ok(targets)
-    }
 }
-
-/// Type and id.
-type Target = (String, String);
 
 /// What is gathered and not staged yet.
 #[derive(Default)]
@@ -136,7 +117,7 @@ impl Work<'_> {
         let Some(follow) = self.follow else { return true };
         if follow.is_void(reading.matter) {
             let range = self.next.position.range + 1;
-            self.next.moved(crate::bulk::chunk::Position { range, ..Default::default() });
+            self.next.moved(Position { range, ..Position::default() });
             return false;
         }
         self.types = Some(self.types_of(follow, reading.matter));
@@ -227,86 +208,6 @@ impl Work<'_> {
             self.write_wanted(document).await?;
         }
         Ok(())
-    }
-
-    /// Provenance of what is in the compartments. What is not known of a target is looked up, as it stood at the transaction
-    /// time.
-    async fn follow_provenance(&mut self, follow: &Follow, documents: &[&Document]) -> Result<(), Interrupted> {
-        let mut texts = Vec::new();
-        for document in documents {
-            self.log(document);
-            if document.is_deleted {
-                self.follow_deletion(follow, document).await?;
-                continue;
-            }
-            let Some(text) = text_of(document) else {
-                self.write_wanted(document).await?;
-                continue;
-            };
-            let by_itself = follow.compartments.hold(&document.resource_type, &document.id, &text);
-            match by_itself.and_then(|held| Ok((held, follow.targets_of(&text)?))) {
-                Ok((held, targets)) => texts.push((*document, text, held, targets)),
-                Err(NotJson) => self.tell_flaw(document).await?,
-            }
-        }
-        let mut open = Vec::new();
-        for (index, (_, _, held, targets)) in texts.iter_mut().enumerate() {
-            let key = |(of, id): &Target| ResourceKey::of(&self.job.id, of, id);
-            *held = *held || targets.iter().any(|target| follow.found.remembers(&key(target)));
-            if !*held && !follow.is_complete {
-                open.push((index, std::mem::take(targets)));
-            }
-        }
-        for index in self.looked_up(follow, open).await? {
-            texts[index].2 = true;
-        }
-        for (document, text, held, _) in &texts {
-            if *held {
-                self.keep(follow, document, text).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Which of these have a target in the compartments: first of each the first target is looked up, and so on.
-    async fn looked_up(&self, follow: &Follow, open: Vec<(usize, Vec<Target>)>) -> Result<Vec<usize>, PortError> {
-        let (mut open, mut held) = (open, Vec::new());
-        let mut known: HashMap<Target, bool> = HashMap::new();
-        for round in 0.. {
-            open.retain(|(_, targets)| targets.len() > round);
-            if open.is_empty() {
-                break;
-            }
-            let mut sought: Vec<&Target> =
-                open.iter().map(|(_, targets)| &targets[round]).filter(|target| !known.contains_key(*target)).collect();
-            sought.sort();
-            sought.dedup();
-            let mut found = Vec::new();
-            for few in sought.chunks(AT_ONCE) {
-                found.extend(try_join_all(few.iter().map(|target| self.is_in_compartments(follow, target))).await?);
-            }
-            let found: Vec<(Target, bool)> = sought.into_iter().cloned().zip(found).collect();
-            known.extend(found);
-            open.retain(|(index, targets)| {
-                let is_held = known.get(&targets[round]).copied().unwrap_or_default();
-                if is_held {
-                    held.push(*index);
-                }
-                !is_held
-            });
-        }
-        Ok(held)
-    }
-
-    async fn is_in_compartments(&self, follow: &Follow, (of, id): &Target) -> Result<bool, PortError> {
-        let (Ok(resource_type), Ok(id)) = (ResourceType::parse(of), ResourceId::parse(id)) else { return Ok(false) };
-        if of == PROVENANCE || !has_compartments(of) {
-            return Ok(false);
-        }
-        let sought = Sought { resource_type, id, until: self.job.transaction_time };
-        let Some(document) = self.app.resources.version(&sought).await? else { return Ok(false) };
-        let Some(text) = text_of(&document) else { return Ok(false) };
-        Ok(follow.compartments.hold(of, &document.id, &text).unwrap_or_default())
     }
 
     /// What the stage before has found references to, and no stage has exported yet.
