@@ -24,6 +24,33 @@ pub struct Browser {
     _said: BufReader<ChildStdout>,
 }
 
+/// The driver, what it prints, and its port. It takes a port that is free for IPv6 and ends if the same one is not free for
+/// IPv4, as it may not be where many servers run: then it is started again.
+fn driver() -> (Child, BufReader<ChildStdout>, String) {
+    let mut last = String::new();
+    for _ in 0..STARTS {
+        let mut command = Command::new("chromedriver");
+        let command = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        let mut driver = command.spawn().unwrap_or_else(|error| {
+            panic!("chromedriver does not start ({error}); the pages are tested with it: apt-get install chromium chromium-driver")
+        });
+        let mut said = BufReader::new(driver.stdout.take().unwrap());
+        let mut line = String::new();
+        while said.read_line(&mut line).unwrap() > 0 {
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                let port = port.trim().trim_end_matches('.').to_owned();
+                return (driver, said, port);
+            }
+            last = std::mem::take(&mut line);
+        }
+        driver.wait().unwrap();
+    }
+    panic!("chromedriver has ended {STARTS} times: {last}");
+}
+
+/// So often a port is not free for the driver by mere chance.
+const STARTS: u32 = 10;
+
 /// The width of a screen, in pixels, and what its user prefers.
 #[derive(Clone, Copy, Debug)]
 pub struct Screen {
@@ -41,19 +68,7 @@ pub const SCREENS: [Screen; 4] = [
 
 impl Browser {
     pub async fn start() -> Self {
-        let mut command = Command::new("chromedriver");
-        let command = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-        let mut driver = command.spawn().unwrap_or_else(|error| {
-            panic!("chromedriver does not start ({error}); the pages are tested with it: apt-get install chromium chromium-driver")
-        });
-        let mut said = BufReader::new(driver.stdout.take().unwrap());
-        let port = loop {
-            let mut line = String::new();
-            assert!(said.read_line(&mut line).unwrap() > 0, "chromedriver has ended");
-            if let Some((_, port)) = line.split_once("successfully on port ") {
-                break port.trim().trim_end_matches('.').to_owned();
-            }
-        };
+        let (driver, said, port) = driver();
         let downloads = Folder::new();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         // The sandbox needs rights that containers of CI do not give.
