@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
+use fhir_export::bulk::associated::Associated;
 use fhir_export::bulk::audit::{Change, Incident, Site, Wanted, What, of_change, of_incident};
 use fhir_export::bulk::block::BlockId;
 use fhir_export::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped};
@@ -23,7 +24,7 @@ use fhir_export::bulk::level::Level;
 use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::page::Page;
 use fhir_export::bulk::plan::{KeyRange, Plan};
-use fhir_export::bulk::record::{Record, Unreadable};
+use fhir_export::bulk::record::{Record, Unreadable, VERSION};
 use fhir_export::bulk::rejection::Rejection;
 use fhir_export::bulk::resource_id::ResourceId;
 use fhir_export::bulk::resource_type::ResourceType;
@@ -111,6 +112,12 @@ fn job_in_a_coding() -> Job {
 fn job_in_stages() -> Job {
     let asked = Asked { types: None, ..job_of_patients().asked }.with_context();
     Job { asked, ..job() }
+}
+
+/// What the store has kept beside what is current is exported as well.
+fn job_with_history() -> Job {
+    let associated = Associated { history: true, deleted: true };
+    Job { asked: Asked { associated, ..job().asked }, ..job() }
 }
 
 fn held(count: u64, bytes: u64) -> Held {
@@ -205,6 +212,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("job-with-a-restriction", job_with_a_restriction().into()),
         ("job-in-a-coding", job_in_a_coding().into()),
         ("job-in-stages", job_in_stages().into()),
+        ("job-with-history", job_with_history().into()),
         ("job-planned", planned.clone().into()),
         ("job-completed", completed.clone().recorded().into()),
         ("job-removed-and-not-recorded", completed.cancelled(now()).unwrap().into()),
@@ -345,8 +353,8 @@ fn the_store_may_add_fields_of_its_own() {
 #[test]
 fn a_document_of_a_newer_build_is_told_from_a_broken_one() {
     let mut document = Record::from(plan()).to_document();
-    document["v"] = 5.into();
-    assert_eq!(Record::from_document(document.clone()), Err(Unreadable::Newer(5)));
+    document["v"] = (VERSION + 1).into();
+    assert_eq!(Record::from_document(document.clone()), Err(Unreadable::Newer(VERSION + 1)));
     document["v"] = 1.into();
     document["ranges"] = "?".into();
     assert!(matches!(Record::from_document(document), Err(Unreadable::Broken(_))));

@@ -163,7 +163,7 @@ fn low_priority() -> OperationOptions {
 
 /// A plain query (design §6): what the emulator mis-evaluates, and what the SDK's client side lacks, is not in it.
 fn query(slice: &Slice) -> Result<Query, PortError> {
-    let Window { since, until, before } = slice.window;
+    let Window { since, until, before, deletions } = slice.window;
     let mut columns = "c.resourceTypeName, c.resourceId, c.version, c._etag, c.lastModified".to_owned();
     let mut conditions = vec!["c.isSystem = false", "IS_DEFINED(c.resourceTypeName)", "IS_DEFINED(c.rawResource)"];
     let mut bound = vec![("@until", json!(until.last_modified()))];
@@ -173,11 +173,17 @@ fn query(slice: &Slice) -> Result<Query, PortError> {
             conditions.extend(["c.isHistory = true", "c.activePeriodEndDateTime > @until", "c.lastModified <= @until"]);
         }
         Pass::Changed => conditions.extend(["c.isHistory = false", "c.lastModified > @until"]),
+        // Servers of the first years did not note the end.
+        Pass::Superseded => conditions.extend([
+            "c.isHistory = true",
+            "(NOT IS_DEFINED(c.activePeriodEndDateTime) OR c.activePeriodEndDateTime <= @until)",
+            "c.lastModified <= @until",
+        ]),
     }
     match slice.pass {
-        Pass::Current | Pass::History => {
-            columns += if slice.window.deletions() { ", c.isDeleted, c.rawResource" } else { ", c.rawResource" };
-            if !slice.window.deletions() {
+        Pass::Current | Pass::History | Pass::Superseded => {
+            columns += if deletions { ", c.isDeleted, c.rawResource" } else { ", c.rawResource" };
+            if !deletions {
                 conditions.push("c.isDeleted = false");
             }
             if let Some(since) = since {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::associated::Associated;
 use super::coding::Coding;
 use super::compartment;
 use super::context::{self, Context};
@@ -42,6 +43,9 @@ pub struct Asked {
     /// (PV-01).
     #[serde(default, skip_serializing_if = "is_default")]
     pub context: Context,
+    /// `includeAssociatedData`: what is exported beside what is current (PV-07).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub associated: Associated,
     /// `_since`: only what was modified later (TT-02), and the deletions since then (DE-01).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
@@ -90,6 +94,13 @@ impl Asked {
             Level::Patient | Level::Group(_) if beside => Self { context: Context::Followed, ..self },
             Level::System | Level::Patient | Level::Group(_) => self,
         }
+    }
+
+    /// Whether deletions belong to the export (DE-01). Files with versions of before a deletion would contradict a `deleted`
+    /// file (DE-03): who wants the history asks for tombstones in it, or hears of no deletion.
+    pub fn tells_of_deletions(&self) -> bool {
+        let Associated { history, deleted } = self.associated;
+        deleted || (self.since.is_some() && !history)
     }
 
     /// In so many stages the export is made, one after the other.

@@ -135,6 +135,9 @@ pub enum Pass {
     /// The resources that were changed after the transaction time: one whose earlier version neither pass has seen may be
     /// missing, where the store keeps no history.
     Changed,
+    /// The versions that were superseded up to the transaction time. They are read by themselves
+    /// ([`super::reading::Matter::Superseded`]): no position has this pass.
+    Superseded,
 }
 
 /// What a chunk has written and what reading it has cost, over all its steps.

@@ -133,6 +133,7 @@ fn try_append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> 
     let start = out.len();
     document.data.as_ref().ok_or(Flaw::NoText)?.append_to(out)?;
     if selection.elements.is_none()
+        && !document.is_deleted
         && let Some(shape) = shape::Shape::of(&out[start..])
     {
         let value =
@@ -189,7 +190,8 @@ fn append_changed(document: &Document, selection: &Selection, text: &str, out: &
     if !shape.resource_type.says(&document.resource_type) {
         return Err(Flaw::OtherType);
     }
-    if !is_selected(document, selection, text.as_bytes())? {
+    // What is left of a deleted resource tells nothing that a search could find.
+    if !document.is_deleted && !is_selected(document, selection, text.as_bytes())? {
         return Ok(Appended::LeftOut);
     }
     let whole = match document.is_meta_set {
@@ -199,6 +201,7 @@ fn append_changed(document: &Document, selection: &Selection, text: &str, out: &
             Cow::Owned(splice(text, &changes_of_meta(text.len(), meta, document)?))
         }
     };
+    let whole = if document.is_deleted { Cow::Owned(marked(&whole)?) } else { whole };
     match &selection.elements {
         None => append_without_breaks(&whole, out),
         Some(elements) => {
@@ -207,6 +210,40 @@ fn append_changed(document: &Document, selection: &Selection, text: &str, out: &
     }
     out.push(b'\n');
     Ok(with_id(shape.id.says(&document.id)))
+}
+
+/// What Microsoft's server marks a tombstone with, and knows again when it imports one (PV-07).
+const SOFT_DELETED: &str =
+    r#"{"url":"http://azurehealthcareapis.com/data-extensions/deleted-state","valueString":"soft-deleted"}"#;
+
+/// The text of a tombstone with its mark in front of everything else in `meta`.
+fn marked(text: &str) -> Result<String, Flaw> {
+    let shape: Shape = object(text)?;
+    let mark = format!("\"extension\":[{SOFT_DELETED}]");
+    let change = match shape.meta.0 {
+        None => (text.len() - 1..text.len() - 1, format!(",\"meta\":{{{mark}}}")),
+        Some(meta @ "null") => (span(text, meta), format!("{{{mark}}}")),
+        Some(meta) => match object::<Extended>(meta)?.extension.0 {
+            None => in_front(text, meta, mark),
+            Some(null @ "null") => (span(text, null), format!("[{SOFT_DELETED}]")),
+            Some(list) if list.starts_with('[') => in_front(text, list, SOFT_DELETED.to_owned()),
+            Some(_) => return Err(Flaw::NotJson),
+        },
+    };
+    Ok(splice(text, &[change]))
+}
+
+#[derive(Deserialize)]
+struct Extended<'a> {
+    #[serde(default, borrow)]
+    extension: Present<'a>,
+}
+
+/// Puts something in front of what is in an object or a list, of which this is the text.
+fn in_front(text: &str, container: &str, new: String) -> (Range<usize>, String) {
+    let within = span(text, container).start + 1;
+    let is_empty = container[1..container.len() - 1].trim_ascii().is_empty();
+    (within..within, if is_empty { new } else { new + "," })
 }
 
 /// Copies the text without line breaks. Within JSON a raw line break can only stand between tokens, never in a string:
@@ -469,6 +506,40 @@ mod tests {
         let told: serde_json::Value = serde_json::from_slice(&Flaw::OtherId.note(&document).line()).unwrap();
         assert_eq!(told["issue"][0]["severity"], "warning");
         assert_eq!(told["issue"][0]["expression"][0], "Patient/p1");
+    }
+
+    #[test]
+    fn a_tombstone_is_the_stored_text_with_a_mark() {
+        let mark = format!(r#""extension":[{SOFT_DELETED}]"#);
+        let head = r#"{"resourceType":"Patient","id":"p1""#;
+        let of_wrapper = r#""lastUpdated":"2025-03-02T09:15:42.118+00:00","versionId":"3""#;
+        for (set, rest, expected) in [
+            (
+                true,
+                r#","meta":{"lastUpdated":"x","versionId":"3"}}"#,
+                format!(r#","meta":{{{mark},"lastUpdated":"x","versionId":"3"}}}}"#),
+            ),
+            (false, "}", format!(r#","meta":{{{mark},{of_wrapper}}}}}"#)),
+            (true, "}", format!(r#","meta":{{{mark}}}}}"#)),
+            (true, r#","meta":null}"#, format!(r#","meta":{{{mark}}}}}"#)),
+            (true, r#","meta":{ }}"#, format!(r#","meta":{{{mark} }}}}"#)),
+            (true, r#","meta":{"extension":null}}"#, format!(r#","meta":{{{mark}}}}}"#)),
+            (true, r#","meta":{"extension":[]}}"#, format!(r#","meta":{{{mark}}}}}"#)),
+            (
+                true,
+                r#","meta":{"extension":[{"url":"u"}]}}"#,
+                format!(r#","meta":{{"extension":[{SOFT_DELETED},{{"url":"u"}}]}}}}"#),
+            ),
+        ] {
+            let tombstone = Document { is_deleted: true, is_meta_set: set, ..document(&format!("{head}{rest}")) };
+            assert_eq!(line(&tombstone).unwrap(), format!("{head}{expected}"), "{rest}");
+        }
+        let odd = Document {
+            is_deleted: true,
+            is_meta_set: true,
+            ..document(&format!(r#"{head},"meta":{{"extension":7}}}}"#))
+        };
+        assert_eq!(line(&odd), Err(Flaw::NotJson));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod asked;
+pub mod associated;
 pub mod audit;
 pub mod authority;
 pub mod block;

@@ -4,20 +4,37 @@
 //! Provenance; and what is two steps away. A stage begins when all chunks of the one before are done.
 
 use super::asked::Asked;
+use super::chunk::Pass;
 use super::context::Context;
 use super::plan::{KeyRange, Plan};
 
 /// Which resources of a range are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Matter {
-    /// All that the export holds.
+    /// All that the export holds, of what was current at the transaction time.
     Everything,
+    /// The versions before that, which were superseded by then.
+    Superseded,
     /// What is in the compartments, as far as each resource tells by itself.
     Compartments,
     /// Provenance of what is in the compartments.
     Provenance,
     /// What the stage before has found references to.
     Named,
+}
+
+impl Matter {
+    /// What is asked of the store, at a position of this pass.
+    ///
+    /// What was superseded up to the transaction time needs one pass alone: it is history already, and stays it. It is in no
+    /// key log either, since no other pass reads it: at every moment a version is current, or history with a known end on
+    /// one side of that time.
+    pub fn pass(self, at: Pass) -> Pass {
+        match self {
+            Matter::Superseded => Pass::Superseded,
+            Matter::Everything | Matter::Compartments | Matter::Provenance | Matter::Named => at,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +51,7 @@ pub fn stage(plan: &Plan, chunk: u32) -> u32 {
 /// What chunk `number` reads: the chunks of each stage have the same ranges, those of the plan.
 pub fn of_chunk(asked: &Asked, plan: &Plan, number: u32) -> Vec<Reading> {
     let matters: &[Matter] = match (asked.context, stage(plan, number)) {
+        (Context::Left, 0) if asked.associated.history => &[Matter::Superseded, Matter::Everything],
         (Context::Left, 0) => &[Matter::Everything],
         (Context::Followed, 0) => &[Matter::Compartments],
         (Context::Followed, 1) => &[Matter::Provenance, Matter::Named],
@@ -54,6 +72,7 @@ pub fn all(asked: &Asked, plan: &Plan) -> (u32, u32) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::associated::Associated;
     use super::super::job_id::JobId;
     use super::*;
 
@@ -70,6 +89,10 @@ mod tests {
         };
         assert_eq!(of(&Asked::default(), 0..2, Matter::Everything), plan.ranges);
         assert_eq!(of(&followed, 0..2, Matter::Compartments), plan.ranges);
+        let with_history = Associated { history: true, ..Associated::default() };
+        let with_history = Asked { associated: with_history, ..Asked::default() };
+        assert_eq!(of(&with_history, 0..2, Matter::Superseded), plan.ranges);
+        assert_eq!(of(&with_history, 0..2, Matter::Everything), plan.ranges);
         assert_eq!(of(&followed, 2..4, Matter::Provenance), plan.ranges);
         assert_eq!(of(&followed, 2..4, Matter::Named), plan.ranges);
         assert_eq!(of(&followed, 4..6, Matter::Named), plan.ranges);

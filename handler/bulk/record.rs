@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::associated::Associated;
 use super::chunk::{Chunk, ChunkState};
 use super::coding::Coding;
 use super::context::Context;
@@ -14,7 +15,7 @@ use super::plan::Plan;
 use super::summary::Summary;
 
 /// The newest version of the stored form. Golden files under `tests/golden` keep each one loading.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 5;
 
 /// A document of the `jobs` container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,6 +91,8 @@ impl Record {
     /// The oldest version whose builds do the right thing with this document: to those before, it is one of a newer build.
     fn version(&self) -> u64 {
         match self {
+            // The builds before knew of what is current alone, and would leave out the rest.
+            Record::Job(job) if job.asked.associated != Associated::default() => 5,
             // The builds before knew of one stage alone, and would drop what is gathered for the next ones.
             Record::Job(job) if job.asked.context == Context::Followed => 4,
             Record::Chunk(chunk) if !chunk.logs.is_empty() || chunk.state == ChunkState::Waiting => 4,

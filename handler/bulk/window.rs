@@ -12,27 +12,26 @@ pub struct Window {
     /// The transaction time: what counts is the version that was current then.
     pub until: Timestamp,
     pub before: Option<Timestamp>,
+    /// Whether deletions within the window belong to the export as well (DE-01).
+    pub deletions: bool,
 }
 
 impl Window {
     pub fn new(asked: &Asked, transaction_time: Timestamp) -> Self {
-        Self { since: asked.since, until: transaction_time, before: asked.before }
+        let deletions = asked.tells_of_deletions();
+        Self { since: asked.since, until: transaction_time, before: asked.before, deletions }
     }
 
     /// Everything that was current at a time.
     pub fn up_to(until: Timestamp) -> Self {
-        Self { since: None, until, before: None }
-    }
-
-    /// Whether deletions within the window belong to the export as well (DE-01).
-    pub fn deletions(&self) -> bool {
-        self.since.is_some()
+        Self { since: None, until, before: None, deletions: false }
     }
 
     /// The window for comparing many documents.
     pub fn spelled(&self) -> Spelled {
         let spelled = |time: Option<Timestamp>| time.map(Timestamp::last_modified);
-        Spelled { since: spelled(self.since), until: self.until.last_modified(), before: spelled(self.before) }
+        let (until, deletions) = (self.until.last_modified(), self.deletions);
+        Spelled { since: spelled(self.since), until, before: spelled(self.before), deletions }
     }
 }
 
@@ -42,6 +41,7 @@ pub struct Spelled {
     since: Option<String>,
     until: String,
     before: Option<String>,
+    deletions: bool,
 }
 
 impl Spelled {
@@ -53,12 +53,13 @@ impl Spelled {
             || (time <= self.until.as_str()
                 && self.since.as_deref().is_none_or(|since| time > since)
                 && self.before.as_deref().is_none_or(|before| time < before));
-        in_time && (self.since.is_some() || !document.is_deleted)
+        in_time && (self.deletions || !document.is_deleted)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::associated::Associated;
     use super::*;
 
     fn time(text: &str) -> Timestamp {
@@ -82,7 +83,6 @@ mod tests {
         ] {
             assert_eq!(windows.map(|window| window.spelled().holds(&modified(text))), expected, "{text}");
         }
-        assert_eq!(windows.map(|window| window.deletions()), [false, true]);
     }
 
     #[test]
@@ -94,11 +94,22 @@ mod tests {
     }
 
     #[test]
-    fn deletions_lie_in_windows_with_a_beginning_only() {
+    fn deletions_lie_in_windows_with_a_beginning_unless_the_client_asks_for_something_else() {
         let deleted = Document { is_deleted: true, ..modified("2026-01-01T00:00:00.0000000+00:00") };
-        let whole = Window::up_to(time("2026-06-01T00:00:00Z"));
-        let since = Window { since: Some(time("2025-06-01T00:00:00Z")), ..whole };
-        assert_eq!([whole, since].map(|window| window.spelled().holds(&deleted)), [false, true]);
+        let since = Some(time("2025-06-01T00:00:00Z"));
+        let [neither, history, marked] = [(false, false), (true, false), (true, true)]
+            .map(|(history, deleted)| Asked { associated: Associated { history, deleted }, ..Asked::default() });
+        for (asked, expected) in [
+            (neither.clone(), false),
+            (Asked { since, ..neither }, true),
+            // Of what is in its files, an older version would look like what the resource is now.
+            (Asked { since, ..history }, false),
+            (marked.clone(), true),
+            (Asked { since, ..marked }, true),
+        ] {
+            let window = Window::new(&asked, time("2026-06-01T00:00:00Z"));
+            assert_eq!(window.spelled().holds(&deleted), expected, "{asked:?}");
+        }
     }
 
     #[test]

@@ -193,7 +193,8 @@ async fn read_page<'a>(
 ) -> Result<Option<Held<'a>>, Interrupted> {
     let position = work.position().clone();
     let (range, window, types) = (reading.range.clone(), work.window_read(), work.types.clone());
-    let slice = Slice { range, pass: position.pass, window, types };
+    let pass = reading.matter.pass(position.pass);
+    let slice = Slice { range, pass, window, types };
     let app = work.app;
     let held = match ahead {
         Some(held) => held,
@@ -206,15 +207,15 @@ async fn read_page<'a>(
     if let Some(reason) = page.reread {
         work.rereads = (work.rereads.0 + 1, reason);
     }
-    let taken_in = take_in(work, reading, position.pass, &page.documents);
+    let taken_in = take_in(work, reading, pass, &page.documents);
     let (taken_in, ahead) = futures::join!(taken_in, read_ahead(app, &slice, page.next.as_deref(), end));
     taken_in?;
-    let next = match (page.next, position.pass) {
+    let next = match (page.next, pass) {
         (Some(cursor), _) => Position { cursor: Some(cursor), ..position },
         // What was superseded while the first pass was under way is complete only now.
         (None, Pass::Current) => Position { pass: Pass::History, cursor: None, ..position },
         (None, Pass::History) => Position { pass: Pass::Changed, cursor: None, ..position },
-        (None, Pass::Changed) => Position { range: position.range + 1, ..Position::default() },
+        (None, Pass::Changed | Pass::Superseded) => Position { range: position.range + 1, ..Position::default() },
     };
     work.page_read(next, page.request_charge);
     Ok(ahead)
@@ -245,6 +246,7 @@ async fn take_in(
         }
         (Pass::History, Matter::Everything) => work.append_missed(documents).await,
         (Pass::Changed, Matter::Everything) => work.tell_undocumented(&reading.range, documents.iter().collect()).await,
+        (Pass::Superseded, _) => work.append_superseded(documents).await,
         (Pass::Current, _) => work.follow(documents.iter().collect()).await,
         (Pass::History, _) => {
             let missed = work.unlogged(documents.iter().collect()).await?;

@@ -50,12 +50,22 @@ impl Work<'_> {
         self.write(document).await
     }
 
-    /// The same, of a document that belongs to the export and is in the key log.
+    /// Adds versions that are history for good: no other pass can come to them.
+    pub async fn append_superseded(&mut self, documents: &[Document]) -> Result<(), Interrupted> {
+        for document in documents {
+            if self.is_asked_for(document) {
+                self.write(document).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The line of a document that belongs to the export and is in the key log, if it needs to be.
     pub(super) async fn write(&mut self, document: &Document) -> Result<(), Interrupted> {
         let Ok(resource_type) = self.type_of(document) else {
             return self.append_note(&Flaw::OtherType.note(document)).await;
         };
-        if document.is_deleted {
+        if document.is_deleted && !self.job.asked.associated.deleted {
             return self.append_deletion(document).await;
         }
         let size = document.data.as_ref().map_or(0, Data::most_bytes) + META;

@@ -32,7 +32,7 @@ const FIRST_ITEMS: usize = 500;
 /// The first window of a query, as a part of its range.
 const FIRST_WINDOW_PART: u128 = 32;
 /// One request unit per kilobyte: about what the service charges for reading.
-const BYTES_PER_UNIT: f64 = 1024.0;
+pub const BYTES_PER_UNIT: f64 = 1024.0;
 /// Queries remembered; more than any run has, so that forgetting all of them at once never matters.
 const MAX_LESSONS: usize = 1000;
 

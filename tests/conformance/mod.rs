@@ -34,6 +34,7 @@ macro_rules! keeps_all {
                 only_the_types_that_were_asked_for_come,
                 a_range_without_documents_ends_at_once,
                 the_second_pass_reads_what_was_superseded_since,
+                what_was_superseded_before_is_read_by_itself,
                 a_window_holds_the_deletions_as_well,
                 the_third_pass_reads_what_was_changed_since,
                 a_history_tells_what_a_resource_was,

@@ -172,13 +172,26 @@ pub async fn the_second_pass_reads_what_was_superseded_since(views: &Views) {
 
 pub async fn a_window_holds_the_deletions_as_well(views: &Views) {
     let [since, before] = [370, 100].map(|count| now().minus(hours(count)));
-    let window = Window { since: Some(since), before: Some(before), ..Window::up_to(now()) };
+    let window = Window { since: Some(since), before: Some(before), deletions: true, ..Window::up_to(now()) };
     let (found, _) = read(views, Pass::Current, window, None).await;
     assert_eq!(found.iter().filter(|document| document.is_deleted).count(), 10);
     assert_same(found, |stored| {
         let time = &stored.document.last_modified;
         stored.kind == Kind::Current && **time > *since.last_modified() && **time < *before.last_modified()
     });
+}
+
+pub async fn what_was_superseded_before_is_read_by_itself(views: &Views) {
+    let until = now().minus(hours(20));
+    let (found, _) = read(views, Pass::Superseded, Window::up_to(until), None).await;
+    let text = until.last_modified();
+    // An end that nobody noted counts as one of long ago.
+    let is_over = |stored: &Stored| {
+        let superseded = stored.superseded.as_ref().is_none_or(|end| *end <= text);
+        stored.kind == Kind::History && superseded && *stored.document.last_modified <= *text
+    };
+    assert_eq!(shelf().iter().filter(|stored| is_over(stored)).count(), CURRENT / 3 - 20);
+    assert_same(found, is_over);
 }
 
 pub async fn the_third_pass_reads_what_was_changed_since(views: &Views) {

@@ -1,5 +1,6 @@
 //! What a history consists of, and how one is drawn.
 
+use fhir_export::bulk::associated::Associated;
 use fhir_export::bulk::coding::Coding;
 use fhir_export::ports::ErrorKind;
 use proptest::collection::vec;
@@ -40,6 +41,8 @@ pub struct Asking {
     pub coding: Coding,
     /// Only what is about patients, and what goes with it.
     pub of_patients: Option<Whose>,
+    /// What is exported beside what is current: superseded versions, marked tombstones. Not of patients.
+    pub associated: Associated,
     /// What lenient handling passed over.
     pub notes: u8,
     /// The manifest comes in pages.
@@ -160,14 +163,18 @@ fn asking() -> impl Strategy<Value = Asking> {
         1 => Just(Some(Whose::Some)),
     ];
     let only_patients = prop::bool::weighted(0.2);
-    (only_patients, ages(), ages(), largest, (coding, whose), 0u8..3, prop::bool::weighted(0.3)).prop_map(
-        |(only_patients, since, before, largest_file, (coding, of_patients), notes, in_pages)| Asking {
+    let associated = (prop::bool::weighted(0.3), prop::bool::weighted(0.3))
+        .prop_map(|(history, deleted)| Associated { history, deleted });
+    let beside = (coding, whose, associated);
+    (only_patients, ages(), ages(), largest, beside, 0u8..3, prop::bool::weighted(0.3)).prop_map(
+        |(only_patients, since, before, largest_file, (coding, of_patients, associated), notes, in_pages)| Asking {
             only_patients,
             since,
             before,
             largest_file,
             coding,
             of_patients,
+            associated,
             notes,
             in_pages,
         },

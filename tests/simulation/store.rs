@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
+use fhir_export::bulk::associated::Associated;
 use fhir_export::bulk::level::Level;
 use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::note::{Note, Severity};
@@ -81,6 +82,7 @@ pub fn asked(asking: &Asking, now: Timestamp) -> Asked {
         before: ago(asking.before),
         largest_file: asking.largest_file,
         coding: asking.coding,
+        associated: if asking.of_patients.is_some() { Associated::default() } else { asking.associated },
         partial_manifests: asking.in_pages,
         notes: (0..asking.notes).map(note).collect(),
         ..Asked::default()

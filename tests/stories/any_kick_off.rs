@@ -47,7 +47,10 @@ const LIKELY: &[(&str, &[&str])] = &[
             "Patient?_sort=x",
         ],
     ),
-    ("includeAssociatedData", &["RelevantProvenanceResources", "LatestProvenanceResources", "_history,_other", ""]),
+    (
+        "includeAssociatedData",
+        &["RelevantProvenanceResources", "LatestProvenanceResources", "_history", "_deleted,_other", ""],
+    ),
     ("allowPartialManifests", &["true", "false", "1"]),
     ("_minimumFileSize", &["500", "0"]),
     ("_maximumFileSize", &["1000", "99", "100000000000000000000"]),
@@ -294,6 +297,11 @@ fn printed(asked: &Asked) -> Sent {
     }
     for item in asked.elements.iter().flat_map(Elements::items) {
         say("_elements", "valueString", item.as_str().into());
+    }
+    for (value, wanted) in [("_history", asked.associated.history), ("_deleted", asked.associated.deleted)] {
+        if wanted {
+            say("includeAssociatedData", "valueCode", value.into());
+        }
     }
     for (name, at) in [("_since", asked.since), ("_until", asked.before)] {
         at.into_iter().for_each(|at| say(name, "valueInstant", at.last_modified().into()));

@@ -15,6 +15,7 @@ mod files;
 mod filters;
 mod groups;
 mod health;
+mod histories;
 mod kick_off;
 mod life;
 mod list;

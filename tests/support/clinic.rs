@@ -22,6 +22,8 @@ pub struct Clinic {
 pub struct Version {
     pub last_modified: String,
     pub content: Content,
+    /// Of a deletion, the line that an export with `_deleted` must hold.
+    pub marked: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +70,7 @@ impl Clinic {
         let filler = "x".repeat((mixed(number as u64 ^ id.len() as u64 ^ stamp_bits(stamp)) % 260) as usize);
         let plain =
             format!(r#"{{"resourceType":"{resource_type}","id":"{id}",{members}"note":"{filler}","n":{number}.10"#);
-        let shown = stamp.instant().trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.').to_owned();
-        let meta = format!(r#""meta":{{"lastUpdated":"{shown}+00:00","versionId":"{number}"}}"#);
+        let meta = format!(r#""meta":{{{}}}"#, members_of_meta(number, stamp));
         let line = format!("{plain},{meta}}}");
         let (text, content) = match form {
             Form::WithMeta => (line.clone(), Content::Line(line)),
@@ -78,16 +79,25 @@ impl Clinic {
         };
         let document =
             Document { is_meta_set: form == Form::WithMeta, data: Some(text.into()), ..wrapper(name, number, stamp) };
-        self.put(world, name, Stored { document, kind: Kind::Current, superseded: None }, content);
+        self.put(world, name, Stored { document, kind: Kind::Current, superseded: None }, (content, None));
     }
 
     /// Deletes a resource, if it is there.
     pub fn delete(&mut self, world: &World, name: (&str, &str), stamp: Timestamp) {
         let stamp = self.after_newest(name, stamp);
         if self.newest(name).is_some_and(|newest| newest.content != Content::Deleted) {
-            let document = Document { is_deleted: true, ..wrapper(name, self.versions(name) + 1, stamp) };
+            let number = self.versions(name) + 1;
+            let (head, meta) =
+                (format!(r#"{{"resourceType":"{}","id":"{}""#, name.0, name.1), members_of_meta(number, stamp));
+            let mark = r#""extension":[{"url":"http://azurehealthcareapis.com/data-extensions/deleted-state","valueString":"soft-deleted"}]"#;
+            let marked = format!(r#"{head},"meta":{{{mark},{meta}}}}}"#);
+            // As servers wrote it at first, and as they do now.
+            let is_meta_set = number.is_multiple_of(2);
+            let text = if is_meta_set { format!(r#"{head},"meta":{{{meta}}}}}"#) } else { format!("{head}}}") };
+            let wrapper = wrapper(name, number, stamp);
+            let document = Document { is_deleted: true, is_meta_set, data: Some(text.into()), ..wrapper };
             let tombstone = Stored { document, kind: Kind::Current, superseded: None };
-            self.put(world, name, tombstone, Content::Deleted);
+            self.put(world, name, tombstone, (Content::Deleted, Some(marked)));
         }
     }
 
@@ -98,7 +108,13 @@ impl Clinic {
     }
 
     /// The newest version is replaced where it lies, and the one before goes to the end as history, both at once.
-    fn put(&mut self, world: &World, (resource_type, id): (&str, &str), stored: Stored, content: Content) {
+    fn put(
+        &mut self,
+        world: &World,
+        (resource_type, id): (&str, &str),
+        stored: Stored,
+        (content, marked): (Content, Option<String>),
+    ) {
         let versions = self.resources.entry((resource_type.into(), id.into())).or_default();
         let last_modified = stored.document.last_modified.to_string();
         let mut state = world.state();
@@ -110,7 +126,7 @@ impl Clinic {
                 state.store.add(Stored { kind: Kind::History, superseded: Some(last_modified.clone()), ..before });
             }
         }
-        versions.push(Version { last_modified, content });
+        versions.push(Version { last_modified, content, marked });
     }
 
     pub fn keeps_history(&self, resource_type: &str) -> bool {
@@ -136,6 +152,11 @@ impl Clinic {
     fn versions(&self, (resource_type, id): (&str, &str)) -> usize {
         self.resources.get(&(resource_type.into(), id.into())).map_or(0, Vec::len)
     }
+}
+
+fn members_of_meta(version: usize, stamp: Timestamp) -> String {
+    let shown = stamp.instant().trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.').to_owned();
+    format!(r#""lastUpdated":"{shown}+00:00","versionId":"{version}""#)
 }
 
 fn wrapper((resource_type, id): (&str, &str), version: usize, stamp: Timestamp) -> Document {

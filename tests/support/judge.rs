@@ -28,11 +28,15 @@ pub fn judge(exported: &Exported, clinic: &Clinic, until: Timestamp, asked: &Ask
             told: take(&mut told, |told| told.about == reference),
         };
         let named = asked.types.as_ref().is_none_or(|types| types.iter().any(|name| name.as_str() == resource_type));
-        let current = Clinic::current_at(versions, &until).filter(|version| named && lies_in_window(version, asked));
-        let current = current.map(|version| &version.content);
-        let overwritten = named && !clinic.keeps_history(resource_type) && was_overwritten(versions, &until);
-        if !(found.shows(current) || overwritten && found.only_tells_that_it_may_be_missing()) {
-            return Err(format!("{reference}: there is {found:?}, at that time it was {current:?}"));
+        let keeps_history = clinic.keeps_history(resource_type);
+        let wanted: Vec<_> = match asked.associated.history && keeps_history {
+            true => versions.iter().filter(|version| version.last_modified <= until).collect(),
+            false => Clinic::current_at(versions, &until).into_iter().collect(),
+        };
+        let wanted: Vec<_> = wanted.into_iter().filter(|version| named && lies_in_window(version, asked)).collect();
+        let overwritten = named && !keeps_history && was_overwritten(versions, &until);
+        if !(found.shows(&wanted, asked) || overwritten && found.only_tells_that_it_may_be_missing()) {
+            return Err(format!("{reference}: there is {found:?}, at that time it was {wanted:?}"));
         }
     }
     for note in &asked.notes {
@@ -58,16 +62,22 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Whether it is just what the version asks for.
-    fn shows(&self, version: Option<&Content>) -> bool {
+    /// Whether it is just what these versions ask for.
+    fn shows(&self, versions: &[&Version], asked: &Asked) -> bool {
         let errors = self.told.iter().filter(|told| told.severity == "error").count();
-        let rest = self.told.len() - errors;
-        match version {
-            None => (self.lines.len(), self.deleted, errors, rest) == (0, 0, 0, 0),
-            Some(Content::Line(line)) => self.lines == [line.as_str()] && (self.deleted, errors, rest) == (0, 0, 0),
-            Some(Content::Broken) => (self.lines.len(), self.deleted, errors, rest) == (0, 0, 1, 0),
-            Some(Content::Deleted) => (self.lines.len(), self.deleted, errors, rest) == (0, 1, 0, 0),
+        let (mut lines, mut broken, mut deleted) = (Vec::new(), 0, 0);
+        for version in versions {
+            match &version.content {
+                Content::Line(line) => lines.push(line),
+                Content::Broken => broken += 1,
+                Content::Deleted if asked.associated.deleted => lines.extend(&version.marked),
+                Content::Deleted => deleted += 1,
+            }
         }
+        let mut found: Vec<_> = self.lines.iter().collect();
+        lines.sort();
+        found.sort();
+        found == lines && (self.deleted, errors, self.told.len()) == (deleted, broken, broken)
     }
 
     fn only_tells_that_it_may_be_missing(&self) -> bool {
@@ -80,7 +90,7 @@ fn lies_in_window(version: &Version, asked: &Asked) -> bool {
     let time = &version.last_modified;
     asked.since.is_none_or(|since| *time > since.last_modified())
         && asked.before.is_none_or(|before| *time < before.last_modified())
-        && (version.content != Content::Deleted || asked.since.is_some())
+        && (version.content != Content::Deleted || asked.tells_of_deletions())
 }
 
 /// Whether a later version took the place of an earlier one after a time.

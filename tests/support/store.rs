@@ -150,7 +150,7 @@ type Part = (String, String, usize);
 
 impl Stored {
     fn matches(&self, slice: &Slice) -> bool {
-        let Window { since, until, before } = slice.window;
+        let Window { since, until, before, deletions } = slice.window;
         let until = until.last_modified();
         let named = |types: &Vec<_>| {
             types.iter().any(|name: &fhir_export::bulk::resource_type::ResourceType| {
@@ -161,11 +161,12 @@ impl Stored {
         let in_window = **modified <= *until
             && since.is_none_or(|since| **modified > *since.last_modified())
             && before.is_none_or(|before| **modified < *before.last_modified());
-        let wanted = slice.window.deletions() || !self.document.is_deleted;
+        let wanted = deletions || !self.document.is_deleted;
         let due = match slice.pass {
             Pass::Current => self.kind == Kind::Current && in_window && wanted,
             Pass::History => self.ends_after(&until) && in_window && wanted,
             Pass::Changed => self.kind == Kind::Current && **modified > *until,
+            Pass::Superseded => self.kind == Kind::History && !self.ends_after(&until) && in_window && wanted,
         };
         due && slice.types.as_ref().is_none_or(named)
     }
@@ -174,8 +175,8 @@ impl Stored {
     fn shown(&self, slice: &Slice) -> Document {
         let document = self.document.clone();
         match slice.pass {
-            Pass::Current | Pass::History if slice.window.deletions() => document,
-            Pass::Current | Pass::History => Document { is_deleted: false, ..document },
+            Pass::Current | Pass::History | Pass::Superseded if slice.window.deletions => document,
+            Pass::Current | Pass::History | Pass::Superseded => Document { is_deleted: false, ..document },
             Pass::Changed => Document { is_deleted: false, is_meta_set: false, format: None, data: None, ..document },
         }
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::bulk::asked::{Asked, Version};
+use crate::bulk::associated::Associated;
 use crate::bulk::coding::Coding;
 use crate::bulk::compartment;
 use crate::bulk::elements::{self, Elements, NotAnElement};
@@ -45,6 +46,8 @@ enum Provenance {
 
 const RELEVANT: &str = "RelevantProvenanceResources";
 const LATEST: &str = "LatestProvenanceResources";
+const HISTORY: &str = "_history";
+const DELETED: &str = "_deleted";
 
 /// Provenance is as old or as young as it is, whatever the age of what it tells of (PV-06): a time restricts it.
 fn whole_provenance(level: &Level, types: Option<&[ResourceType]>, time: Option<Timestamp>) -> Provenance {
@@ -84,7 +87,8 @@ impl Restrictions<'_> {
         let filters = self.type_filters(types.as_deref(), leniency)?;
         let elements = self.elements(leniency)?;
         let (since, before) = self.window(leniency)?;
-        self.associated(whole_provenance(self.level, types.as_deref(), since.or(before)), leniency)?;
+        let provenance = whole_provenance(self.level, types.as_deref(), since.or(before));
+        let associated = self.associated(provenance, since, leniency)?;
         let (smallest_file, largest_file) = self.sizes(leniency)?;
         let coding = self.coding(leniency)?;
         let partial_manifests = self.partial_manifests(leniency)?;
@@ -95,6 +99,7 @@ impl Restrictions<'_> {
             types,
             filters,
             elements,
+            associated,
             since,
             before,
             smallest_file,
@@ -399,11 +404,17 @@ impl Restrictions<'_> {
     }
 
     /// `includeAssociatedData` (PV-01 to PV-07). All Provenance that is relevant can be had where the export has all
-    /// Provenance anyway, and then stands above the latest (PV-04). What else there is, of the guide and of Microsoft's
-    /// server, would need the references of what is exported, or its history.
-    fn associated(&self, provenance: Provenance, leniency: &mut Leniency) -> Result<(), Rejection> {
+    /// Provenance anyway, and then stands above the latest (PV-04). What else there is of the guide would need the references
+    /// of what is exported.
+    fn associated(
+        &self,
+        provenance: Provenance,
+        since: Option<Timestamp>,
+        leniency: &mut Leniency,
+    ) -> Result<Associated, Rejection> {
         let values = self.items(ASSOCIATED, leniency)?.unwrap_or_default();
         let relevant = values.iter().any(|value| value == RELEVANT);
+        let mut associated = Associated::default();
         for value in values {
             let told = match (value.as_str(), provenance) {
                 (RELEVANT, Provenance::Whole) => continue,
@@ -413,10 +424,18 @@ impl Restrictions<'_> {
                      time, and without \"_type\" or with Provenance in it."
                 ),
                 (LATEST, _) => format!("\"{LATEST}\" is not supported: ask for \"{RELEVANT}\"."),
-                ("_deleted", _) => {
-                    "\"_deleted\" is not supported: an export with \"_since\" tells of deletions.".to_owned()
+                (HISTORY | DELETED, _) if *self.level != Level::System => format!(
+                    "\"{value}\" is supported at system level alone: an earlier version may have been about another \
+                     patient, and of what is deleted nobody knows whose it was."
+                ),
+                (HISTORY, _) => {
+                    associated.history = true;
+                    continue;
                 }
-                ("_history", _) => "\"_history\" is not supported: only what is current is exported.".to_owned(),
+                (DELETED, _) => {
+                    associated.deleted = true;
+                    continue;
+                }
                 (other, _) => {
                     let told = format!("Associated data \"{}\" is not known.", repeated(other));
                     leniency.pass_over(Severity::Warning, Rejection::bad_value(ASSOCIATED, told))?;
@@ -425,7 +444,30 @@ impl Restrictions<'_> {
             };
             leniency.pass_over(Severity::Warning, Rejection::not_supported(told).about(ASSOCIATED))?;
         }
-        Ok(())
+        self.tell_of_history(associated, since, leniency)?;
+        Ok(associated)
+    }
+
+    /// What a history does not have cannot be seen in the files.
+    fn tell_of_history(
+        &self,
+        associated: Associated,
+        since: Option<Timestamp>,
+        leniency: &mut Leniency,
+    ) -> Result<(), Rejection> {
+        if !associated.history {
+            return Ok(());
+        }
+        let mut tell =
+            |told: &str| leniency.note(Note::new(Severity::Information, "informational", told).about(ASSOCIATED));
+        tell(
+            "Every version is exported that the store has kept. It has none of before an update where the server keeps no \
+             history of a type, nor what was purged.",
+        )?;
+        match since.is_some() && !associated.deleted {
+            true => tell("With \"_history\" there are no files of deletions: ask for \"_deleted\" as well."),
+            false => Ok(()),
+        }
     }
 
     /// OR-08: each file has one type.

@@ -1,8 +1,10 @@
 //! What kick-offs ask for, what of them is refused, and what a lenient client is told instead.
 
 use super::*;
+use crate::bulk::associated::Associated;
 use crate::bulk::note::Severity;
 use crate::bulk::policy::Named;
+use crate::bulk::resource_id::ResourceId;
 
 const NOW: &str = "2026-01-02T03:04:05Z";
 
@@ -258,7 +260,6 @@ fn what_cannot_be_served_is_refused_precisely() {
         ("_typeFilter=active=true", bad("_typeFilter")),
         ("includeAssociatedData=LatestProvenanceResources", unsupported("includeAssociatedData")),
         ("includeAssociatedData=RelevantProvenanceResources&_type=Patient", unsupported("includeAssociatedData")),
-        ("includeAssociatedData=_history,_deleted", unsupported("includeAssociatedData")),
         ("includeAssociatedData=Everything", bad("includeAssociatedData")),
         ("organizeOutputBy=Patient", unsupported("organizeOutputBy")),
         ("patient=Patient/1", unsupported("patient")),
@@ -340,7 +341,7 @@ fn an_entry_has_one_value_of_its_type() {
         assert_eq!(refusal(posted(entry)), bad(parameter), "{entry}");
     }
     let coding = r#"{"name":"includeAssociatedData","valueCoding":{"code":"_history"}}"#;
-    assert_eq!(refusal(posted(coding)), unsupported(ASSOCIATED));
+    assert!(posted(coding).unwrap().asked.associated.history);
     assert_eq!(refusal(posted(r#"{"name":"other","part":[]}"#)), (400, "not-supported", None));
     let patient = r#"{"name":"patient","valueReference":{"reference":"Patient/1"}}"#;
     assert_eq!(refusal(posted(patient)), unsupported("patient"));
@@ -369,6 +370,24 @@ fn all_relevant_provenance_is_there_where_all_of_it_is_exported() {
     }
 }
 
+#[test]
+fn the_values_of_microsoft_are_understood_at_system_level() {
+    let since = "_since=2025-01-01T00:00:00Z";
+    for (values, history, deleted, told_since) in
+        [("_history", true, false, 2), ("_deleted", false, true, 0), ("_deleted,_history", true, true, 1)]
+    {
+        let query = format!("{ASSOCIATED}={values}");
+        assert_eq!(get(&query, "").unwrap().asked.associated, Associated { history, deleted });
+        // Of what the history does not have, and of deletions that are not told, there is a word.
+        assert_eq!(told(&query, "").len(), usize::from(history), "{values}");
+        assert_eq!(told(&format!("{query}&{since}"), "").len(), told_since, "{values}");
+        for level in [Level::Patient, Level::Group(ResourceId::parse("g").unwrap())] {
+            let kick_off = KickOff { level, query: query.clone(), ..KickOff::default() };
+            assert_eq!(refusal(parse(&kick_off, &terms(), now())), unsupported(ASSOCIATED), "{values}");
+        }
+    }
+}
+
 /// What a lenient client is told of, with the severity in front.
 fn told(query: &str, prefer: &str) -> Vec<String> {
     let notes = get(query, prefer).unwrap_or_else(|refusal| panic!("{query}: {refusal:?}")).asked.notes;
@@ -385,7 +404,10 @@ fn the_lenient_are_told_of_everything_that_was_passed_over() {
         ("_type=Patient,Foo,Foo", &["warning _type"]),
         ("_typeFilter=Patient%3Fa=b&_typeFilter=Group%3Fa=b", &["warning _typeFilter", "warning _typeFilter"]),
         ("_elements=id,a.b", &["warning _elements"]),
-        ("includeAssociatedData=_history,other", &["warning includeAssociatedData", "warning includeAssociatedData"]),
+        (
+            "includeAssociatedData=LatestProvenanceResources,other",
+            &["warning includeAssociatedData", "warning includeAssociatedData"],
+        ),
         ("organizeOutputBy=Patient", &["information organizeOutputBy"]),
         ("_outputFormat=csv", &["warning _outputFormat"]),
         ("allowPartialManifests=yes", &["information allowPartialManifests"]),

@@ -85,7 +85,7 @@ impl Follow {
     /// Whether nothing can come of reading this.
     fn is_void(&self, matter: Matter) -> bool {
         match matter {
-            Matter::Everything | Matter::Compartments => false,
+            Matter::Everything | Matter::Superseded | Matter::Compartments => false,
             Matter::Provenance => self.compartments.are_none() || (self.is_complete && self.found.is_empty()),
             Matter::Named => self.named.is_empty(),
         }
@@ -128,7 +128,7 @@ impl Work<'_> {
     /// When versions must have been made to be read. What is referred to has the age that it has (TT-07).
     pub fn window_read(&self) -> Window {
         match self.matter {
-            Matter::Everything | Matter::Compartments | Matter::Provenance => self.job.window(),
+            Matter::Everything | Matter::Superseded | Matter::Compartments | Matter::Provenance => self.job.window(),
             Matter::Named => Window::up_to(self.job.transaction_time),
         }
     }
@@ -136,10 +136,10 @@ impl Work<'_> {
     fn types_of(&self, follow: &Follow, matter: Matter) -> Vec<ResourceType> {
         let named = |name: &str| ResourceType::parse(name).ok();
         match matter {
-            Matter::Everything => self.types.clone().unwrap_or_default(),
+            Matter::Everything | Matter::Superseded => self.types.clone().unwrap_or_default(),
             Matter::Compartments => {
                 // Of the context nothing is exported here but deletions.
-                let deletions = self.job.window().deletions();
+                let deletions = self.job.window().deletions;
                 let context = context::types().filter(|name| deletions && self.job.asked.wants(name.as_str()));
                 let owned = named(compartment::DEVICE).into_iter();
                 let all = compartment::types().filter(|name| name.as_str() != PROVENANCE).chain(owned);
@@ -157,7 +157,7 @@ impl Work<'_> {
         let Some(follow) = self.follow else { return Ok(()) };
         let documents: Vec<&Document> = documents.into_iter().filter(|document| self.is_asked_for(document)).collect();
         match self.matter {
-            Matter::Everything => Ok(()),
+            Matter::Everything | Matter::Superseded => Ok(()),
             Matter::Compartments => self.follow_compartments(follow, &documents).await,
             Matter::Provenance => self.follow_provenance(follow, &documents).await,
             Matter::Named => self.follow_references(follow, &documents).await,
@@ -169,7 +169,7 @@ impl Work<'_> {
         let Some(follow) = self.follow else { return Ok(Vec::new()) };
         let documents = documents.iter().filter(|document| self.job.asked.wants(&document.resource_type));
         match self.matter {
-            Matter::Everything | Matter::Provenance => Ok(documents.collect()),
+            Matter::Everything | Matter::Superseded | Matter::Provenance => Ok(documents.collect()),
             Matter::Compartments => Ok(documents.filter(|document| is_compartments(document)).collect()),
             Matter::Named => self.named(follow, documents.collect()).await,
         }
