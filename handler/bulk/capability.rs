@@ -122,7 +122,7 @@ pub fn statement(base: &Url, security: &Security, now: Timestamp) -> Value {
 
 /// A type, with what it can be filtered by (TF-08), and with the export that starts at it.
 fn resource(base: &str, name: &str) -> Value {
-    let searched = parameters::of(name).map(|found| json!({ "name": found.code, "type": found.kind.name() }));
+    let searched = parameters::of(name).map(|found| json!({ "name": found.code, "type": found.kind() }));
     let mut resource = json!({ "type": name, "searchParam": searched.collect::<Vec<_>>() });
     if let Some(operation) = OPERATIONS.iter().find(|operation| operation.resource == Some(name)) {
         resource["operation"] = json!([operation.offered(base)]);

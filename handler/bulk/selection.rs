@@ -39,7 +39,7 @@ impl Selection {
             }
         };
         let compartments = patients.map(|patients| Compartments::new(patients, group, base));
-        let filters = Filters::new(filters, base.as_str().trim_end_matches('/'))?;
+        let filters = Filters::new(filters, base.as_str().trim_end_matches('/'), job.transaction_time)?;
         Ok(Self { elements: elements.clone(), compartments, filters })
     }
 

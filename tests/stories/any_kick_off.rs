@@ -42,6 +42,8 @@ const LIKELY: &[(&str, &[&str])] = &[
         &[
             "Patient?active=true",
             "Observation?code=s|a\\,b%2C+c&date=ge2024,Group?type:not=person",
+            "Patient?name:exact=%C3%84nne&birthdate=ap1970,RiskAssessment?probability=lt0.5",
+            "Observation?combo-code-value-quantity=s|a\\$$gt5.40|http://u|mg,b$5",
             "?",
             "Patient?a=b,Group?_id=d",
             "Patient?_sort=x",

@@ -12,6 +12,7 @@ use crate::support::clinic::{Clinic, Form};
 use crate::support::export::{Export, json as parsed, told};
 use crate::support::exported::{Exported, download};
 use crate::support::host::{Answer, Host};
+use crate::support::sought::{self, SEARCHED, Search};
 use crate::support::world::{PUBLIC_URL, World, mixed, small};
 
 use super::clinics::long_ago;
@@ -93,17 +94,19 @@ fn members(resource_type: &str, draw: u64) -> String {
         ("Patient", _) => format!(r#""link":[{{"other":{first}}}],"#),
         (_, _) => format!(r#""patient":{first},"#),
     };
-    format!("{to_context}{of_patients}")
+    format!("{to_context}{of_patients}{}", sought::members(resource_type, mixed(draw ^ 11)))
 }
 
 /// What a kick-off asks for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Wanted {
     /// The Group whose members the patients are.
     pub group: Option<&'static str>,
     pub patients: Option<Vec<&'static str>>,
     pub types: Option<Vec<&'static str>>,
     pub since: Option<Timestamp>,
+    pub before: Option<Timestamp>,
+    pub searches: Vec<Search>,
 }
 
 impl Wanted {
@@ -117,6 +120,11 @@ impl Wanted {
             patients: some(picked(&PATIENTS, if draw.is_multiple_of(3) { 0 } else { draw / 8 })),
             types: some(picked(&TYPES[..11], if draw.is_multiple_of(2) { (draw / 256) & (draw >> 20) } else { 0 })),
             since: (draw % 5 < 2).then(|| long_ago(world).plus(Duration::from_secs(5))),
+            before: (draw / 5).is_multiple_of(4).then(|| long_ago(world).plus(Duration::from_secs(8))),
+            searches: (0..(draw >> 24) % 4)
+                .filter(|_| !(draw / 16).is_multiple_of(3))
+                .map(|number| searched(mixed(draw ^ number)))
+                .collect(),
         }
     }
 
@@ -124,6 +132,9 @@ impl Wanted {
         let mut entries = Vec::new();
         entries.extend(self.types.iter().flatten().map(|name| json!({ "name": "_type", "valueCode": name })));
         entries.extend(self.since.map(|since| json!({ "name": "_since", "valueInstant": since.instant() })));
+        entries.extend(self.before.map(|before| json!({ "name": "_until", "valueInstant": before.instant() })));
+        let filters = self.searches.iter().map(Search::text);
+        entries.extend(filters.map(|text| json!({ "name": "_typeFilter", "valueString": text })));
         entries.extend(
             self.patients
                 .iter()
@@ -139,7 +150,11 @@ impl Wanted {
     pub(super) fn judge(&self, clinic: &Clinic, until: Timestamp, exported: &Exported) -> Belongs {
         let types = self.types.as_ref();
         let types = types.map(|names| names.iter().map(|name| ResourceType::parse(name).unwrap()).collect());
-        let asked = Asked { types, since: self.since, ..Asked::default() };
+        // TF-06: a filter of a type that is not exported is none.
+        let of_types =
+            self.searches.iter().filter(|search| self.types.as_ref().is_none_or(|of| of.contains(&search.of)));
+        let filters = of_types.map(Search::filter).collect();
+        let asked = Asked { types, since: self.since, before: self.before, filters, ..Asked::default() };
         let whose = Whose { group: self.group, patients: self.patients.clone() };
         let belongs = belongs(clinic, until, &asked, &whose);
         // What the members of the Group are is told apart.
@@ -149,6 +164,11 @@ impl Wanted {
         judge(&exported, &belongs, &[]).unwrap_or_else(|why| panic!("{self:?}: {why}"));
         belongs
     }
+}
+
+/// A search for one of the types of the compartment that can be found by something.
+fn searched(draw: u64) -> Search {
+    Search::drawn(SEARCHED[(draw >> 8) as usize % 3], draw)
 }
 
 pub(super) fn post(host: &mut Host, path: &str, entries: Vec<Value>) -> Answer {

@@ -161,7 +161,7 @@ fn patients_that_are_named_must_be_members() {
     assert!(told(&answer).starts_with("1 of the patients") && !told(&answer).contains("p2"));
     let export = Export::accepted(&post(&mut host, "/Group/g0/$export", patients(&["p1"])));
     let exported = complete(&mut host, &export);
-    let wanted = Wanted { group: None, patients: Some(vec!["p1"]), types: None, since: None };
+    let wanted = Wanted { patients: Some(vec!["p1"]), ..Wanted::default() };
     wanted.judge(&clinic, export.stored(&world).unwrap().transaction_time, &exported);
 }
 

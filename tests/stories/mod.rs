@@ -21,6 +21,7 @@ mod life;
 mod list;
 mod pages;
 mod refusals;
+mod searches;
 mod secrets;
 mod stages;
 mod status;

@@ -17,7 +17,7 @@ fn a_kick_off_that_cannot_be_served_is_refused_and_leaves_nothing() {
     for (query, status, code, hint) in [
         ("?_type=Nonsense", 400, "value", "Nonsense"),
         ("?_type=", 400, "value", "_type"),
-        ("?_typeFilter=Patient%3Fname=Smith", 400, "not-supported", "_typeFilter"),
+        ("?_typeFilter=Patient%3Fphonetic=Smith", 400, "not-supported", "_typeFilter"),
         ("?patient=Patient/p1", 400, "not-supported", "Patient/$export"),
         ("?_outputFormat=csv", 400, "value", "NDJSON"),
         ("?_container=mine", 400, "not-supported", "container"),

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::clinic::{Clinic, Content, Version};
 use super::exported::{Exported, Verdict};
+use super::sought::{When, let_pass};
 use super::world::PUBLIC_URL;
 
 type Name = (String, String);
@@ -129,8 +130,8 @@ impl Whose<'_> {
 }
 
 /// What belongs to an export of what was asked.
-pub fn belongs(clinic: &Clinic, until: Timestamp, asked: &Asked, whose: &Whose<'_>) -> Belongs {
-    let until = until.last_modified();
+pub fn belongs(clinic: &Clinic, transaction_time: Timestamp, asked: &Asked, whose: &Whose<'_>) -> Belongs {
+    let until = transaction_time.last_modified();
     let current: BTreeMap<&Name, &Version> = clinic
         .resources
         .iter()
@@ -162,9 +163,14 @@ pub fn belongs(clinic: &Clinic, until: Timestamp, asked: &Asked, whose: &Whose<'
             })
         })
         .collect();
+    let passes = |name: &&Name| {
+        let when = When { last_modified: &current[*name].last_modified, transaction_time };
+        parsed(current[*name]).is_none_or(|resource| let_pass(&asked.filters, &resource, when))
+    };
     let out_of = |names: &BTreeSet<&Name>| {
         let mut all = BTreeSet::new();
-        names.iter().filter_map(|name| parsed(current[name])).for_each(|resource| references(&resource, &mut all));
+        let passed = names.iter().filter(|name| passes(name));
+        passed.filter_map(|name| parsed(current[name])).for_each(|resource| references(&resource, &mut all));
         all
     };
     let named = out_of(&first);
@@ -183,7 +189,7 @@ pub fn belongs(clinic: &Clinic, until: Timestamp, asked: &Asked, whose: &Whose<'
         provenance.iter().filter(|name| asked.wants(&name.0) && !is_of_patient(name)).count(),
     ];
     let all = first.iter().chain(&provenance).chain(&one).chain(&two).filter(|name| asked.wants(&name.0));
-    for name in all {
+    for name in all.filter(|name| passes(name)) {
         if let Some(line) = current[name].content.line() {
             belongs.lines.insert((*name).clone(), vec![line.to_owned()]);
         }

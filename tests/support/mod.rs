@@ -20,6 +20,7 @@ pub mod exported;
 pub mod host;
 pub mod judge;
 pub mod pages;
+pub mod sought;
 pub mod tokens;
 
 pub mod canaries;

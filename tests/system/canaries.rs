@@ -95,7 +95,7 @@ async fn refusals(evidence: &mut Evidence, http: &Http, system: &System, storage
     let short = connection(storage, &sas("rl", in_an_hour()));
     let urls = [
         format!("{base}/$export?patient=Patient/{ID}"),
-        format!("{base}/$export?_typeFilter=Patient%3Fname%3D{NAME}"),
+        format!("{base}/$export?_typeFilter=Patient%3Fphonetic%3D{NAME}"),
         format!("{base}/$export?code={FUNCTION_KEY}&_since={IDENTIFIER}"),
         // Neither base64 nor encoded for a URL: its parts are parameters.
         format!("{base}/$export?_destinationType=azure-block-blob&_destinationConnectionSettings={short}"),
@@ -136,7 +136,7 @@ async fn patients_named(evidence: &mut Evidence, http: &Http, system: &System) -
     let post = |request: reqwest::RequestBuilder| request.header("content-type", "application/fhir+json").body(body);
     let by_caller = http.send(Method::POST, &format!("{base}/Patient/$export"), post).await;
     let lenient = |request: reqwest::RequestBuilder| request.header("prefer", "handling=lenient");
-    let in_url = format!("{base}/Patient/$export?patient=Patient/{ID}-7&_typeFilter=Patient%3Fname%3D{NAME}");
+    let in_url = format!("{base}/Patient/$export?patient=Patient/{ID}-7&_typeFilter=Patient%3Fphonetic%3D{NAME}");
     let in_url = http.send(Method::GET, &in_url, lenient).await;
     let by_group = http.get(&format!("{base}/Group/{GROUP}/$export?_type=Patient")).await;
     let filter = format!("Patient%3Fidentifier%3Durn:x%7C{IDENTIFIER}%26_id%3D{ID}-7");

@@ -10,35 +10,43 @@ use super::super::paths::{NotJson, Paths};
 use super::super::reference;
 use super::super::resource_id::is_id;
 use super::super::resource_type::ResourceType;
-use super::date::{self, Wanted};
+use super::super::timestamp::Timestamp;
 use super::parameters::{self, Kind};
+use super::text::How;
 use super::token::Token;
-use super::{Problem, bad_value, not_supported};
+use super::{Problem, bad_value, date, not_supported, number, quantity, text};
 
 /// A parameter with its modifier and values, of which one must fit.
 #[derive(Clone, Debug)]
 pub struct Criterion {
-    at: Place,
-    kind: Kind,
+    /// Where its elements are sought; in the resource itself, where there are no paths.
+    contexts: Vec<Option<Paths>>,
+    elements: Vec<Element>,
     /// Where references of a resource lead if they are relative.
     base: String,
     test: Test,
 }
 
 #[derive(Clone, Debug)]
-enum Place {
-    /// In the resource.
-    In(Paths),
-    /// When it was written, which the oldest resources do not say themselves.
-    LastModified,
+struct Element {
+    kind: Kind,
+    at: Place,
 }
 
 #[derive(Clone, Debug)]
+enum Place {
+    In(Paths),
+    /// When the resource was written, which the oldest ones do not say themselves.
+    LastModified,
+}
+
+/// Of the alternatives, each has a value for each element.
+#[derive(Clone, Debug)]
 enum Test {
     Missing(bool),
-    Any(Vec<Value>),
+    Any(Vec<Vec<Value>>),
     /// `:not`.
-    None(Vec<Value>),
+    None(Vec<Vec<Value>>),
 }
 
 #[derive(Clone, Debug)]
@@ -52,15 +60,26 @@ enum Value {
     },
     /// A reference to another server, to the letter.
     Url(String),
-    Date(Wanted),
+    Date(date::Wanted),
     Uri(String),
+    Text(text::Wanted),
+    Number(number::Wanted),
+    Quantity(quantity::Wanted),
 }
+
+/// What is found in a resource: in each context, the raw values of each element.
+type Found = Vec<Vec<Vec<String>>>;
 
 #[derive(Deserialize)]
 struct Reference<'r> {
     reference: Option<String>,
     #[serde(borrow)]
     identifier: Option<&'r RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Contact {
+    system: Option<String>,
 }
 
 impl Criterion {
@@ -72,88 +91,163 @@ impl Criterion {
         let Some(parameter) = parameters::find(of, code) else {
             return Err(not_supported(name, "the CapabilityStatement lists what it can be searched by"));
         };
-        let kind = parameter.kind;
-        let value = |text: &str| Value::read(kind, modifier, text, base).ok_or_else(|| bad_value(name, "is none"));
-        let all = || split(values, ',').into_iter().map(|text| value(&text)).collect::<Result<Vec<_>, _>>();
-        let test = match (kind, modifier) {
-            (_, Some("missing")) => match values {
+        let kinds: Vec<Kind> = parameter.elements.iter().map(|element| element.kind).collect();
+        let test = match modifier {
+            Some("missing") => match values {
                 "true" => Test::Missing(true),
                 "false" => Test::Missing(false),
                 _ => return Err(bad_value(name, "is neither true nor false")),
             },
-            (_, None) => Test::Any(all()?),
-            (Kind::Token | Kind::Exists, Some("not")) => Test::None(all()?),
-            (Kind::Reference(_), Some("identifier")) => Test::Any(all()?),
-            (Kind::Reference(_), Some(of)) if ResourceType::parse(of).is_ok_and(|of| of.known()) => Test::Any(all()?),
-            (Kind::Token | Kind::Exists | Kind::Reference(_) | Kind::Date | Kind::Uri, Some(_)) => {
-                return Err(not_supported(name, "it has no such modifier here"));
+            _ if !understands(&kinds, modifier) => return Err(not_supported(name, "it has no such modifier here")),
+            _ => {
+                let values = split(values, ',').into_iter().map(|text| alternative(&kinds, modifier, &text, base));
+                let values = values.collect::<Option<_>>().ok_or_else(|| bad_value(name, "is none"))?;
+                if modifier == Some("not") { Test::None(values) } else { Test::Any(values) }
             }
         };
-        let at = match code {
-            "_lastUpdated" => Place::LastModified,
-            _ => Place::In(Paths::of(parameter.paths)),
-        };
-        Ok(Self { at, kind, base: base.into(), test })
+        let contexts = parameter.contexts.iter().map(|path| (!path.is_empty()).then(|| Paths::of([path])));
+        let elements = parameter.elements.iter().map(|element| Element {
+            kind: element.kind,
+            at: if code == "_lastUpdated" { Place::LastModified } else { Place::In(Paths::of(&element.paths)) },
+        });
+        Ok(Self { contexts: contexts.collect(), elements: elements.collect(), base: base.into(), test })
     }
 
-    pub fn is_met(&self, document: &Document, text: &str) -> Result<bool, NotJson> {
-        let mut found = Vec::new();
-        match &self.at {
-            Place::LastModified => found.push(format!("\"{}\"", document.last_modified)),
-            Place::In(paths) => paths.visit(text, &mut |raw| {
-                found.push(raw.to_owned());
-                ControlFlow::Continue(())
-            })?,
-        }
-        match self.kind {
-            Kind::Exists => {
-                let exists = found.iter().any(|raw| raw != "false");
-                found = vec![exists.to_string()];
-            }
-            Kind::Reference(Some(of)) => found.retain(|raw| self.leads_to(raw).is_some_and(|(found, _)| found == of)),
-            Kind::Token | Kind::Reference(None) | Kind::Date | Kind::Uri => {}
-        }
-        let any = |values: &[Value]| found.iter().any(|raw| values.iter().any(|value| self.fits(value, raw)));
+    /// Whether a resource fulfils it, in an export of what there was `at` this time.
+    pub fn is_met(&self, document: &Document, text: &str, at: Timestamp) -> Result<bool, NotJson> {
+        let found = self.found(document, text)?;
+        let fits = |alternative: &Vec<Value>, found: &Vec<Vec<String>>| {
+            found.iter().zip(alternative).all(|(raws, value)| raws.iter().any(|raw| self.fits(value, raw, at)))
+        };
+        let any = |values: &[Vec<Value>]| found.iter().any(|found| values.iter().any(|value| fits(value, found)));
         Ok(match &self.test {
-            Test::Missing(missing) => found.is_empty() == *missing,
+            Test::Missing(missing) => {
+                let exists = |found: &Vec<Vec<String>>| found.iter().all(|raws| !raws.is_empty());
+                found.iter().any(exists) != *missing
+            }
             Test::Any(values) => any(values),
             Test::None(values) => !any(values),
         })
     }
 
-    fn fits(&self, value: &Value, raw: &str) -> bool {
-        let reference = || serde_json::from_str::<Reference<'_>>(raw).ok();
+    fn found(&self, document: &Document, text: &str) -> Result<Found, NotJson> {
+        let mut found = Vec::new();
+        let mut look = |context: &str| {
+            let elements = self.elements.iter().map(|element| self.raws(element, document, context));
+            elements.collect::<Result<_, _>>().map(|raws| found.push(raws))
+        };
+        for context in &self.contexts {
+            match context {
+                None => look(text)?,
+                Some(paths) => collected(paths, text)?.iter().try_for_each(|context| look(context))?,
+            }
+        }
+        Ok(found)
+    }
+
+    fn raws(&self, element: &Element, document: &Document, context: &str) -> Result<Vec<String>, NotJson> {
+        let mut raws = match &element.at {
+            Place::LastModified => vec![format!("\"{}\"", document.last_modified)],
+            Place::In(paths) => collected(paths, context)?,
+        };
+        match element.kind {
+            Kind::Exists => {
+                let exists = raws.iter().any(|raw| raw != "false");
+                raws = vec![exists.to_string()];
+            }
+            Kind::Reference(Some(of)) => raws.retain(|raw| self.leads_to(raw).is_some_and(|(found, _)| found == of)),
+            Kind::Contact(Some(system)) => raws.retain(|raw| {
+                serde_json::from_str::<Contact>(raw).is_ok_and(|contact| contact.system.as_deref() == Some(system))
+            }),
+            Kind::Token
+            | Kind::Contact(None)
+            | Kind::Reference(None)
+            | Kind::Date
+            | Kind::Uri
+            | Kind::Text
+            | Kind::Number
+            | Kind::Quantity => {}
+        }
+        Ok(raws)
+    }
+
+    fn fits(&self, value: &Value, raw: &str, at: Timestamp) -> bool {
         match value {
             Value::Token(token) => token.is_met(raw),
-            Value::Identifier(token) => {
-                reference().and_then(|found| found.identifier).is_some_and(|identifier| token.is_met(identifier.get()))
-            }
+            Value::Identifier(token) => serde_json::from_str::<Reference<'_>>(raw)
+                .is_ok_and(|found| found.identifier.is_some_and(|identifier| token.is_met(identifier.get()))),
             Value::Reference { of, id } => self
                 .leads_to(raw)
                 .is_some_and(|(found, found_id)| found_id == *id && of.as_ref().is_none_or(|of| found == *of)),
-            Value::Url(url) => reference().and_then(|found| found.reference).is_some_and(|found| found == *url),
-            Value::Date(wanted) => date::span(raw).is_some_and(|span| wanted.is_met(span)),
-            // Of a canonical, the version need not be named.
-            Value::Uri(uri) => serde_json::from_str::<String>(raw).is_ok_and(|found| {
-                found == *uri || found.split_once('|').is_some_and(|(unversioned, _)| unversioned == uri)
-            }),
+            Value::Url(url) => address(raw).is_some_and(|found| found == *url || is_version_of(raw, &found, url)),
+            Value::Date(wanted) => date::span(raw).is_some_and(|span| wanted.is_met(span, at)),
+            Value::Uri(uri) => {
+                serde_json::from_str::<String>(raw).is_ok_and(|found| found == *uri || is_version_of(raw, &found, uri))
+            }
+            Value::Text(wanted) => wanted.is_met(raw),
+            Value::Number(wanted) => number::Extent::of(raw).is_some_and(|extent| wanted.is_met(&extent)),
+            Value::Quantity(wanted) => wanted.is_met(raw),
         }
     }
 
     fn leads_to(&self, raw: &str) -> Option<(String, String)> {
-        let reference = serde_json::from_str::<Reference<'_>>(raw).ok()?.reference?;
-        let (of, id) = reference::local(&reference, &self.base)?;
+        let address = address(raw)?;
+        let (of, id) = reference::local(&address, &self.base)?;
         Some((of.to_owned(), id.to_owned()))
     }
 }
 
+/// What a reference says, or a canonical URL.
+fn address(raw: &str) -> Option<String> {
+    match raw.starts_with('"') {
+        true => serde_json::from_str(raw).ok(),
+        false => serde_json::from_str::<Reference<'_>>(raw).ok()?.reference,
+    }
+}
+
+/// Of a canonical URL, the version need not be named.
+fn is_version_of(raw: &str, found: &str, url: &str) -> bool {
+    raw.starts_with('"') && found.split_once('|').is_some_and(|(unversioned, _)| unversioned == url)
+}
+
+fn collected(paths: &Paths, text: &str) -> Result<Vec<String>, NotJson> {
+    let mut found = Vec::new();
+    paths.visit(text, &mut |raw| {
+        found.push(raw.to_owned());
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
+
+/// Whether elements can be searched with a modifier other than `:missing`, which all have.
+fn understands(kinds: &[Kind], modifier: Option<&str>) -> bool {
+    let Some(modifier) = modifier else { return true };
+    match (kinds, modifier) {
+        ([Kind::Token | Kind::Exists | Kind::Contact(_)], "not") => true,
+        ([Kind::Text], "exact" | "contains") | ([Kind::Reference(_)], "identifier") => true,
+        ([Kind::Reference(_)], of) => ResourceType::parse(of).is_ok_and(|of| of.known()),
+        (_, _) => false,
+    }
+}
+
+/// One of the values that a comma separates: for each element one.
+fn alternative(kinds: &[Kind], modifier: Option<&str>, text: &str, base: &str) -> Option<Vec<Value>> {
+    let parts = match kinds {
+        [_] => vec![text.to_owned()],
+        _ => split(text, '$'),
+    };
+    let values = kinds.iter().zip(&parts).map(|(kind, text)| Value::read(*kind, modifier, text, base));
+    (parts.len() == kinds.len()).then(|| values.collect()).flatten()
+}
+
 impl Value {
     fn read(kind: Kind, modifier: Option<&str>, text: &str, base: &str) -> Option<Self> {
-        let token = || Token::new(&split(text, '|').iter().map(|part| unescaped(part)).collect::<Vec<_>>());
+        let parts = || split(text, '|').iter().map(|part| unescaped(part)).collect::<Vec<_>>();
         let plain = unescaped(text);
         match (kind, modifier) {
-            (Kind::Token | Kind::Exists, _) => token().map(Self::Token),
-            (Kind::Reference(_), Some("identifier")) => token().map(Self::Identifier),
+            (Kind::Token | Kind::Exists, _) => Token::new(&parts()).map(Self::Token),
+            (Kind::Contact(_), _) => Token::new(&[plain]).map(Self::Token).filter(|_| parts().len() == 1),
+            (Kind::Reference(_), Some("identifier")) => Token::new(&parts()).map(Self::Identifier),
             (Kind::Reference(_), of) => match reference::local(&plain, base) {
                 Some((found, id)) if of.is_none_or(|of| of == found) => {
                     Some(Self::Reference { of: Some(found.into()), id: id.into() })
@@ -163,8 +257,13 @@ impl Value {
                 None if plain.contains(':') && of.is_none() => Some(Self::Url(plain)),
                 None => None,
             },
-            (Kind::Date, _) => Wanted::read(&plain).map(Self::Date),
+            (Kind::Date, _) => date::Wanted::read(&plain).map(Self::Date),
             (Kind::Uri, _) => (!plain.is_empty()).then_some(Self::Uri(plain)),
+            (Kind::Text, Some("exact")) => text::Wanted::new(How::Is, &plain).map(Self::Text),
+            (Kind::Text, Some("contains")) => text::Wanted::new(How::Contains, &plain).map(Self::Text),
+            (Kind::Text, _) => text::Wanted::new(How::Begins, &plain).map(Self::Text),
+            (Kind::Number, _) => number::Wanted::read(&plain).map(Self::Number),
+            (Kind::Quantity, _) => quantity::Wanted::new(&parts()).map(Self::Quantity),
         }
     }
 }

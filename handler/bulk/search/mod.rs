@@ -9,10 +9,17 @@ use super::document::Document;
 use super::paths::NotJson;
 use super::rejection::repeated;
 use super::resource_type::ResourceType;
+use super::timestamp::Timestamp;
 
 mod criterion;
-mod date;
 pub mod parameters;
+mod prefix;
+
+mod date;
+mod decimal;
+mod number;
+mod quantity;
+mod text;
 mod token;
 
 use criterion::Criterion;
@@ -81,33 +88,41 @@ pub fn split(list: &str) -> Vec<&str> {
 
 /// The filters of a job, ready to be applied.
 #[derive(Clone, Debug, Default)]
-pub struct Filters(Vec<(ResourceType, Vec<Criterion>)>);
+pub struct Filters(Vec<Search>);
+
+#[derive(Clone, Debug)]
+struct Search {
+    of: ResourceType,
+    criteria: Vec<Criterion>,
+    /// What is approximately a date depends on how long ago that is: at the transaction time.
+    at: Timestamp,
+}
 
 impl Filters {
-    /// The same filters. One that another build has accepted and this one does not understand is an error: without it more
-    /// would be exported.
-    pub fn new(filters: &[Filter], base: &str) -> Result<Self, Problem> {
+    /// The same filters, of an export of what there was `at` this time. One that another build has accepted and this one
+    /// does not understand is an error: without it more would be exported.
+    pub fn new(filters: &[Filter], base: &str, at: Timestamp) -> Result<Self, Problem> {
         let ready = filters.iter().map(|filter| {
             let criteria = filter.parameters.iter();
             let criteria = criteria.map(|(name, value)| Criterion::read(filter.of.as_str(), name, value, base));
-            Ok((filter.of.clone(), criteria.collect::<Result<_, _>>()?))
+            Ok(Search { of: filter.of.clone(), criteria: criteria.collect::<Result<_, _>>()?, at })
         });
         ready.collect::<Result<_, _>>().map(Self)
     }
 
     /// Whether resources of a type are filtered.
     pub fn are_about(&self, resource_type: &str) -> bool {
-        self.0.iter().any(|(of, _)| of.as_str() == resource_type)
+        self.0.iter().any(|search| search.of.as_str() == resource_type)
     }
 
     /// Whether a resource fulfils one of the filters of its type, if there are any (TF-03, TF-04).
     pub fn let_pass(&self, document: &Document, text: &str) -> Result<bool, NotJson> {
         let mut filtered = false;
-        for (_, criteria) in self.0.iter().filter(|(of, _)| document.resource_type == of.as_str()) {
+        for search in self.0.iter().filter(|search| document.resource_type == search.of.as_str()) {
             filtered = true;
             let mut all = true;
-            for criterion in criteria {
-                all = all && criterion.is_met(document, text)?;
+            for criterion in &search.criteria {
+                all = all && criterion.is_met(document, text, search.at)?;
             }
             if all {
                 return Ok(true);

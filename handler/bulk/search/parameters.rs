@@ -1,11 +1,27 @@
-//! What resources can be searched by: search parameters of R4, with the elements that they look at (TF-12).
+//! What resources can be searched by: the search parameters of FHIR, with the elements that they look at (TF-12).
+//!
+//! `parameters.txt` has a line for each: the releases in which it is so (4 for R4, B for R4B, 5 for R5), its code, its kind,
+//! and the paths of its elements. A composite has first where its parts are together, and then the kind and the paths of
+//! each part. Not in it are those that no path leads to, and what beside paths they would need (`phonetic`, `near`, the
+//! parameters of related artifacts by their type, and those of extensions); and sampled data, which has no one value.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// A search parameter of one type, or of all.
 #[derive(Debug)]
 pub struct Parameter {
     pub code: &'static str,
+    /// Where its elements are sought together; nowhere in particular but in the resource, where the path is empty.
+    pub contexts: Vec<&'static str>,
+    /// One, or those of a composite.
+    pub elements: Vec<Element>,
+}
+
+#[derive(Debug)]
+pub struct Element {
     pub kind: Kind,
-    pub paths: &'static [&'static str],
+    pub paths: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,20 +29,37 @@ pub enum Kind {
     Token,
     /// A token that says whether there is an element, other than `false`.
     Exists,
-    /// A reference, perhaps one to resources of a certain type alone.
+    /// A number or an address of a contact, perhaps of one kind alone. What its system is, is its kind, and not asked for.
+    Contact(Option<&'static str>),
+    /// A reference, perhaps one to resources of a certain type alone; or a canonical URL.
     Reference(Option<&'static str>),
     Date,
     Uri,
+    Text,
+    Number,
+    Quantity,
+}
+
+impl Parameter {
+    /// `SearchParameter.type`.
+    pub fn kind(&self) -> &'static str {
+        match self.elements[..] {
+            [Element { kind, .. }] => kind.name(),
+            _ => "composite",
+        }
+    }
 }
 
 impl Kind {
-    /// `SearchParameter.type`.
-    pub fn name(self) -> &'static str {
+    fn name(self) -> &'static str {
         match self {
-            Kind::Token | Kind::Exists => "token",
+            Kind::Token | Kind::Exists | Kind::Contact(_) => "token",
             Kind::Reference(_) => "reference",
             Kind::Date => "date",
             Kind::Uri => "uri",
+            Kind::Text => "string",
+            Kind::Number => "number",
+            Kind::Quantity => "quantity",
         }
     }
 }
@@ -48,222 +81,70 @@ pub const RESULT: [&str; 11] = [
 
 /// What resources of a type can be searched by.
 pub fn of(resource_type: &str) -> impl Iterator<Item = &'static Parameter> {
-    let own = TABLE.binary_search_by_key(&resource_type, |(name, _)| name).map_or(&[][..], |index| TABLE[index].1);
-    COMMON.iter().chain(own)
+    [ALL, resource_type].into_iter().filter_map(|name| TABLE.get(name)).flatten()
 }
 
 pub fn find(resource_type: &str, code: &str) -> Option<&'static Parameter> {
     of(resource_type).find(|parameter| parameter.code == code)
 }
 
-const fn token(code: &'static str, paths: &'static [&'static str]) -> Parameter {
-    Parameter { code, kind: Kind::Token, paths }
+/// In place of the name of a type.
+const ALL: &str = "*";
+
+static TABLE: LazyLock<BTreeMap<&'static str, Vec<Parameter>>> = LazyLock::new(|| {
+    let mut table: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let mut of = ALL;
+    for line in include_str!("parameters.txt").lines() {
+        match line.split_once(' ') {
+            None => of = line,
+            Some((releases, parameter)) if releases.contains('4') => {
+                table.entry(of).or_default().extend(read(parameter));
+            }
+            Some(_) => {}
+        }
+    }
+    table
+});
+
+/// `code kind path,path…`, or `code composite context,context kind:path,path… kind:path…`.
+fn read(line: &'static str) -> Option<Parameter> {
+    let mut words = line.split(' ');
+    let (code, kind, paths) = (words.next()?, words.next()?, words.next()?);
+    if kind != "composite" {
+        return Some(Parameter { code, contexts: vec![""], elements: vec![element(kind, paths)?] });
+    }
+    let contexts = paths.split(',').map(|path| if path == "." { "" } else { path }).collect();
+    let elements: Option<Vec<_>> =
+        words.map(|part| part.split_once(':').and_then(|(kind, paths)| element(kind, paths))).collect();
+    Some(Parameter { code, contexts, elements: elements? })
 }
 
-const fn date(code: &'static str, paths: &'static [&'static str]) -> Parameter {
-    Parameter { code, kind: Kind::Date, paths }
+fn element(kind: &'static str, paths: &'static str) -> Option<Element> {
+    let (name, of) = match kind.strip_suffix(')').and_then(|kind| kind.split_once('(')) {
+        Some((name, of)) => (name, Some(of)),
+        None => (kind, None),
+    };
+    // Of a name and an address each part is searched.
+    let (kind, parts) = match name {
+        "token" => (Kind::Token, &[][..]),
+        "exists" => (Kind::Exists, &[][..]),
+        "contact" => (Kind::Contact(of), &[][..]),
+        "reference" => (Kind::Reference(of), &[][..]),
+        "date" => (Kind::Date, &[][..]),
+        "uri" => (Kind::Uri, &[][..]),
+        "string" => (Kind::Text, &[][..]),
+        "name" => (Kind::Text, &["family", "given", "prefix", "suffix", "text"][..]),
+        "address" => (Kind::Text, &["city", "country", "district", "line", "postalCode", "state", "text"][..]),
+        "number" => (Kind::Number, &[][..]),
+        "quantity" => (Kind::Quantity, &[][..]),
+        _ => return None,
+    };
+    let paths = paths.split(',').flat_map(|path| match parts {
+        [] => vec![path.to_owned()],
+        parts => parts.iter().map(|part| format!("{path}.{part}")).collect(),
+    });
+    Some(Element { kind, paths: paths.collect() })
 }
-
-const fn reference(code: &'static str, paths: &'static [&'static str]) -> Parameter {
-    Parameter { code, kind: Kind::Reference(None), paths }
-}
-
-const fn patient(paths: &'static [&'static str]) -> Parameter {
-    Parameter { code: "patient", kind: Kind::Reference(Some("Patient")), paths }
-}
-
-const COMMON: &[Parameter] = &[
-    token("_id", &["id"]),
-    date("_lastUpdated", &[]),
-    Parameter { code: "_profile", kind: Kind::Uri, paths: &["meta.profile"] },
-    token("_security", &["meta.security"]),
-    token("_tag", &["meta.tag"]),
-];
-
-const IDENTIFIER: Parameter = token("identifier", &["identifier"]);
-const STATUS: Parameter = token("status", &["status"]);
-const CATEGORY: Parameter = token("category", &["category"]);
-const CODE: Parameter = token("code", &["code"]);
-const TYPE: Parameter = token("type", &["type"]);
-const INTENT: Parameter = token("intent", &["intent"]);
-const ACTIVE: Parameter = token("active", &["active"]);
-const SUBJECT: Parameter = reference("subject", &["subject"]);
-const ENCOUNTER: Parameter = reference("encounter", &["encounter"]);
-const OF_SUBJECT: Parameter = patient(&["subject"]);
-const OF_PATIENT: Parameter = patient(&["patient"]);
-const PERIOD: Parameter = date("date", &["period"]);
-
-/// In the order of the types.
-const TABLE: &[(&str, &[Parameter])] = &[
-    (
-        "AllergyIntolerance",
-        &[
-            CATEGORY,
-            token("clinical-status", &["clinicalStatus"]),
-            token("code", &["code", "reaction.substance"]),
-            token("criticality", &["criticality"]),
-            date("date", &["recordedDate"]),
-            IDENTIFIER,
-            OF_PATIENT,
-            TYPE,
-            token("verification-status", &["verificationStatus"]),
-        ],
-    ),
-    ("Appointment", &[date("date", &["start"]), IDENTIFIER, patient(&["participant.actor"]), STATUS]),
-    ("CarePlan", &[CATEGORY, PERIOD, ENCOUNTER, IDENTIFIER, INTENT, OF_SUBJECT, STATUS, SUBJECT]),
-    ("CareTeam", &[CATEGORY, PERIOD, ENCOUNTER, IDENTIFIER, OF_SUBJECT, STATUS, SUBJECT]),
-    ("Claim", &[date("created", &["created"]), IDENTIFIER, OF_PATIENT, STATUS, token("use", &["use"])]),
-    (
-        "Condition",
-        &[
-            CATEGORY,
-            token("clinical-status", &["clinicalStatus"]),
-            CODE,
-            ENCOUNTER,
-            IDENTIFIER,
-            date("onset-date", &["onsetDateTime", "onsetPeriod"]),
-            OF_SUBJECT,
-            date("recorded-date", &["recordedDate"]),
-            token("severity", &["severity"]),
-            SUBJECT,
-            token("verification-status", &["verificationStatus"]),
-        ],
-    ),
-    ("Coverage", &[reference("beneficiary", &["beneficiary"]), IDENTIFIER, patient(&["beneficiary"]), STATUS, TYPE]),
-    ("Device", &[IDENTIFIER, OF_PATIENT, STATUS, TYPE]),
-    (
-        "DiagnosticReport",
-        &[
-            CATEGORY,
-            CODE,
-            date("date", &["effectiveDateTime", "effectivePeriod"]),
-            ENCOUNTER,
-            IDENTIFIER,
-            date("issued", &["issued"]),
-            OF_SUBJECT,
-            STATUS,
-            SUBJECT,
-        ],
-    ),
-    (
-        "DocumentReference",
-        &[
-            CATEGORY,
-            date("date", &["date"]),
-            reference("encounter", &["context.encounter"]),
-            token("identifier", &["masterIdentifier", "identifier"]),
-            OF_SUBJECT,
-            date("period", &["context.period"]),
-            STATUS,
-            SUBJECT,
-            TYPE,
-        ],
-    ),
-    ("Encounter", &[token("class", &["class"]), PERIOD, IDENTIFIER, OF_SUBJECT, STATUS, SUBJECT, TYPE]),
-    ("EpisodeOfCare", &[PERIOD, IDENTIFIER, OF_PATIENT, STATUS, TYPE]),
-    ("ExplanationOfBenefit", &[date("created", &["created"]), IDENTIFIER, OF_PATIENT, STATUS]),
-    ("Goal", &[CATEGORY, IDENTIFIER, token("lifecycle-status", &["lifecycleStatus"]), OF_SUBJECT, SUBJECT]),
-    ("Group", &[token("actual", &["actual"]), CODE, IDENTIFIER, TYPE]),
-    (
-        "Immunization",
-        &[
-            date("date", &["occurrenceDateTime"]),
-            IDENTIFIER,
-            OF_PATIENT,
-            STATUS,
-            token("vaccine-code", &["vaccineCode"]),
-        ],
-    ),
-    ("Location", &[IDENTIFIER, STATUS, TYPE]),
-    ("Medication", &[CODE, IDENTIFIER, STATUS]),
-    (
-        "MedicationAdministration",
-        &[
-            token("code", &["medicationCodeableConcept"]),
-            date("effective-time", &["effectiveDateTime", "effectivePeriod"]),
-            IDENTIFIER,
-            OF_SUBJECT,
-            STATUS,
-            SUBJECT,
-        ],
-    ),
-    (
-        "MedicationRequest",
-        &[
-            date("authoredon", &["authoredOn"]),
-            CATEGORY,
-            token("code", &["medicationCodeableConcept"]),
-            ENCOUNTER,
-            IDENTIFIER,
-            INTENT,
-            OF_SUBJECT,
-            token("priority", &["priority"]),
-            STATUS,
-            SUBJECT,
-        ],
-    ),
-    (
-        "Observation",
-        &[
-            CATEGORY,
-            CODE,
-            // A schedule has no one span.
-            date("date", &["effectiveDateTime", "effectiveInstant", "effectivePeriod"]),
-            ENCOUNTER,
-            IDENTIFIER,
-            OF_SUBJECT,
-            reference("performer", &["performer"]),
-            STATUS,
-            SUBJECT,
-        ],
-    ),
-    ("Organization", &[ACTIVE, IDENTIFIER, TYPE]),
-    (
-        "Patient",
-        &[
-            ACTIVE,
-            date("birthdate", &["birthDate"]),
-            Parameter { code: "deceased", kind: Kind::Exists, paths: &["deceasedBoolean", "deceasedDateTime"] },
-            token("gender", &["gender"]),
-            reference("general-practitioner", &["generalPractitioner"]),
-            IDENTIFIER,
-            reference("organization", &["managingOrganization"]),
-        ],
-    ),
-    ("Practitioner", &[ACTIVE, token("gender", &["gender"]), IDENTIFIER]),
-    (
-        "Procedure",
-        &[
-            CATEGORY,
-            CODE,
-            date("date", &["performedDateTime", "performedPeriod"]),
-            ENCOUNTER,
-            IDENTIFIER,
-            OF_SUBJECT,
-            STATUS,
-            SUBJECT,
-        ],
-    ),
-    ("Provenance", &[patient(&["target"]), date("recorded", &["recorded"]), reference("target", &["target"])]),
-    ("QuestionnaireResponse", &[date("authored", &["authored"]), ENCOUNTER, IDENTIFIER, OF_SUBJECT, STATUS, SUBJECT]),
-    ("RelatedPerson", &[ACTIVE, IDENTIFIER, OF_PATIENT]),
-    (
-        "ServiceRequest",
-        &[
-            date("authored", &["authoredOn"]),
-            CATEGORY,
-            CODE,
-            ENCOUNTER,
-            IDENTIFIER,
-            INTENT,
-            OF_SUBJECT,
-            token("priority", &["priority"]),
-            STATUS,
-            SUBJECT,
-        ],
-    ),
-    ("Specimen", &[IDENTIFIER, OF_SUBJECT, STATUS, SUBJECT, TYPE]),
-];
 
 #[cfg(test)]
 mod tests {
@@ -271,13 +152,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_table_is_in_order_and_of_types_that_there_are() {
-        assert!(TABLE.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        assert!(TABLE.iter().all(|(name, _)| ResourceType::parse(name).unwrap().known()));
-        for (name, _) in TABLE {
-            let codes: Vec<_> = of(name).map(|parameter| parameter.code).collect();
-            assert!(codes.windows(2).all(|pair| pair[0] < pair[1]), "{name}: {codes:?}");
+    fn every_line_is_understood_and_of_a_type_that_there_is() {
+        let lines = || include_str!("parameters.txt").lines();
+        for line in lines() {
+            match line.split_once(' ') {
+                None => assert!(line == ALL || ResourceType::parse(line).unwrap().known(), "{line}"),
+                Some((releases, parameter)) => {
+                    assert!(["4", "B", "5", "4B", "B5", "4B5"].contains(&releases), "{line}");
+                    assert!(read(parameter).is_some_and(|read| !read.elements.is_empty()), "{line}");
+                }
+            }
         }
-        assert!(find("Basic", "_id").is_some() && find("Basic", "code").is_none());
+        let types: Vec<&str> = lines().filter(|line| !line.contains(' ')).collect();
+        assert!(types.windows(2).all(|pair| pair[0] < pair[1]));
+        for of in types {
+            let codes: Vec<_> = super::of(of).map(|parameter| parameter.code).collect();
+            let own = if of == ALL { &codes[..codes.len() / 2] } else { &codes[..] };
+            assert!(own.windows(2).all(|pair| pair[0] < pair[1]), "{of}: {own:?}");
+        }
+        assert!(find("Basic", "_id").is_some() && find("Basic", "category").is_none());
+    }
+
+    #[test]
+    fn the_table_has_what_clients_of_today_search_by() {
+        for (of, codes) in [
+            ("AllergyIntolerance", "category clinical-status code date identifier patient type"),
+            ("CarePlan", "category date encounter intent patient status subject"),
+            ("Condition", "category clinical-status code encounter onset-date patient recorded-date subject"),
+            ("Encounter", "class date identifier length patient status type"),
+            ("MedicationRequest", "authoredon encounter intent patient status"),
+            ("Observation", "category code code-value-quantity combo-code-value-concept date patient value-string"),
+            ("Patient", "active birthdate deceased email family gender given identifier name phone address-city"),
+            ("RiskAssessment", "probability risk"),
+            ("DocumentReference", "category date period patient relationship status type"),
+        ] {
+            for code in codes.split(' ').chain(["_id", "_lastUpdated", "_profile", "_security", "_source", "_tag"]) {
+                assert!(find(of, code).is_some(), "{of} {code}");
+            }
+        }
+        assert!(find("Patient", "phonetic").is_none() && find("Location", "near").is_none());
+        let name = &find("Patient", "name").unwrap().elements[0];
+        assert_eq!(name.paths, ["name.family", "name.given", "name.prefix", "name.suffix", "name.text"]);
+        let composite = find("Observation", "combo-code-value-quantity").unwrap();
+        assert_eq!((composite.kind(), &composite.contexts[..]), ("composite", &["", "component"][..]));
+        assert_eq!(find("Patient", "email").unwrap().elements[0].kind, Kind::Contact(Some("email")));
     }
 }

@@ -8,6 +8,8 @@ use super::*;
 use crate::bulk::timestamp::Timestamp;
 
 const BASE: &str = "https://fhir.example";
+/// The transaction time.
+const AT: &str = "2026-01-01T00:00:00Z";
 
 fn read(text: &str) -> Result<(Filter, Vec<Problem>), Problem> {
     Filter::read(text, BASE)
@@ -28,7 +30,8 @@ fn passes(filters: &[&str], resource: &Value) -> bool {
         last_modified: Timestamp::parse("2025-06-01T12:00:00.5Z").unwrap().last_modified().into(),
         ..Document::default()
     };
-    Filters::new(&filters, BASE).unwrap().let_pass(&document, &resource.to_string()).unwrap()
+    let at = Timestamp::parse(AT).unwrap();
+    Filters::new(&filters, BASE, at).unwrap().let_pass(&document, &resource.to_string()).unwrap()
 }
 
 fn observation() -> Value {
@@ -112,6 +115,197 @@ fn a_filter_finds_what_it_is_for() {
 }
 
 #[test]
+fn text_is_found_by_its_beginning_some_of_it_or_all_of_it() {
+    let patient = json!({
+        "resourceType": "Patient",
+        "name": [
+            { "family": "Núñez  de la Torre", "given": ["José", null, "Maria"], "prefix": ["Dr."] },
+            { "text": "Pepe" },
+        ],
+        "address": [{ "line": ["Große Straße 5"], "city": "Köln", "postalCode": "50667", "use": "home" }],
+        "telecom": [{ "system": "phone", "value": "0221 5" }, { "system": "email", "value": "a@b" }],
+    });
+    for (search, expected) in [
+        ("family=nun", true),
+        ("family=NÚÑEZ de", true),
+        ("family=Torre", false),
+        ("family:contains=torre", true),
+        ("family:exact=Núñez  de la Torre", true),
+        ("family:exact=Núñez de la Torre", false),
+        ("family:exact=núñez  de la Torre", false),
+        ("given=mar", true),
+        ("given=jose", true),
+        ("given=nun", false),
+        ("name=dr", true),
+        ("name=pepe", true),
+        ("name=x,PEP", true),
+        ("name=torre", false),
+        ("address=grosse str", true),
+        ("address=50667", true),
+        ("address=home", false),
+        ("address-city=koln", true),
+        ("address-city:contains=ln", true),
+        ("address-postalcode=5066", true),
+        ("address-use=home", true),
+        ("address-country:missing=true", true),
+        ("email=a@b", true),
+        ("phone=a@b", false),
+        ("phone:missing=false", true),
+        ("telecom=0221 5", true),
+        ("telecom:not=0221 5", false),
+    ] {
+        assert_eq!(passes(&[&format!("Patient?{search}")], &patient), expected, "{search}");
+    }
+}
+
+#[test]
+fn numbers_and_quantities_are_compared_exactly() {
+    let quantity = |value: Value| json!({ "resourceType": "Observation", "valueQuantity": value });
+    let of = |number: &str, unit: Value| {
+        let mut quantity = serde_json::from_str::<Value>(&format!(r#"{{"value":{number}}}"#)).unwrap();
+        unit.as_object().unwrap().iter().for_each(|(name, value)| quantity[name] = value.clone());
+        quantity
+    };
+    let ucum = json!({ "unit": "kilo", "system": "http://unitsofmeasure.org", "code": "kg" });
+    for (search, number, expected) in [
+        ("5.4", "5.4", true),
+        ("5.4", "5.35", true),
+        ("5.4", "5.449", true),
+        ("5.4", "5.45", false),
+        ("5.40", "5.35", false),
+        ("eq5.4", "5.3", false),
+        ("ne5.4", "5.3", true),
+        ("ne5.4", "5.44", false),
+        ("gt5.4", "5.41", true),
+        ("gt5.4", "5.4", false),
+        ("ge5.4", "5.4", true),
+        ("lt5.4", "5.39", true),
+        ("le5.4", "5.41", false),
+        ("sa5.4", "5.41", true),
+        ("eb5.4", "5.41", false),
+        ("ap100", "110", true),
+        ("ap100", "89", false),
+        ("ap-100", "-95", true),
+        ("5.4|http://unitsofmeasure.org|kg", "5.4", true),
+        ("5.4|http://unitsofmeasure.org|g", "5.4", false),
+        ("5.4|http://other.example|kg", "5.4", false),
+        ("5.4||kg", "5.4", true),
+        ("5.4||kilo", "5.4", true),
+        ("5.4||g", "5.4", false),
+        ("1,gt5", "6", true),
+    ] {
+        let found = passes(&[&format!("Observation?value-quantity={search}")], &quantity(of(number, ucum.clone())));
+        assert_eq!(found, expected, "{search} {number}");
+    }
+    // Of the same text, f64 would make the same number.
+    let resource = r#"{"resourceType":"Observation","valueQuantity":{"value":0.123456789012345679}}"#;
+    for (search, expected) in
+        [("gt0.123456789012345678", true), ("0.123456789012345678", false), ("ge0.123456789012345679", true)]
+    {
+        let (filter, _) = read(&format!("Observation?value-quantity={search}")).unwrap();
+        let filters = Filters::new(&[filter], BASE, Timestamp::parse(AT).unwrap()).unwrap();
+        let document = Document { resource_type: "Observation".into(), ..Document::default() };
+        assert_eq!(filters.let_pass(&document, resource), Ok(expected), "{search}");
+    }
+    // `<5` may be 4, and may be nothing from 5 on.
+    for (search, comparator, expected) in [
+        ("lt5", "<", true),
+        ("gt4", "<", true),
+        ("gt5", "<", false),
+        ("ge5", "<", false),
+        ("ge5", "<=", true),
+        ("eb5", "<", true),
+        ("eb5", "<=", false),
+        ("5", "<", false),
+        ("ne5", "<", true),
+        ("sa5", ">", true),
+        ("sa5", ">=", false),
+        ("le5", ">", false),
+        ("lt6", ">=", true),
+    ] {
+        let resource = quantity(of("5", json!({ "comparator": comparator })));
+        assert_eq!(
+            passes(&[&format!("Observation?value-quantity={search}")], &resource),
+            expected,
+            "{search} {comparator}"
+        );
+    }
+    let risk = |probability: Value| json!({ "resourceType": "RiskAssessment", "prediction": [probability] });
+    for (search, probability, expected) in [
+        ("gt0.8", json!({ "probabilityDecimal": 0.81 }), true),
+        ("0.8", json!({ "probabilityDecimal": 0.84 }), true),
+        ("0.8", json!({ "probabilityRange": { "low": { "value": 0.76 }, "high": { "value": 0.84 } } }), true),
+        ("0.8", json!({ "probabilityRange": { "low": { "value": 0.7 }, "high": { "value": 0.84 } } }), false),
+        ("gt0.8", json!({ "probabilityRange": { "low": { "value": 0.7 } } }), true),
+        ("lt0.8", json!({ "probabilityRange": { "low": { "value": 0.8 } } }), false),
+        ("lt0.8", json!({ "probabilityRange": {} }), false),
+        ("gt0.8", json!({ "probabilityDecimal": "0.9" }), false),
+    ] {
+        assert_eq!(
+            passes(&[&format!("RiskAssessment?probability={search}")], &risk(probability)),
+            expected,
+            "{search}"
+        );
+    }
+    let invoice = json!({ "resourceType": "Invoice", "totalGross": { "value": 12.5, "currency": "EUR" } });
+    for (search, expected) in [("12.5||EUR", true), ("12.5|urn:iso:std:iso:4217|EUR", true), ("gt12||USD", false)] {
+        assert_eq!(passes(&[&format!("Invoice?totalgross={search}")], &invoice), expected, "{search}");
+    }
+}
+
+#[test]
+fn the_parts_of_a_composite_are_found_together() {
+    let observation = json!({
+        "resourceType": "Observation",
+        "code": { "coding": [{ "system": "l", "code": "bp" }] },
+        "valueQuantity": { "value": 1 },
+        "component": [
+            { "code": { "coding": [{ "system": "l", "code": "sys" }] }, "valueQuantity": { "value": 120, "code": "mm" } },
+            { "code": { "coding": [{ "code": "dia$" }] }, "valueQuantity": { "value": 80, "code": "mm" } },
+            { "code": { "coding": [{ "code": "none" }] } },
+        ],
+    });
+    for (search, expected) in [
+        ("code-value-quantity=bp$1", true),
+        ("code-value-quantity=l|bp$lt2", true),
+        ("code-value-quantity=sys$120", false),
+        ("component-code-value-quantity=l|sys$gt110||mm", true),
+        ("component-code-value-quantity=sys$80", false),
+        ("component-code-value-quantity=dia\\$$80", true),
+        ("component-code-value-quantity=sys$80,dia\\$$80", true),
+        ("component-code-value-quantity=bp$1", false),
+        ("component-code-value-quantity=none$ne1", false),
+        ("combo-code-value-quantity=bp$1", true),
+        ("combo-code-value-quantity=sys$120", true),
+        ("code-value-concept:missing=true", true),
+        ("code-value-quantity:missing=false", true),
+        ("component-code=none&component-value-quantity=80", true),
+    ] {
+        assert_eq!(passes(&[&format!("Observation?{search}")], &observation), expected, "{search}");
+    }
+}
+
+#[test]
+fn approximately_a_date_is_within_a_tenth_of_the_time_since_then() {
+    // A year before the transaction time, and so 36 days and a half to both sides.
+    for (date, expected) in [("2024-11-24", false), ("2024-11-25", true), ("2025-02-06", true), ("2025-02-07", false)] {
+        let request = json!({ "resourceType": "MedicationRequest", "authoredOn": date });
+        assert_eq!(passes(&["MedicationRequest?authoredon=ap2025-01-01T00:00:00Z"], &request), expected, "{date}");
+    }
+    let schedule = json!({
+        "resourceType": "Observation",
+        "effectiveTiming": { "event": ["2025-03", "2025-01-05"], "repeat": { "boundsPeriod": { "start": "2025-02-01", "end": "2025-02-03" } } },
+    });
+    for (search, expected) in
+        [("sa2025-01-04", true), ("ge2025-03-31", true), ("gt2025-03-31", false), ("2025", true), ("2025-03", false)]
+    {
+        assert_eq!(passes(&[&format!("Observation?date={search}")], &schedule), expected, "{search}");
+    }
+    let without_dates = json!({ "resourceType": "Observation", "effectiveTiming": { "repeat": { "count": 1 } } });
+    assert!(!passes(&["Observation?date=ne2025"], &without_dates));
+}
+
+#[test]
 fn what_cannot_be_searched_is_said_and_no_value_is_repeated() {
     for (text, supported) in [
         ("Observation?_sort=secret", false),
@@ -128,7 +322,19 @@ fn what_cannot_be_searched_is_said_and_no_value_is_repeated() {
         ("Observation?code=a|b|c", true),
         ("Observation?code=|", true),
         ("Observation?date=secret", true),
-        ("Observation?date=ap2025", true),
+        ("Observation?date=zz2025", true),
+        ("Observation?value-quantity=secret", true),
+        ("Observation?value-quantity=5|kg", true),
+        ("Observation?value-quantity=5|http://unitsofmeasure.org|", true),
+        ("Observation?value-quantity=5,", true),
+        ("Observation?value-quantity:exact=5", false),
+        ("Observation?value-string:text=secret", false),
+        ("Observation?value-string=%20", true),
+        ("Observation?code-value-quantity=secret", true),
+        ("Observation?code-value-quantity=secret$5$6", true),
+        ("Observation?code-value-quantity:not=secret$5", false),
+        ("Patient?phonetic=secret", false),
+        ("Patient?email=home|secret", true),
         ("Observation?date=2025-02-30", true),
         ("Observation?subject=not%20an%20id", true),
         ("Observation?subject:Patient=Group/g", true),
