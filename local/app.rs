@@ -30,21 +30,39 @@ pub fn cargo() -> Command {
 }
 
 /// Builds the handler, and it alone: in one build with this program it would get the emulator's features.
-pub async fn build_by(mut cargo: Command) -> Result<PathBuf> {
-    cargo.args(["--package", "fhir-export", "--bin", "fhir-export", "--message-format=json-render-diagnostics"]);
+pub async fn build_by(cargo: Command) -> Result<PathBuf> {
+    build_target(cargo, "--bin", "fhir-export").await
+}
+
+/// Builds the benchmark of this name, which `cargo bench` runs, and returns the executable.
+pub async fn build_bench(name: &str) -> Result<PathBuf> {
+    let mut cargo = cargo();
+    cargo.args(["build", "--release"]);
+    build_target(cargo, "--bench", name).await
+}
+
+async fn build_target(mut cargo: Command, kind: &str, name: &str) -> Result<PathBuf> {
+    cargo.args(["--package", "fhir-export", kind, name, "--message-format=json-render-diagnostics"]);
     // Not `output()`: it would keep to itself what cargo says on its way.
     let cargo = cargo.current_dir(repository()).stdout(Stdio::piped()).spawn().context("run cargo")?;
     let built = cargo.wait_with_output().await.context("run cargo")?;
-    ensure!(built.status.success(), "the handler does not build");
+    ensure!(built.status.success(), "{name} does not build");
     let lines = String::from_utf8_lossy(&built.stdout);
     let artifacts = lines.lines().filter_map(|line| serde_json::from_str::<Artifact>(line).ok());
-    artifacts.filter_map(|artifact| artifact.executable).next_back().context("cargo names no executable")
+    let mut of_target = artifacts.filter(|artifact| artifact.target.name == name);
+    of_target.find_map(|artifact| artifact.executable).context("cargo names no executable")
 }
 
 /// What cargo tells of something that it built.
 #[derive(Deserialize)]
 struct Artifact {
+    target: Target,
     executable: Option<PathBuf>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
 }
 
 /// Whom the host lets in. As `EXPORT_AUTHORIZATION` has it; the handler refuses to start where the two would let in anybody.

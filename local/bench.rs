@@ -1,49 +1,72 @@
-//! The `bench` command: one export of a computed store into the sink; every line proved, the handler's use measured.
+//! The `bench` command: exports of computed stores; every line proved, the handler's use measured, yardsticks beside it.
 
+mod plot;
 mod report;
+mod requests;
+mod run;
+mod scale_out;
+mod transform;
+mod upload;
 mod usage;
 
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::Args;
-use reqwest::StatusCode;
-use url::Url;
+use anyhow::{Context, Result, ensure};
+use clap::{Args, ValueEnum};
 
 use crate::app;
 use crate::app::Authorization;
-use crate::blobs::{BlobSummary, blob_of};
-use crate::client::{BulkClient, Manifest, Progress, kick_off_url};
-use crate::faults::{Effect, Rule};
+use crate::client::Progress;
 use crate::host::{Delivery, HttpMode, Logs, QueueBody};
 use crate::size;
 use crate::source::Content;
-use crate::storage::BlobService;
-use crate::store::{Expected, StoreOptions};
-use crate::system::{Options, System};
-use report::Report;
-use usage::Usage;
+use crate::storage::{BlobService, QueueService};
+use crate::store::StoreOptions;
+use crate::system::Options;
+use report::{Report, Run, Setup};
+use run::Executables;
+use scale_out::{ScaleOut, Supply};
 
-/// Measures one export.
+/// Measures exports: one for each combination of what is given as a list.
 #[derive(Args)]
 pub struct BenchArgs {
-    /// Bytes of the export's lines
-    #[arg(long, default_value = "1GB", value_parser = size::parse)]
-    size: u64,
-    /// Feed ranges of the store
-    #[arg(long, default_value_t = 8)]
-    ranges: u32,
+    /// Bytes of the export's lines; several, separated by commas, tell how the cost grows
+    #[arg(long = "size", value_name = "SIZE", default_value = "1GB", value_delimiter = ',', value_parser = size::parse)]
+    sizes: Vec<u64>,
+    /// Feed ranges of the store; several, separated by commas
+    #[arg(long, value_name = "NUMBER", default_value = "8", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1000))]
+    ranges: Vec<u32>,
     /// How much of it is in documents of nearly 2 MB
     #[arg(long, value_name = "PERCENT", default_value_t = 5, value_parser = clap::value_parser!(u8).range(..=100))]
     big: u8,
+    /// How the files are stored; both, separated by a comma
+    #[arg(long, value_enum, default_value = "none", value_delimiter = ',')]
+    compression: Vec<Compression>,
+    /// Where the files go; unless given, the storage emulator up to 1 GB, and the sink beyond
+    #[arg(long, value_enum)]
+    destination: Option<Destination>,
+    /// The median of so many runs counts, of each measure
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: u8,
     /// How long the store takes for a page, beside its computing
-    #[arg(long, value_name = "MILLISECONDS")]
-    latency: Option<u64>,
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    latency: u64,
     /// Request units that each feed range has per second; without a limit unless given
     #[arg(long, value_name = "UNITS")]
     units: Option<f64>,
+    /// Scale-out instead: so many worker processes; several, separated by commas. For each number of ranges one series
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',', requires = "units", conflicts_with_all = ["sizes", "compression", "destination", "rounds"], value_parser = clap::value_parser!(u32).range(1..=100))]
+    workers: Vec<u32>,
+    /// Of scale-out: most bytes of a page
+    #[arg(long, value_name = "SIZE", default_value = "64KB", value_parser = size::parse)]
+    page: u64,
+    /// Of scale-out: how long the budget of a range lasts for its documents
+    #[arg(long, default_value_t = 30.0)]
+    seconds: f64,
+    /// Of scale-out: draw it, as SVG
+    #[arg(long, value_name = "FILE", requires = "workers")]
+    plot: Option<PathBuf>,
     /// One line of JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -58,22 +81,48 @@ pub struct BenchArgs {
     logs: bool,
 }
 
-/// Waits of a client that is in no hurry would be the largest part of a short export.
-const POLL_EVERY: Duration = Duration::from_secs(1);
+/// As `EXPORT_COMPRESSION` has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Compression {
+    None,
+    Gzip,
+}
+
+/// Where the files go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Destination {
+    /// The storage emulator, behind a proxy that counts; the files are downloaded and checked
+    Azurite,
+    /// A sink that checks what it is given and keeps only digests, for any amount
+    Sink,
+}
+
+/// The most that EXPORT_MAX_CHUNKS takes.
+const MOST_CHUNKS: u32 = 400;
+/// What the storage emulator takes in good time.
+const MOST_FOR_AZURITE: u64 = 1_000_000_000;
 
 pub async fn bench(args: BenchArgs) -> Result<()> {
+    ensure!(!cfg!(debug_assertions), "a debug build says nothing: cargo run --release -p local -- bench");
     let progress = if args.json { Progress::nowhere() } else { Progress::on_stderr() };
     let handler = match &args.handler {
         Some(handler) => handler.clone(),
-        None => {
-            ensure!(!cfg!(debug_assertions), "a debug build says nothing: cargo run --release -p local -- bench");
-            app::build().await?
-        }
+        None => app::build().await?,
     };
-    let system = System::start_with(&handler, args.options(), &progress, |_| ()).await?;
-    let measured = measure(&system, &args, &progress).await;
-    system.stop().await;
-    let report = measured?;
+    if !args.workers.is_empty() {
+        return scale_out(&args, &handler, &progress).await;
+    }
+    let transform = app::build_bench("transform").await?;
+    let with = Executables { handler: &handler, transform: &transform };
+    let mut runs = Vec::new();
+    for setup in args.setups() {
+        let mut rounds = Vec::new();
+        for _ in 0..args.rounds {
+            rounds.push(run::round(&with, &setup, args.options(&setup), &progress).await?);
+        }
+        runs.push(Run::of_rounds(setup, rounds));
+    }
+    let report = Report { runs };
     match args.json {
         true => println!("{}", report.json()),
         false => print!("{report}"),
@@ -81,18 +130,91 @@ pub async fn bench(args: BenchArgs) -> Result<()> {
     Ok(())
 }
 
+async fn scale_out(args: &BenchArgs, handler: &Path, progress: &Progress) -> Result<()> {
+    let supply = args.supply()?;
+    args.ranges.iter().try_for_each(|ranges| supply.check(*ranges))?;
+    let mut points = Vec::new();
+    for &ranges in &args.ranges {
+        for &workers in &args.workers {
+            let options = args.scaled(supply.store(workers, ranges), workers);
+            points.push(scale_out::point(handler, (workers, ranges), options, progress).await?);
+        }
+    }
+    let scale_out = ScaleOut { supply, points };
+    if let Some(file) = &args.plot {
+        let svg = scale_out.plot().svg();
+        std::fs::write(file, svg).with_context(|| format!("write {}", file.display()))?;
+    }
+    match args.json {
+        true => println!("{}", scale_out.json()),
+        false => print!("{}", scale_out.table()),
+    }
+    Ok(())
+}
+
 impl BenchArgs {
-    fn options(&self) -> Options {
+    fn supply(&self) -> Result<Supply> {
+        let units = self.units.context("scale-out needs --units")?;
+        let page = usize::try_from(self.page)?;
+        Ok(Supply { units, latency: Duration::from_millis(self.latency), page, seconds: self.seconds })
+    }
+
+    /// So many workers; and times in proportion to an export of a minute, where Azure's are to one of hours.
+    fn scaled(&self, content: StoreOptions, workers: u32) -> Options {
+        let ranges = content.ranges.min(MOST_CHUNKS).to_string();
+        let settings =
+            [("EXPORT_STEP_SECONDS", "10"), ("EXPORT_CHECKPOINT_SECONDS", "5"), ("EXPORT_MAX_CHUNKS", &ranges)];
+        Options { workers: workers as usize, ..self.system(content, BlobService::Sink, &settings) }
+    }
+
+    /// All combinations.
+    fn setups(&self) -> Vec<Setup> {
+        let mut setups = Vec::new();
+        for &size in &self.sizes {
+            for &ranges in &self.ranges {
+                for &compression in &self.compression {
+                    setups.push(Setup {
+                        size,
+                        ranges,
+                        big: self.big,
+                        compression,
+                        destination: self.destination(size),
+                    });
+                }
+            }
+        }
+        setups
+    }
+
+    fn destination(&self, size: u64) -> BlobService {
+        match self.destination {
+            Some(Destination::Sink) => BlobService::Sink,
+            Some(Destination::Azurite) => BlobService::Proxy,
+            None if size > MOST_FOR_AZURITE => BlobService::Sink,
+            None => BlobService::Proxy,
+        }
+    }
+
+    fn options(&self, setup: &Setup) -> Options {
         let content = StoreOptions {
-            seed: 1,
-            bytes: self.size,
-            ranges: self.ranges,
-            big_share: f64::from(self.big) / 100.0,
+            big_share: f64::from(setup.big) / 100.0,
             units_per_second: self.units,
+            latency: Duration::from_millis(self.latency),
+            sample_bytes: transform::SAMPLE,
+            ..StoreOptions::new(1, setup.size, setup.ranges)
+        };
+        let compression = match setup.compression {
+            Compression::None => "none",
+            Compression::Gzip => "gzip",
         };
         // As in Azure; what is short for the patience of a person on this machine would be measured.
-        let defaults = [("EXPORT_STEP_SECONDS", "60"), ("EXPORT_CHECKPOINT_SECONDS", "30")];
-        let defaults = defaults.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let settings =
+            [("EXPORT_STEP_SECONDS", "60"), ("EXPORT_CHECKPOINT_SECONDS", "30"), ("EXPORT_COMPRESSION", compression)];
+        self.system(content, setup.destination, &settings)
+    }
+
+    fn system(&self, content: StoreOptions, blobs: BlobService, settings: &[(&str, &str)]) -> Options {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Options {
             content: Content::Computed(content),
             port: None,
@@ -102,117 +224,69 @@ impl BenchArgs {
             delivery: Delivery::Once,
             logs: if self.logs { Logs::Print } else { Logs::Quiet },
             storage: None,
-            blobs: BlobService::Sink,
+            blobs,
+            queues: QueueService::Proxy,
             authorization: Authorization::Keys,
             keys: Vec::new(),
-            settings: defaults.into_iter().chain(self.settings.iter().cloned()).collect(),
+            settings: settings.chain(self.settings.iter().cloned()).collect(),
         }
     }
-}
-
-async fn measure(system: &System, args: &BenchArgs, progress: &Progress) -> Result<Report> {
-    let expected = system.surroundings.expected.context("the content is not computed")?;
-    let sink = system.surroundings.storage().sink().context("the blobs do not go to the sink")?;
-    if let Some(ms) = args.latency {
-        let rule = Rule::each("Query", Effect::Delay { ms });
-        system.surroundings.cosmos().faults().set(vec![rule]).map_err(anyhow::Error::msg)?;
-    }
-    let processes = system.host.handler_pids();
-    let before = Usage::of(&processes)?;
-    let started = Instant::now();
-    let manifest = export(system, progress).await?;
-    let time = started.elapsed();
-    let usage = Usage::of(&processes)?.since(before);
-    ensure!(system.host.handler_pids() == processes, "the handler ended and was started again");
-    let exported = prove(&manifest, sink.blobs())?;
-    ensure!(exported == expected, "exported were {exported}, but the store has {expected}");
-    let writing = sink.writing().context("nothing was written")?;
-    let files = manifest.output.len();
-    Ok(Report { exported, ranges: args.ranges, big: args.big, files, time, writing, usage })
-}
-
-async fn export(system: &System, progress: &Progress) -> Result<Manifest> {
-    let url = kick_off_url(&system.host.base(), &[], &[])?;
-    let status = BulkClient::new(&[])?.kick_off(&url).await?;
-    let waiting = progress.waiting();
-    let http = reqwest::Client::new();
-    loop {
-        let answer = http.get(status.clone()).send().await.context("poll")?;
-        let told = answer.headers().get("x-progress").and_then(|told| told.to_str().ok()).unwrap_or_default();
-        waiting.show(told);
-        match answer.status() {
-            StatusCode::OK => return Manifest::read(&answer.bytes().await?),
-            StatusCode::ACCEPTED => tokio::time::sleep(POLL_EVERY).await,
-            other => {
-                let why = system.host.failure().unwrap_or(answer.text().await?);
-                bail!("the export failed: {other} {why}");
-            }
-        }
-    }
-}
-
-/// Compares each file of the manifest with what was written, and adds all up.
-fn prove(manifest: &Manifest, blobs: Vec<BlobSummary>) -> Result<Expected> {
-    ensure!(manifest.error.is_empty(), "{} files with errors", manifest.error.len());
-    ensure!(!manifest.has_next(), "the manifest goes on");
-    let mut written: HashMap<_, _> =
-        blobs.into_iter().map(|blob| ((blob.container.clone(), blob.name.clone()), blob)).collect();
-    let mut sum = Expected::default();
-    for file in &manifest.output {
-        let name = blob_of(&Url::parse(&file.url)?);
-        let doing = || format!("the file {} of the manifest", name.1);
-        let blob = written.remove(&name).with_context(|| format!("{} was not written", doing()))?;
-        ensure!(file.count == Some(blob.lines.count), "{} has {} lines", doing(), blob.lines.count);
-        file.check(blob.bytes, blob.crc64).with_context(doing)?;
-        sum.bytes += blob.bytes;
-        sum.lines += blob.lines;
-    }
-    Ok(sum)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use clap::Parser;
 
     use super::*;
-    use crate::checksum::{Crc, Lines};
 
-    /// A blob of two lines, and its entry in a manifest.
-    fn file(name: &str) -> (BlobSummary, Value) {
-        let text = format!("{{\"a\":\"{name}\"}}\n{{}}\n");
-        let crc64 = Crc::of(text.as_bytes()).value;
-        let mut lines = Lines::default();
-        text.lines().for_each(|line| lines.add(Crc::of(line.as_bytes())));
-        let bytes = text.len() as u64;
-        let entry = json!({
-            "type": "Basic", "url": format!("http://127.0.0.1:1/acct/out/job/{name}?sig=x"), "count": 2,
-            "extension": { "urn:fhir-export:bytes": bytes, "urn:fhir-export:crc64": format!("{crc64:016x}") },
-        });
-        (BlobSummary { container: "out".into(), name: format!("job/{name}"), blocks: 1, bytes, lines, crc64 }, entry)
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: BenchArgs,
     }
 
-    fn manifest(output: &[Value]) -> Manifest {
-        let manifest = json!({ "transactionTime": "", "requiresAccessToken": false, "output": output });
-        Manifest::read(manifest.to_string().as_bytes()).unwrap()
+    fn args(line: &str) -> Result<BenchArgs, clap::Error> {
+        Line::try_parse_from(std::iter::once("bench").chain(line.split_whitespace())).map(|line| line.args)
     }
 
     #[test]
-    fn the_files_of_a_manifest_are_those_written_and_add_up() {
-        let ((a, first), (b, second)) = (file("a"), file("b"));
-        let blobs = || vec![a.clone(), b.clone()];
-        let sum = prove(&manifest(&[first.clone(), second]), blobs()).unwrap();
-        assert_eq!((sum.bytes, sum.lines.count), (a.bytes + b.bytes, 4));
-        let refused = |entries: &[Value]| format!("{:#}", prove(&manifest(entries), blobs()).unwrap_err());
-        assert!(refused(&[first.clone(), first.clone()]).contains("job/a of the manifest was not written"));
-        assert!(refused(&[file("c").1]).contains("job/c"));
-        let changed = |name: &str, value: Value| {
-            let mut entry = first.clone();
-            *entry.pointer_mut(name).unwrap() = value;
-            entry
-        };
-        assert!(refused(&[changed("/count", json!(3))]).contains("has 2 lines"));
-        assert!(refused(&[changed("/extension/urn:fhir-export:bytes", json!(1))]).contains("promises 1 bytes"));
-        let wrong = changed("/extension/urn:fhir-export:crc64", json!("0000000000000000"));
-        assert!(refused(&[wrong]).contains("promises the CRC-64"));
+    fn lists_are_combined_and_large_exports_go_to_the_sink() {
+        let setups = args("--size 100MB,10GB --ranges 1,64 --compression none,gzip").unwrap().setups();
+        assert_eq!(setups.len(), 8);
+        let blobs = |setup: &Setup| setup.destination;
+        assert!(setups[..4].iter().all(|setup| setup.size == 100_000_000 && blobs(setup) == BlobService::Proxy));
+        assert!(setups[4..].iter().all(|setup| setup.size == 10_000_000_000 && blobs(setup) == BlobService::Sink));
+        assert_eq!((setups[0].ranges, setups[1].compression, setups[2].ranges), (1, Compression::Gzip, 64));
+        let all_to_one = args("--size 100MB,10GB --destination sink").unwrap().setups();
+        assert!(all_to_one.iter().all(|setup| blobs(setup) == BlobService::Sink));
+    }
+
+    #[test]
+    fn without_options_it_is_one_export_of_a_gigabyte() {
+        let args = args("").unwrap();
+        let [setup] = args.setups()[..] else { panic!("one run") };
+        assert_eq!((setup.size, setup.ranges, setup.big, args.rounds), (1_000_000_000, 8, 5, 1));
+        let options = args.options(&setup);
+        assert_eq!(options.settings["EXPORT_COMPRESSION"], "none");
+    }
+
+    #[test]
+    fn workers_make_it_scale_out() {
+        let args = args("--workers 1,50 --ranges 8,200 --units 90 --latency 400").unwrap();
+        let supply = args.supply().unwrap();
+        assert_eq!((supply.page, supply.latency), (64_000, Duration::from_millis(400)));
+        let options = args.scaled(supply.store(50, 200), 50);
+        assert_eq!((options.workers, options.settings["EXPORT_MAX_CHUNKS"].as_str()), (50, "200"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for line in ["--workers 5", "--workers 5 --units 9 --rounds 2", "--plot a.svg"] {
+            assert!(args(line).is_err(), "{line}");
+        }
+        for line in ["--ranges 0", "--ranges 1;4", "--rounds 0", "--destination disk", "--compression zip", "--big 101"]
+        {
+            assert!(args(line).is_err(), "{line}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::client::{BulkClient, Progress, kick_off_url};
 use crate::data::Expected;
 use crate::host::{Delivery, HttpMode, Logs, QueueBody};
 use crate::source::{Content, Source};
-use crate::storage::BlobService;
+use crate::storage::{BlobService, QueueService};
 use crate::system::{Options, System};
 
 /// Runs one export of generated data.
@@ -40,6 +40,7 @@ pub async fn demo(args: DemoArgs) -> Result<()> {
         logs: if args.logs { Logs::Print } else { Logs::Quiet },
         storage: None,
         blobs: BlobService::Azurite,
+        queues: QueueService::default(),
         authorization: Authorization::Keys,
         keys: Vec::new(),
         settings: Default::default(),

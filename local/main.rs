@@ -14,12 +14,14 @@ mod faults;
 mod host;
 mod load;
 mod package;
+mod queues;
 mod server;
 mod size;
 mod source;
 mod storage;
 mod store;
 mod system;
+mod traffic;
 mod up;
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The storage account of a system: Azurite or one that runs already, and before its blobs perhaps something else.
+//! The storage account of a system: Azurite or one that runs already, and before its blobs and queues perhaps something else.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use url::Url;
 use crate::azurite::Azurite;
 use crate::blobs::{Proxy, Sink};
 use crate::host::queue_access::{self, EMULATOR_ACCOUNT, EMULATOR_KEY};
+use crate::traffic::Traffic;
 
-/// What serves the blobs; queues are always the emulator's.
+/// What serves the blobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum BlobService {
     /// The storage emulator itself
@@ -24,9 +25,19 @@ pub enum BlobService {
     Sink,
 }
 
+/// What stands before the queues of the emulator.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueService {
+    #[default]
+    Azurite,
+    /// A proxy that counts.
+    Proxy,
+}
+
 pub struct Storage {
     azurite: Option<Azurite>,
     blobs: Blobs,
+    queues: Option<Proxy>,
     connection: String,
 }
 
@@ -38,13 +49,20 @@ enum Blobs {
 
 impl Storage {
     /// With the emulator of this connection string; `None` starts Azurite with its data in `folder`.
-    pub async fn start(given: Option<&str>, blobs: BlobService, folder: &Path) -> Result<Self> {
+    pub async fn start(given: Option<&str>, blobs: BlobService, queues: QueueService, folder: &Path) -> Result<Self> {
         let (azurite, connection) = match given {
             Some(connection) => (None, connection.to_owned()),
             None => {
                 let azurite = Azurite::start(folder).await?;
                 let connection = azurite.connection_string();
                 (Some(azurite), connection)
+            }
+        };
+        let queues = match queues {
+            QueueService::Azurite => None,
+            QueueService::Proxy => {
+                let own = field(&connection, QUEUE_ENDPOINT).context("the storage has no QueueEndpoint")?;
+                Some(Proxy::start_for_queues(own).await?)
             }
         };
         for queue in ["export-steps", "export-steps-poison"] {
@@ -56,13 +74,12 @@ impl Storage {
             BlobService::Proxy => Blobs::Proxy(Proxy::start(own).await?),
             BlobService::Sink => Blobs::Sink(Sink::start().await?),
         };
-        let connection = match blobs.endpoint() {
-            Some(endpoint) => {
-                connection.replace(&format!("{BLOB_ENDPOINT}={own}"), &format!("{BLOB_ENDPOINT}={endpoint}"))
-            }
-            None => connection,
-        };
-        Ok(Self { azurite, blobs, connection })
+        let ours = [(BLOB_ENDPOINT, blobs.endpoint()), (QUEUE_ENDPOINT, queues.as_ref().map(Proxy::endpoint))];
+        let connection = ours.into_iter().fold(connection.clone(), |given, (name, endpoint)| match endpoint {
+            Some(endpoint) => with_field(&given, name, endpoint),
+            None => given,
+        });
+        Ok(Self { azurite, blobs, queues, connection })
     }
 
     /// Connection string, with the account's key.
@@ -95,6 +112,20 @@ impl Storage {
         }
     }
 
+    /// What the blob service was asked, if something of ours serves the blobs.
+    pub fn blob_traffic(&self) -> Option<&Traffic> {
+        match &self.blobs {
+            Blobs::Azurite => None,
+            Blobs::Proxy(proxy) => Some(proxy.traffic()),
+            Blobs::Sink(sink) => Some(sink.traffic()),
+        }
+    }
+
+    /// What the queue service was asked, if a proxy counts.
+    pub fn queue_traffic(&self) -> Option<&Traffic> {
+        self.queues.as_ref().map(Proxy::traffic)
+    }
+
     pub fn stop(self) {
         if let Some(azurite) = self.azurite {
             azurite.stop();
@@ -113,9 +144,16 @@ impl Blobs {
 }
 
 const BLOB_ENDPOINT: &str = "BlobEndpoint";
+const QUEUE_ENDPOINT: &str = "QueueEndpoint";
 
 fn field<'a>(connection: &'a str, name: &str) -> Option<&'a str> {
     connection.split(';').find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// The connection string with another value of a field that it has.
+fn with_field(connection: &str, name: &str, value: &str) -> String {
+    let given = field(connection, name).unwrap_or_default();
+    connection.replace(&format!("{name}={given}"), &format!("{name}={value}"))
 }
 
 async fn make_queue(connection: &str, name: &str) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,7 +18,7 @@ use crate::cosmos::CosmosEmulator;
 use crate::data::Line;
 use crate::host::{Delivery, Host, HostOptions, HttpMode, Logs, QueueBody};
 use crate::source::{Content, Source};
-use crate::storage::{BlobService, Storage};
+use crate::storage::{BlobService, QueueService, Storage};
 use crate::store::{Expected, GeneratedStore};
 
 /// As the FHIR server names them by default, and as we name ours.
@@ -38,6 +39,7 @@ pub struct Options {
     /// A storage emulator that runs already, by its connection string; `None` starts Azurite.
     pub storage: Option<String>,
     pub blobs: BlobService,
+    pub queues: QueueService,
     /// How callers prove who they are; with tokens, there is an authorization server that gives them out.
     pub authorization: Authorization,
     /// The keys of the app; without any, the host asks for none.
@@ -50,6 +52,8 @@ pub struct Options {
 pub struct Surroundings {
     cosmos: CosmosEmulator,
     storage: Storage,
+    /// The documents, if they are computed.
+    pub generated: Option<Arc<GeneratedStore>>,
     /// What an export of everything must be, if the documents are computed.
     pub expected: Option<Expected>,
     /// Everything that a handler needs to run against them, except its own URL.
@@ -138,25 +142,25 @@ impl Surroundings {
     pub async fn start(options: &Options, progress: &Progress, seen: impl FnMut(&Line)) -> Result<Self> {
         let scratch = Scratch::new()?;
         let folder = scratch.0.join("azurite");
-        let storage = Storage::start(options.storage.as_deref(), options.blobs, &folder).await?;
+        let storage = Storage::start(options.storage.as_deref(), options.blobs, options.queues, &folder).await?;
         let cosmos = CosmosEmulator::start(None).await?;
         cosmos.create_container(STATE_DATABASE, STATE_CONTAINER, "/jobId", 1).await?;
-        let expected = match &options.content {
+        let (expected, generated) = match &options.content {
             Content::Loaded { source, ranges } => {
                 cosmos.create_container(DATABASE, CONTAINER, "/partitionKey", *ranges).await?;
                 fill(&cosmos, source, progress, seen).await?;
-                None
+                (None, None)
             }
             Content::Computed(content) => {
-                let store = GeneratedStore::new(content).await?;
+                let store = Arc::new(GeneratedStore::new(content).await?);
                 let expected = store.expected().await?;
                 progress.say(&format!("{} documents will be computed", expected.lines.count));
-                cosmos.create_generated(DATABASE, CONTAINER, store).await?;
-                Some(expected)
+                cosmos.create_generated(DATABASE, CONTAINER, Arc::clone(&store)).await?;
+                (Some(expected), Some(store))
             }
         };
         let settings = settings(&cosmos, storage.connection());
-        Ok(Self { cosmos, storage, expected, settings, scratch })
+        Ok(Self { cosmos, storage, generated, expected, settings, scratch })
     }
 
     pub fn cosmos(&self) -> &CosmosEmulator {

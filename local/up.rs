@@ -13,7 +13,7 @@ use crate::client::Progress;
 use crate::host::{Delivery, HttpMode, Logs, QueueBody};
 use crate::size;
 use crate::source::{Content, Source};
-use crate::storage::BlobService;
+use crate::storage::{BlobService, QueueService};
 use crate::store::StoreOptions;
 use crate::system::{CONTAINER, DATABASE, Options, Surroundings, System};
 
@@ -123,11 +123,9 @@ impl UpArgs {
         let source = match (self.computed, &self.data) {
             (Some(bytes), _) => {
                 return Content::Computed(StoreOptions {
-                    seed: self.seed,
-                    bytes,
-                    ranges: self.partitions,
                     big_share: f64::from(self.big) / 100.0,
                     units_per_second: self.units,
+                    ..StoreOptions::new(self.seed, bytes, self.partitions)
                 });
             }
             (None, Some(folder)) => Source::Folder(folder.clone()),
@@ -147,6 +145,7 @@ impl UpArgs {
             logs: if self.logs { Logs::Print } else { Logs::Quiet },
             storage: self.storage,
             blobs: self.blobs,
+            queues: QueueService::default(),
             authorization: if self.authorization { Authorization::Oauth } else { Authorization::Keys },
             keys: self.keys,
             settings: self.settings.into_iter().collect(),

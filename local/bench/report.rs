@@ -1,62 +1,190 @@
-//! The result of a benchmark: one table, or one line of JSON.
+//! The result of a benchmark: one table, or one line of JSON. A run is a list of measures, each with its unit.
 
 use std::fmt;
-use std::time::Duration;
 
-use indicatif::{HumanBytes, HumanCount};
-use serde_json::{Value, json};
+use clap::ValueEnum;
+use indicatif::HumanCount;
+use serde_json::{Map, Value, json};
 
-use super::usage::Usage;
-use crate::store::Expected;
+use super::Compression;
+use crate::storage::BlobService;
 
-pub struct Report {
-    pub exported: Expected,
+/// One number of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measure {
+    /// In the JSON; it ends in the unit, where there is one.
+    pub key: &'static str,
+    pub name: &'static str,
+    pub unit: &'static str,
+    pub value: f64,
+}
+
+/// What was exported, and whereto.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Bytes of lines that were asked for.
+    pub size: u64,
     pub ranges: u32,
     /// Percent of the bytes in documents of nearly 2 MB.
     pub big: u8,
-    pub files: usize,
-    /// From the kick-off to the manifest.
-    pub time: Duration,
-    /// From the first block to the last commit: without the waits of the queue.
-    pub writing: Duration,
-    pub usage: Usage,
+    pub compression: Compression,
+    pub destination: BlobService,
+}
+
+/// One setup and what was measured: the median of its rounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    pub setup: Setup,
+    pub rounds: usize,
+    pub measures: Vec<Measure>,
+}
+
+/// All runs of a command.
+pub struct Report {
+    pub runs: Vec<Run>,
+}
+
+/// How the handler's CPU time per GB changes with the size.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Growth {
+    from: Setup,
+    to: Setup,
+    percent: f64,
+}
+
+/// The measure that growth is told of.
+pub const CPU: &str = "cpuSecondsPerGigabyte";
+
+impl Run {
+    /// Of each measure the median of all rounds.
+    pub fn of_rounds(setup: Setup, rounds: Vec<Vec<Measure>>) -> Self {
+        let first = rounds.first().cloned().unwrap_or_default();
+        let values =
+            |key| rounds.iter().flatten().filter(move |measure| measure.key == key).map(|measure| measure.value);
+        let of_all = |measure: Measure| Measure { value: median(values(measure.key).collect()), ..measure };
+        Self { setup, rounds: rounds.len(), measures: first.into_iter().map(of_all).collect() }
+    }
+
+    pub fn value(&self, key: &str) -> Option<f64> {
+        self.measures.iter().find(|measure| measure.key == key).map(|measure| measure.value)
+    }
+
+    fn json(&self) -> Value {
+        let Setup { size, ranges, big, compression, destination } = self.setup;
+        let mut json = Map::new();
+        let mut put = |key: &str, value: Value| json.insert(key.to_owned(), value);
+        put("size", size.into());
+        put("ranges", ranges.into());
+        put("bigPercent", big.into());
+        put("compression", name(&compression).into());
+        put("destination", name(&destination).into());
+        put("rounds", self.rounds.into());
+        put("exact", true.into());
+        for measure in &self.measures {
+            put(measure.key, rounded(measure.value).into());
+        }
+        json.into()
+    }
+
+    /// The cells of its row, in the order of the head.
+    fn cells(&self) -> Vec<String> {
+        let Setup { size, ranges, big, compression, destination } = self.setup;
+        let setup = [shown_size(size), ranges.to_string(), big.to_string(), name(&compression), name(&destination)];
+        setup.into_iter().chain([self.rounds.to_string()]).chain(self.measures.iter().map(shown)).collect()
+    }
+
+    fn head(&self) -> Vec<String> {
+        let setup = ["size", "feed ranges", "in documents of 2 MB, %", "compression", "destination", "rounds"];
+        let titles = self.measures.iter().map(|measure| match measure.unit {
+            "" => measure.name.to_owned(),
+            unit => format!("{}, {unit}", measure.name),
+        });
+        setup.map(str::to_owned).into_iter().chain(titles).collect()
+    }
 }
 
 impl Report {
-    fn gigabytes(&self) -> f64 {
-        self.exported.bytes as f64 / 1e9
-    }
-
-    fn megabytes_per_second(&self, time: Duration) -> f64 {
-        self.exported.bytes as f64 / 1e6 / time.as_secs_f64()
-    }
-
-    fn resources_per_second(&self) -> f64 {
-        self.exported.lines.count as f64 / self.time.as_secs_f64()
-    }
-
-    fn cpu_per_gigabyte(&self) -> f64 {
-        self.usage.cpu().as_secs_f64() / self.gigabytes()
-    }
-
     pub fn json(&self) -> Value {
-        json!({
-            "resources": self.exported.lines.count,
-            "bytes": self.exported.bytes,
-            "ranges": self.ranges,
-            "bigPercent": self.big,
-            "files": self.files,
-            "exact": true,
-            "seconds": rounded(self.time.as_secs_f64()),
-            "writingSeconds": rounded(self.writing.as_secs_f64()),
-            "resourcesPerSecond": self.resources_per_second().round(),
-            "megabytesPerSecond": rounded(self.megabytes_per_second(self.time)),
-            "writingMegabytesPerSecond": rounded(self.megabytes_per_second(self.writing)),
-            "cpuUserSeconds": rounded(self.usage.user.as_secs_f64()),
-            "cpuSystemSeconds": rounded(self.usage.system.as_secs_f64()),
-            "cpuSecondsPerGigabyte": rounded(self.cpu_per_gigabyte()),
-            "peakBytes": self.usage.peak,
-        })
+        let growth = self.growth().into_iter().map(|Growth { from, to, percent }| {
+            json!({ "from": from.size, "to": to.size, "ranges": to.ranges, "compression": name(&to.compression),
+                "cpuPerGigabytePercent": rounded(percent) })
+        });
+        json!({ "runs": self.runs.iter().map(Run::json).collect::<Vec<_>>(), "growth": growth.collect::<Vec<_>>() })
+    }
+
+    /// From the smallest size to the largest, for runs that are the same in all else; the destination may differ, since
+    /// it is not the handler.
+    fn growth(&self) -> Vec<Growth> {
+        let same = |a: Setup, b: Setup| (a.ranges, a.big, a.compression) == (b.ranges, b.big, b.compression);
+        let mut growth: Vec<Growth> = Vec::new();
+        for run in &self.runs {
+            if growth.iter().any(|known| same(known.to, run.setup)) {
+                continue;
+            }
+            let alike = || self.runs.iter().filter(|other| same(other.setup, run.setup));
+            let ends = (alike().min_by_key(|run| run.setup.size), alike().max_by_key(|run| run.setup.size));
+            if let (Some(least), Some(most)) = ends
+                && least.setup.size < most.setup.size
+                && let (Some(before), Some(after)) = (least.value(CPU), most.value(CPU))
+            {
+                growth.push(Growth { from: least.setup, to: most.setup, percent: (after / before - 1.0) * 100.0 });
+            }
+        }
+        growth
+    }
+}
+
+/// One run stands as a list; of several, each is a row.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(first) = self.runs.first() else { return Ok(()) };
+        if let [run] = self.runs.as_slice() {
+            let width = run.head().iter().map(|title| title.chars().count()).max().unwrap_or(0);
+            return run
+                .head()
+                .iter()
+                .zip(run.cells())
+                .try_for_each(|(title, cell)| writeln!(f, "{title:<width$}  {cell}"));
+        }
+        let rows: Vec<_> = std::iter::once(first.head()).chain(self.runs.iter().map(Run::cells)).collect();
+        table(f, &rows)?;
+        for Growth { from, to, percent } in self.growth() {
+            let (small, large) = (shown_size(from.size), shown_size(to.size));
+            let compression = name(&to.compression);
+            writeln!(
+                f,
+                "growth of CPU per GB from {small} to {large}, {} ranges, compression {compression}: {percent:+.1} %",
+                to.ranges
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows of cells as Markdown has them; the first one is the head.
+pub fn table(f: &mut impl fmt::Write, rows: &[Vec<String>]) -> fmt::Result {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+    let widths: Vec<_> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+    for (number, row) in rows.iter().enumerate() {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:>width$}")).collect();
+        writeln!(f, "| {} |", cells.join(" | "))?;
+        if number == 0 {
+            let lines: Vec<_> =
+                widths.iter().map(|width| format!("{}:", "-".repeat(width.saturating_sub(1)))).collect();
+            writeln!(f, "| {} |", lines.join(" | "))?;
+        }
+    }
+    Ok(())
+}
+
+/// The middle of them; of an even number the mean of the two in the middle.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[n / 2],
+        n => (values[n / 2 - 1] + values[n / 2]) / 2.0,
     }
 }
 
@@ -64,30 +192,85 @@ fn rounded(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Expected { bytes, lines } = self.exported;
-        let seconds = |time: Duration| format!("{:.2} s", time.as_secs_f64());
-        let rows = [
-            ("resources", HumanCount(lines.count).to_string()),
-            ("bytes", format!("{} ({:.3} GB)", HumanCount(bytes), self.gigabytes())),
-            ("in documents of 2 MB", format!("{} %", self.big)),
-            ("feed ranges", self.ranges.to_string()),
-            ("files", self.files.to_string()),
-            ("seconds", format!("{}, of these {} writing", seconds(self.time), seconds(self.writing))),
-            ("resources/s", HumanCount(self.resources_per_second() as u64).to_string()),
-            (
-                "MB/s",
-                format!(
-                    "{:.1}, while writing {:.1}",
-                    self.megabytes_per_second(self.time),
-                    self.megabytes_per_second(self.writing)
-                ),
-            ),
-            ("CPU of the handler", format!("{} user, {} system", seconds(self.usage.user), seconds(self.usage.system))),
-            ("CPU per GB", format!("{:.2} s", self.cpu_per_gigabyte())),
-            ("peak memory", HumanBytes(self.usage.peak).to_string()),
+/// Counts as a whole, everything else in a few digits.
+fn shown(measure: &Measure) -> String {
+    match measure.value {
+        value if value >= 1000.0 => HumanCount(value.round() as u64).to_string(),
+        value if value >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value => format!("{value:.2}"),
+    }
+}
+
+pub fn shown_size(bytes: u64) -> String {
+    match bytes as f64 {
+        size if size >= 1e9 => format!("{} GB", rounded(size / 1e9)),
+        size => format!("{} MB", rounded(size / 1e6)),
+    }
+}
+
+/// As it is written on the command line.
+fn name(value: &impl ValueEnum) -> String {
+    value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(size: u64, ranges: u32, cpu: &[f64]) -> Run {
+        let (compression, destination) = (Compression::None, BlobService::Sink);
+        let round = |value: &f64| {
+            let measure = |key, name, unit, value| Measure { key, name, unit, value };
+            vec![measure(CPU, "CPU", "s/GB", *value), measure("files", "files", "", 12_345.0)]
+        };
+        let setup = Setup { size, ranges, big: 5, compression, destination };
+        Run::of_rounds(setup, cpu.iter().map(round).collect())
+    }
+
+    #[test]
+    fn a_run_is_the_median_of_its_rounds() {
+        assert_eq!(run(1, 1, &[3.0, 1.0, 2.0]).value(CPU), Some(2.0));
+        assert_eq!(run(1, 1, &[3.0, 1.0]).value(CPU), Some(2.0));
+        assert_eq!(run(1, 1, &[9.0]).value("files"), Some(12_345.0));
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn growth_is_from_the_smallest_to_the_largest_of_what_is_alike() {
+        let runs = vec![
+            run(10_000_000_000, 8, &[2.2]),
+            run(100_000_000, 8, &[2.0]),
+            run(1_000_000_000, 8, &[5.0]),
+            run(100_000_000, 1, &[1.0]),
         ];
-        rows.iter().try_for_each(|(name, value)| writeln!(f, "{name:<22} {value}"))
+        let growth = Report { runs }.growth();
+        assert_eq!(growth.len(), 1);
+        assert_eq!((growth[0].from.size, growth[0].to.size), (100_000_000, 10_000_000_000));
+        assert!((growth[0].percent - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn several_runs_are_rows_of_one_table() {
+        let shown = Report { runs: vec![run(100_000_000, 1, &[1.0]), run(1_500_000_000, 1, &[1.5])] }.to_string();
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!(lines.len(), 5, "{shown}");
+        assert!(
+            lines[0].contains("CPU, s/GB") && lines[2].contains("100 MB") && lines[3].contains("1.5 GB"),
+            "{shown}"
+        );
+        assert!(lines[..4].iter().all(|line| line.len() == lines[0].len()), "{shown}");
+        assert!(lines[4].ends_with("from 100 MB to 1.5 GB, 1 ranges, compression none: +50.0 %"), "{shown}");
+    }
+
+    #[test]
+    fn one_run_is_a_list_and_json_says_the_same() {
+        let report = Report { runs: vec![run(1_000_000_000, 8, &[1.23456])] };
+        let shown = report.to_string();
+        assert!(shown.lines().any(|line| line.starts_with("CPU, s/GB ") && line.ends_with(" 1.23")), "{shown}");
+        assert!(shown.lines().any(|line| line.starts_with("files ") && line.ends_with(" 12,345")), "{shown}");
+        let json = report.json();
+        assert_eq!((&json["runs"][0][CPU], &json["runs"][0]["destination"]), (&json!(1.235), &json!("sink")));
+        assert_eq!(json["growth"], json!([]));
     }
 }

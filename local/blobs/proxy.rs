@@ -1,4 +1,4 @@
-//! Stands before a blob service, checks the checksums that it ignores, and lets things go wrong by rule.
+//! Stands before a blob or queue service, checks the checksums that it ignores, counts, and lets things go wrong by rule.
 
 use std::sync::Arc;
 
@@ -8,21 +8,24 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, Uri};
+use hyper::{Method, Request, Response, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use url::Url;
 
-use super::call::{self, Call, OPERATIONS};
-use super::reply::Refusal;
+use super::call::{self, Call};
+use super::reply::{self, Refusal};
 use crate::checksum::Crc;
 use crate::faults::{Fault, Faults, corrupted};
+use crate::queues;
 use crate::server::{self, Body, Server, Service, Unanswered, full};
+use crate::traffic::Traffic;
 
 /// A proxy on a port of its own, until it is dropped.
 pub struct Proxy {
     endpoint: String,
+    inner: Arc<Inner>,
     _server: Server,
 }
 
@@ -31,27 +34,53 @@ struct Inner {
     upstream: String,
     client: Client<HttpConnector, Full<Bytes>>,
     faults: Faults,
+    traffic: Traffic,
+    known: Known,
 }
+
+/// How the requests of a service are told apart: the operation, and the container or queue.
+type Known = fn(&Method, &Uri) -> (&'static str, String);
 
 impl Proxy {
     /// Before the blob service with this endpoint.
     pub async fn start(upstream: &str) -> Result<Self> {
-        let upstream = Url::parse(upstream).context("read the endpoint of the blob service")?;
-        let (listener, address) = server::listen(None).await.context("start the blob proxy")?;
+        let known: Known = |method, uri| {
+            let call = Call::of(method, uri);
+            (call.operation, call.container)
+        };
+        Self::before(upstream, call::OPERATIONS, known).await
+    }
+
+    /// Before the queue service with this endpoint.
+    pub async fn start_for_queues(upstream: &str) -> Result<Self> {
+        Self::before(upstream, queues::OPERATIONS, queues::call).await
+    }
+
+    async fn before(upstream: &str, operations: &'static [&'static str], known: Known) -> Result<Self> {
+        let upstream = Url::parse(upstream).context("read the endpoint of the service")?;
+        let (listener, address) = server::listen(None).await.context("start the proxy")?;
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         let inner = Inner {
             upstream: upstream.authority().to_owned(),
             client: Client::builder(TokioExecutor::new()).build(connector),
-            faults: Faults::new(OPERATIONS),
+            faults: Faults::new(operations),
+            traffic: Traffic::default(),
+            known,
         };
+        let inner = Arc::new(inner);
         let endpoint = format!("http://{address}{}", upstream.path());
-        Ok(Self { endpoint, _server: Server::start(listener, Arc::new(inner)) })
+        Ok(Self { endpoint, _server: Server::start(listener, Arc::clone(&inner)), inner })
     }
 
     /// The same as that of the service, with our host and port.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
+    }
+
+    /// What it was asked and what was answered.
+    pub fn traffic(&self) -> &Traffic {
+        &self.inner.traffic
     }
 }
 
@@ -60,10 +89,19 @@ impl Service for Inner {
         if Faults::is_control(&request) {
             return Ok(self.faults.control(request).await);
         }
-        let call = Call::of(request.method(), request.uri());
-        let treatment = self.faults.meet(call.operation, request.uri().path());
+        let (operation, place) = (self.known)(request.method(), request.uri());
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Unanswered)?.to_bytes();
+        let received = body.len() as u64;
+        let answer = self.treated(operation, head, body).await?;
+        self.traffic.add(operation, &place, reply::carried(received, &answer));
+        Ok(answer)
+    }
+}
+
+impl Inner {
+    async fn treated(&self, operation: &'static str, head: Parts, body: Bytes) -> Result<Response<Body>, Unanswered> {
+        let treatment = self.faults.meet(operation, head.uri.path());
         tokio::time::sleep(treatment.delay).await;
         if let Some(refusal) = treatment.fault.and_then(Refusal::by_rule) {
             return Ok(refusal.response());
@@ -89,9 +127,7 @@ impl Service for Inner {
         tokio::time::sleep(treatment.delay_answer).await;
         Ok(answer)
     }
-}
 
-impl Inner {
     /// The service's own answer. A service that is not there answers nothing, and so does the proxy.
     async fn passed_on(&self, head: Parts, body: Bytes) -> Result<Response<Body>, Unanswered> {
         if let Err(refusal) = call::check_crc(&head.headers, Crc::of(&body)) {

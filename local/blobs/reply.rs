@@ -1,9 +1,11 @@
 //! Answers of Blob storage.
 
+use hyper::body::Body as _;
 use hyper::{Response, StatusCode};
 
 use crate::faults::Fault;
 use crate::server::{Body, full};
+use crate::traffic::Carried;
 
 /// Why a call is refused, as the service says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,4 +76,9 @@ pub fn response(status: StatusCode, body: impl Into<bytes::Bytes>) -> Response<B
     let mut response = Response::new(full(body));
     *response.status_mut() = status;
     response
+}
+
+/// What a request of so many bytes and its answer carried; the bytes of an answer count as far as it tells them.
+pub fn carried(received: u64, answer: &Response<Body>) -> Carried {
+    Carried::one(received, answer.status().as_u16(), answer.body().size_hint().exact().unwrap_or(0))
 }

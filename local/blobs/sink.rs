@@ -22,11 +22,12 @@ use time::macros::format_description;
 use super::block_list;
 use super::call::{self, Call, OPERATIONS};
 use super::ledger::{BlobSummary, Block, Ledger, Part, keeps};
-use super::reply::{Refusal, response};
+use super::reply::{self, Refusal, response};
 use crate::checksum::{Crc, Digest, Digester};
 use crate::faults::{Fault, Faults};
 use crate::host::queue_access::EMULATOR_ACCOUNT;
 use crate::server::{self, Body, Server, Service, Unanswered};
+use crate::traffic::Traffic;
 
 /// A sink on a port of its own, until it is dropped.
 pub struct Sink {
@@ -40,13 +41,18 @@ struct Inner {
     /// When the first block was staged, and when the last list was committed.
     written: Mutex<(Option<Instant>, Option<Instant>)>,
     faults: Faults,
+    traffic: Traffic,
 }
 
 impl Sink {
     pub async fn start() -> Result<Self> {
         let (listener, address) = server::listen(None).await.context("start the blob sink")?;
-        let inner =
-            Arc::new(Inner { ledger: Mutex::default(), written: Mutex::default(), faults: Faults::new(OPERATIONS) });
+        let inner = Arc::new(Inner {
+            ledger: Mutex::default(),
+            written: Mutex::default(),
+            faults: Faults::new(OPERATIONS),
+            traffic: Traffic::default(),
+        });
         let server = Server::start(listener, Arc::clone(&inner));
         Ok(Self { inner, endpoint: format!("http://{address}/{EMULATOR_ACCOUNT}"), _server: server })
     }
@@ -65,6 +71,11 @@ impl Sink {
     pub fn writing(&self) -> Option<Duration> {
         let (first, last) = *self.inner.written();
         Some(last? - first?)
+    }
+
+    /// What it was asked and what it answered.
+    pub fn traffic(&self) -> &Traffic {
+        &self.inner.traffic
     }
 }
 
@@ -99,7 +110,9 @@ impl Inner {
         let (head, body) = request.into_parts();
         // A body that breaks off has no effect.
         let (sent, block) = received(&call, body).await.map_err(|_| Unanswered)?;
-        Ok(self.done(&call, &head, sent, block).unwrap_or_else(Refusal::response))
+        let answer = self.done(&call, &head, sent, block).unwrap_or_else(Refusal::response);
+        self.traffic.add(call.operation, &call.container, reply::carried(sent.bytes, &answer));
+        Ok(answer)
     }
 
     fn done(&self, call: &Call, head: &Parts, sent: Crc, block: Block) -> Result<Response<Body>, Refusal> {

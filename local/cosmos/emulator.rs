@@ -16,6 +16,7 @@ use super::pages::Pages;
 use crate::faults::Faults;
 use crate::server::{self, Server};
 use crate::store::GeneratedStore;
+use crate::traffic::Traffic;
 
 /// The key that every Cosmos DB emulator is documented to have. The emulator checks no signature, but clients need one.
 const KEY: &str = "C2y6yDjf5/R+ob0N8A7Cgv30VRDJIWEHLM+4QDU5DE2nQ9nDuVTqobD4b8mGGyPMbIZnqyMsEcaGQy67XIw/Jw==";
@@ -32,13 +33,14 @@ pub(super) struct Account {
     pages: Pages,
     generated: OnceCell<Generated>,
     pub(super) faults: Faults,
+    pub(super) traffic: Traffic,
 }
 
 /// A container whose documents are computed when they are asked for.
 struct Generated {
     /// `/dbs/…/colls/…/docs`.
     path: String,
-    store: GeneratedStore,
+    store: Arc<GeneratedStore>,
 }
 
 impl CosmosEmulator {
@@ -51,7 +53,8 @@ impl CosmosEmulator {
         let config = VirtualAccountConfig::new(vec![region])?;
         let emulator = Arc::new(InMemoryEmulatorHttpClient::try_new(config)?);
         let faults = Faults::new(operation::NAMES);
-        let account = Arc::new(Account { emulator, base, pages: Pages::new(), generated: OnceCell::new(), faults });
+        let (pages, generated, traffic) = (Pages::new(), OnceCell::new(), Traffic::default());
+        let account = Arc::new(Account { emulator, base, pages, generated, faults, traffic });
         let server = Server::start(listener, Arc::clone(&account));
         Ok(Self { account, server })
     }
@@ -105,7 +108,7 @@ impl CosmosEmulator {
     }
 
     /// Creates a container that answers queries with computed documents. There can be one.
-    pub async fn create_generated(&self, database: &str, container: &str, store: GeneratedStore) -> Result<()> {
+    pub async fn create_generated(&self, database: &str, container: &str, store: Arc<GeneratedStore>) -> Result<()> {
         self.create_container(database, container, "/partitionKey", store.ranges()).await?;
         let path = format!("/dbs/{database}/colls/{container}/docs");
         let first = self.account.generated.set(Generated { path, store }).is_ok();
@@ -113,9 +116,15 @@ impl CosmosEmulator {
         Ok(())
     }
 
-    /// What befalls requests; clients reach it under `/_rules`, too.
+    /// What befalls requests; clients reach it under `/_rules`.
+    #[cfg(test)]
     pub fn faults(&self) -> &Faults {
         &self.account.faults
+    }
+
+    /// What it was asked and what it answered.
+    pub fn traffic(&self) -> &Traffic {
+        &self.account.traffic
     }
 
     /// Closes the port and all connections.

@@ -14,6 +14,7 @@ use super::exchange::Answer;
 use super::operation;
 use crate::faults::{Fault, Faults, corrupted};
 use crate::server::{Body, Service, Unanswered, full};
+use crate::traffic::Carried;
 
 impl Service for Account {
     async fn answer(&self, request: hyper::Request<Incoming>) -> Result<Response<Body>, Unanswered> {
@@ -21,7 +22,7 @@ impl Service for Account {
             return Ok(self.faults.control(request).await);
         }
         let answer = match to_emulator(request, &self.base).await {
-            Ok(request) => self.treated(request).await?,
+            Ok(request) => self.counted(request).await?,
             Err(error) => Answer::refusal(&format!("{error:#}")),
         };
         Ok(to_http(answer))
@@ -29,8 +30,17 @@ impl Service for Account {
 }
 
 impl Account {
-    async fn treated(&self, mut request: Request) -> Result<Answer, Unanswered> {
-        let treatment = self.faults.meet(operation::name(&request), request.url().path());
+    async fn counted(&self, request: Request) -> Result<Answer, Unanswered> {
+        let (operation, place) = (operation::name(&request), operation::container(&request).to_owned());
+        let received = Bytes::from(request.body()).len() as u64;
+        let answer = self.treated(operation, request).await;
+        let (status, sent) = answer.as_ref().map_or((0, 0), |answer| (answer.status, answer.body.len() as u64));
+        self.traffic.add(operation, &place, Carried::one(received, status, sent));
+        answer
+    }
+
+    async fn treated(&self, operation: &'static str, mut request: Request) -> Result<Answer, Unanswered> {
+        let treatment = self.faults.meet(operation, request.url().path());
         wait(treatment.delay).await;
         let answer = match treatment.fault {
             None => self.serve(&request).await,

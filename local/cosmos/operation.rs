@@ -11,6 +11,12 @@ const IS_BATCH: HeaderName = HeaderName::from_static("x-ms-cosmos-is-batch-reque
 pub const NAMES: &[&str] =
     &["Query", "Batch", "Create", "Upsert", "Read", "Replace", "Patch", "Delete", "ReadRanges", "Other"];
 
+/// The container that a request is about; empty if it is about none.
+pub fn container(request: &Request) -> &str {
+    let mut segments = request.url().path_segments().into_iter().flatten();
+    segments.find(|segment| *segment == "colls").and_then(|_| segments.next()).unwrap_or_default()
+}
+
 /// `Query` to `Delete` are about documents; `ReadRanges` is the map of the physical partitions.
 pub fn name(request: &Request) -> &'static str {
     let path = request.url().path();

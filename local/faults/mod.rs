@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use rule::{Effect, Rule};
+pub use rule::Rule;
 
 /// The rules of one emulator, and its counts.
 pub struct Faults {

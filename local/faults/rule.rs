@@ -48,11 +48,6 @@ pub enum Effect {
 }
 
 impl Rule {
-    /// A rule for every request of this operation.
-    pub fn each(operation: &str, effect: Effect) -> Self {
-        Self { on: Some(operation.to_owned()), path: None, effect, skip: 0, every: 1, times: None }
-    }
-
     pub(super) fn concerns(&self, operation: &str, path: &str) -> bool {
         self.on.as_deref().is_none_or(|on| on == operation)
             && self.path.as_deref().is_none_or(|part| path.contains(part))

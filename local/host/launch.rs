@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use azure_core::Uuid;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::net::TcpListener;
@@ -21,6 +21,8 @@ use super::settings::Settings;
 use super::wire::{self, Client};
 
 const PROBE_EVERY: Duration = Duration::from_millis(25);
+/// Where the time to the first answer is what is asked for.
+const PROBE_FINELY: Duration = Duration::from_millis(1);
 /// The platform pings a running handler at times of its own choosing.
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// A grandchild that holds the pipe open must not hold up the restart.
@@ -65,7 +67,7 @@ impl Launch {
         };
         let pid = child.id().unwrap_or_default();
         let end = tokio::select! {
-            ready = timeout(self.host.initialization_timeout, self.until_answering(port)) => match ready {
+            ready = timeout(self.host.initialization_timeout, self.until_answering(port, PROBE_EVERY)) => match ready {
                 Ok(()) => {
                     *was_ready = true;
                     state.send_replace(State::Ready(Instance { number, pid, port }));
@@ -81,6 +83,21 @@ impl Launch {
         let _ = child.kill().await;
         let _ = timeout(LAST_WORDS, async { while readers.join_next().await.is_some() {} }).await;
         self.judge(end, pid, &tail)
+    }
+
+    /// Starts a process that gets no work, and ends it: the time from its start to its first answer.
+    pub async fn time_to_answer(&self) -> Result<Duration> {
+        let tail = Tail::default();
+        let started = Instant::now();
+        let (mut child, port, _readers) = self.spawn(&tail).await?;
+        let answering = tokio::select! {
+            answering = timeout(self.host.initialization_timeout, self.until_answering(port, PROBE_FINELY)) => answering.is_ok(),
+            _ = child.wait() => false,
+        };
+        let time = started.elapsed();
+        let _ = child.kill().await;
+        ensure!(answering, "the handler does not answer; its last lines:{}", tail.text());
+        Ok(time)
     }
 
     fn judge(&self, end: Ended, pid: u32, tail: &Tail) -> End {
@@ -142,12 +159,12 @@ impl Launch {
     }
 
     /// Any HTTP answer is an answer; only a refused connection means "not yet".
-    async fn until_answering(&self, port: u16) {
+    async fn until_answering(&self, port: u16, every: Duration) {
         while let Err(error) = wire::ping(&self.client, port).await {
             if !error.is_connect() {
                 return;
             }
-            sleep(PROBE_EVERY).await;
+            sleep(every).await;
         }
     }
 

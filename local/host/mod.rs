@@ -99,6 +99,7 @@ pub struct Host {
     port: u16,
     /// The first one serves HTTP; further ones are workers.
     handlers: Vec<Arc<Handler>>,
+    launch: Launch,
     front: AbortHandle,
     pumps: JoinSet<()>,
     stop: watch::Sender<bool>,
@@ -136,7 +137,7 @@ impl Host {
         let pumps = parts.pumps(&handlers, &stopped)?;
         let homepage = !settings.get("AzureWebJobsDisableHomepage").is_some_and(|value| truthy(&value));
         let front = tokio::spawn(parts.front(&handlers[0], mode, homepage).serve(listener)).abort_handle();
-        Ok(Self { port, handlers, front, pumps, stop })
+        Ok(Self { port, handlers, launch: parts.launch, front, pumps, stop })
     }
 
     /// `http://127.0.0.1:{port}`, without a slash at the end.
@@ -152,6 +153,11 @@ impl Host {
     /// Every process that is ready now, the one that serves HTTP first.
     pub fn handler_pids(&self) -> Vec<u32> {
         self.handlers.iter().filter_map(|handler| handler.running()).map(|instance| instance.pid).collect()
+    }
+
+    /// How long a further process takes from its start to its first answer.
+    pub async fn time_to_answer(&self) -> Result<Duration> {
+        self.launch.time_to_answer().await
     }
 
     /// Why a process is not restarted any more, if it came to that.

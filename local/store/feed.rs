@@ -5,7 +5,6 @@ use azure_data_cosmos_driver::binary_json::{self, PREAMBLE, markers};
 use serde_json::{Value, json};
 
 use crate::cosmos::exchange::FORMATS;
-use crate::cosmos::pages::MAX_PAGE_BYTES;
 
 /// Room for what stands around the rows.
 const ENVELOPE: usize = 128;
@@ -31,14 +30,16 @@ impl Format {
 pub struct Page {
     format: Format,
     body: Vec<u8>,
+    /// Most bytes of it.
+    limit: usize,
     /// Where the rows begin.
     rows: usize,
     pub count: usize,
 }
 
 impl Page {
-    pub fn new(format: Format, container_rid: &str) -> Self {
-        let mut body = Vec::with_capacity(MAX_PAGE_BYTES);
+    pub fn new(format: Format, container_rid: &str, limit: usize) -> Self {
+        let mut body = Vec::with_capacity(limit);
         match format {
             Format::Text => body.extend(format!("{{\"_rid\":{},\"Documents\":[", json!(container_rid)).bytes()),
             Format::Binary => {
@@ -51,12 +52,12 @@ impl Page {
                 body.extend([0; 8]);
             }
         }
-        Self { format, rows: body.len(), body, count: 0 }
+        Self { format, rows: body.len(), body, limit, count: 0 }
     }
 
     /// Whether a row of this size still goes in. A row on its own always does.
     pub fn has_room(&self, row: usize) -> bool {
-        self.count == 0 || self.body.len() + row + ENVELOPE <= MAX_PAGE_BYTES
+        self.count == 0 || self.body.len() + row + ENVELOPE <= self.limit
     }
 
     pub fn add(&mut self, append: impl FnOnce(&mut Vec<u8>)) {
@@ -98,12 +99,14 @@ fn put(out: &mut Vec<u8>, value: &Value) {
 mod tests {
     use super::*;
 
+    const LIMIT: usize = 4000;
+
     #[test]
     fn both_formats_say_the_same() {
         for rows in [vec![], vec![json!({ "id": "a" })], vec![json!({ "id": "a" }), json!(["b", 1.5]), json!(null)]] {
             let expected = json!({ "_rid": "r\"1", "Documents": rows, "_count": rows.len() });
             for format in [Format::Text, Format::Binary] {
-                let mut page = Page::new(format, "r\"1");
+                let mut page = Page::new(format, "r\"1", LIMIT);
                 rows.iter().for_each(|row| {
                     page.add(|out| match format {
                         Format::Text => out.extend(row.to_string().bytes()),
@@ -120,10 +123,10 @@ mod tests {
 
     #[test]
     fn a_page_takes_rows_up_to_its_limit_but_always_one() {
-        let mut page = Page::new(Format::Text, "r");
-        assert!(page.has_room(MAX_PAGE_BYTES + 1));
-        page.add(|out| out.resize(MAX_PAGE_BYTES / 2, b'1'));
-        assert!(page.has_room(MAX_PAGE_BYTES / 3));
-        assert!(!page.has_room(MAX_PAGE_BYTES / 2));
+        let mut page = Page::new(Format::Text, "r", LIMIT);
+        assert!(page.has_room(LIMIT + 1));
+        page.add(|out| out.resize(LIMIT / 2, b'1'));
+        assert!(page.has_room(LIMIT / 3));
+        assert!(!page.has_room(LIMIT / 2));
     }
 }

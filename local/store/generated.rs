@@ -1,11 +1,12 @@
-//! The container itself: answers queries of it, a page at a time.
+//! The container itself: answers queries of it, a page at a time, and remembers what it has served.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use azure_core::http::Request;
 use azure_data_cosmos_driver::in_memory_emulator::InMemoryEmulatorHttpClient;
+use bytes::Bytes;
 use serde::Deserialize;
 
 use super::budget::Budget;
@@ -17,7 +18,7 @@ use super::shapes::Shapes;
 use crate::cosmos::exchange::{
     Answer, CHARGE, CONTINUATION, END_EPK, FORMATS, ITEM_COUNT, MAX_ITEMS, PARTITION_KEY, RANGE_ID, START_EPK,
 };
-use crate::cosmos::pages::charge;
+use crate::cosmos::pages::{MAX_PAGE_BYTES, charge};
 
 /// What the store holds, and what it may cost.
 #[derive(Clone, Copy, Debug)]
@@ -31,12 +32,47 @@ pub struct StoreOptions {
     pub big_share: f64,
     /// Request units that each range has; without them reading is free.
     pub units_per_second: Option<f64>,
+    /// How long a page takes, beside its computing.
+    pub latency: Duration,
+    /// Most bytes of a page.
+    pub page_bytes: usize,
+    /// So many bytes of pages are kept, of the first that are served.
+    pub sample_bytes: usize,
+}
+
+impl StoreOptions {
+    /// Without big documents, limits and waits.
+    pub fn new(seed: u64, bytes: u64, ranges: u32) -> Self {
+        let (units_per_second, latency, page_bytes) = (None, Duration::ZERO, MAX_PAGE_BYTES);
+        Self { seed, bytes, ranges, big_share: 0.0, units_per_second, latency, page_bytes, sample_bytes: 0 }
+    }
 }
 
 pub struct GeneratedStore {
     sequence: Arc<Sequence>,
     queries: Queries,
     budget: Option<Budget>,
+    latency: Duration,
+    page_bytes: usize,
+    sample_bytes: usize,
+    served: Mutex<Served>,
+}
+
+/// What was served: pages that have rows in them.
+#[derive(Default)]
+struct Served {
+    pages: Vec<ServedPage>,
+    sample: Vec<Bytes>,
+    /// Of the sample.
+    sample_bytes: usize,
+}
+
+/// A page, and when it was served.
+#[derive(Clone, Copy, Debug)]
+pub struct ServedPage {
+    pub at: Instant,
+    pub documents: u64,
+    pub units: f64,
 }
 
 /// What a request still has to read.
@@ -50,12 +86,14 @@ impl GeneratedStore {
     pub async fn new(options: &StoreOptions) -> Result<Self> {
         ensure!((1..=1000).contains(&options.ranges), "a generated store has 1 to 1000 ranges");
         ensure!((0.0..=1.0).contains(&options.big_share), "the share of big documents is a part of 1");
-        let StoreOptions { seed, bytes, ranges, big_share, units_per_second } = *options;
+        ensure!(options.page_bytes <= MAX_PAGE_BYTES, "the service makes no pages of more than {MAX_PAGE_BYTES} bytes");
+        let StoreOptions { seed, bytes, ranges, big_share, units_per_second, latency, page_bytes, sample_bytes } =
+            *options;
         let shapes = Shapes::new(seed)?;
         let queries = Queries::new(&shapes.all).await.context("prepare the model documents")?;
         let sequence = Arc::new(Sequence::new(shapes, seed, bytes, ranges, big_share));
         let budget = units_per_second.map(|units| Budget::new(units, ranges, Instant::now()));
-        Ok(Self { sequence, queries, budget })
+        Ok(Self { sequence, queries, budget, latency, page_bytes, sample_bytes, served: Mutex::default() })
     }
 
     pub fn ranges(&self) -> u32 {
@@ -66,6 +104,31 @@ impl GeneratedStore {
     pub async fn expected(&self) -> Result<Expected> {
         let sequence = Arc::clone(&self.sequence);
         Ok(tokio::task::spawn_blocking(move || sequence.expected()).await?)
+    }
+
+    /// The lines of all documents in their order, in pieces of about this size.
+    pub fn pieces(&self, size: usize) -> impl Iterator<Item = Vec<u8>> + Send + 'static {
+        let sequence = Arc::clone(&self.sequence);
+        let mut next = Place { range: 0, index: 0 };
+        std::iter::from_fn(move || {
+            let mut piece = Vec::with_capacity(size);
+            while piece.len() < size && sequence.append_line(&mut next, &mut piece) {}
+            (!piece.is_empty()).then_some(piece)
+        })
+    }
+
+    /// The pages that had rows in them, in the order in which they were served.
+    pub fn served(&self) -> Vec<ServedPage> {
+        self.state().pages.clone()
+    }
+
+    /// The first pages that were served.
+    pub fn sample(&self) -> Vec<Bytes> {
+        self.state().sample.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, Served> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers a query of the container, which is there in the account, but empty.
@@ -89,8 +152,9 @@ impl GeneratedStore {
         }
         let rows = self.queries.rows(request, slice.format).await?;
         let (page, next) = self.fill(&slice, &rows, &rid(&empty)?);
+        let count = page.count;
         let mut answer = empty;
-        answer.headers.insert(ITEM_COUNT, page.count.to_string());
+        answer.headers.insert(ITEM_COUNT, count.to_string());
         answer.body = page.finish().into();
         let units = charge(&answer.body);
         answer.headers.insert(CHARGE, format!("{units:.2}"));
@@ -100,12 +164,28 @@ impl GeneratedStore {
         if let Some(budget) = &self.budget {
             budget.charge(slice.from.range, units, Instant::now());
         }
+        self.remember(count as u64, units, &answer.body);
+        if !self.latency.is_zero() {
+            tokio::time::sleep(self.latency).await;
+        }
         Ok(answer)
+    }
+
+    fn remember(&self, documents: u64, units: f64, body: &Bytes) {
+        if documents == 0 {
+            return;
+        }
+        let mut served = self.state();
+        served.pages.push(ServedPage { at: Instant::now(), documents, units });
+        if served.sample_bytes < self.sample_bytes {
+            served.sample_bytes += body.len();
+            served.sample.push(body.clone());
+        }
     }
 
     /// The page, and the place of the first document that does not belong to it any more.
     fn fill(&self, slice: &Slice, rows: &Rows, rid: &str) -> (Page, Option<u64>) {
-        let mut page = Page::new(slice.format, rid);
+        let mut page = Page::new(slice.format, rid, self.page_bytes);
         let count = self.sequence.count(slice.from.range);
         // Most queries for history find nothing of any model: no need to look at every document.
         let start = if rows.iter().any(Option::is_some) { slice.from.index } else { count };

@@ -15,5 +15,5 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use generated::{GeneratedStore, StoreOptions};
+pub use generated::{GeneratedStore, ServedPage, StoreOptions};
 pub use sequence::Expected;

@@ -89,6 +89,21 @@ impl Sequence {
         (place.id(self.seed), patient.id(self.seed))
     }
 
+    /// Appends the line of the document at this place, and goes on to the next; false behind the last one.
+    pub fn append_line(&self, place: &mut Place, out: &mut Vec<u8>) -> bool {
+        while place.range < self.ranges() {
+            if place.index < self.count(place.range) {
+                let (own, patient) = self.ids(*place);
+                self.shapes.all[self.shape(*place)].line.append(&own, &patient, out);
+                out.push(b'\n');
+                place.index += 1;
+                return true;
+            }
+            *place = Place { range: place.range + 1, index: 0 };
+        }
+        false
+    }
+
     fn line_bytes(&self, place: Place) -> u64 {
         self.shapes.all[self.shape(place)].line.len() as u64 + 1
     }

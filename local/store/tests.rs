@@ -1,6 +1,7 @@
 //! The generated store seen from the SDK, as the handler sees it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use azure_data_cosmos::clients::{ContainerClient, CosmosClient};
 use azure_data_cosmos::feed::{ContinuationToken, FeedRange};
@@ -41,8 +42,8 @@ struct Fixture {
 
 impl Fixture {
     async fn new(bytes: u64, ranges: u32, big_share: f64, units_per_second: Option<f64>) -> Self {
-        let options = StoreOptions { seed: 3, bytes, ranges, big_share, units_per_second };
-        let store = GeneratedStore::new(&options).await.unwrap();
+        let options = StoreOptions { big_share, units_per_second, ..StoreOptions::new(3, bytes, ranges) };
+        let store = Arc::new(GeneratedStore::new(&options).await.unwrap());
         let expected = store.expected().await.unwrap();
         let emulator = CosmosEmulator::start(None).await.unwrap();
         emulator.create_generated("health", "fhirR4", store).await.unwrap();
@@ -195,7 +196,7 @@ async fn a_rule_of_429_reaches_the_client_and_ends_when_it_is_taken_back() {
     fixture
         .emulator
         .faults()
-        .set(vec![Rule { times: Some(1), ..Rule::each("Query", crate::faults::Effect::LoseAnswer) }])
+        .set(serde_json::from_str::<Vec<Rule>>(r#"[{"on":"Query","do":"loseAnswer","times":1}]"#).unwrap())
         .unwrap();
     assert!(page(&container, CURRENT, &range, None, MaxItemCountHint::ServerDecides).await.unwrap().is_some());
 }
