@@ -32,6 +32,7 @@ use fhir_export::bulk::restriction;
 use fhir_export::bulk::search::Filter;
 use fhir_export::bulk::secret::{SealingKey, SealingKeys, Secret};
 use fhir_export::bulk::summary::Summary;
+use fhir_export::bulk::telling::Provenance;
 use fhir_export::bulk::ticket::PageKey;
 use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::bulk::token::Unknown;
@@ -116,8 +117,25 @@ fn job_in_stages() -> Job {
 
 /// What the store has kept beside what is current is exported as well.
 fn job_with_history() -> Job {
-    let associated = Associated { history: true, deleted: true };
+    let associated = Associated { history: true, deleted: true, provenance: None };
     Job { asked: Asked { associated, ..job().asked }, ..job() }
+}
+
+/// Provenance of what is exported comes in further stages.
+fn job_with_provenance() -> Job {
+    let associated = Associated { provenance: Some(Provenance::Latest), ..Associated::default() };
+    Job { asked: Asked { associated, ..job().asked }, ..job() }
+}
+
+/// A chunk that has recorded what there is to decide about, and what was decided.
+fn chunk_that_decides() -> Chunk {
+    let mut chunk = chunk();
+    for of in [Gathered::Returned, Gathered::Provenance, Gathered::Told, Gathered::Chosen] {
+        let log = chunk.log_for(of, now());
+        chunk.logged(log, chunk.logs[log].blocks.next(1), 80);
+    }
+    chunk.moved(Position { range: 0, cursor: Some("3".into()), ..Position::default() });
+    chunk
 }
 
 fn held(count: u64, bytes: u64) -> Held {
@@ -213,6 +231,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("job-in-a-coding", job_in_a_coding().into()),
         ("job-in-stages", job_in_stages().into()),
         ("job-with-history", job_with_history().into()),
+        ("job-with-provenance", job_with_provenance().into()),
         ("job-planned", planned.clone().into()),
         ("job-completed", completed.clone().recorded().into()),
         ("job-removed-and-not-recorded", completed.cancelled(now()).unwrap().into()),
@@ -224,6 +243,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("chunk", chunk().into()),
         ("chunk-in-its-second-pass", chunk_in_its_second_pass().into()),
         ("chunk-that-gathers", chunk_that_gathers().into()),
+        ("chunk-that-decides", chunk_that_decides().into()),
         ("chunk-of-a-later-stage", Chunk::new(id(), 5, now()).waiting().into()),
         ("chunk-released", chunk().released(now()).into()),
         ("chunk-that-could-not-be-written", chunk().given_back(Stopped::Writing, now()).into()),

@@ -9,10 +9,12 @@ use super::context::{self, Context};
 use super::elements::Elements;
 use super::level::Level;
 use super::note::Note;
+use super::reading;
 use super::resource_id::ResourceId;
 use super::resource_type::ResourceType;
 use super::search::Filter;
 use super::secret::Sealed;
+use super::telling::Provenance;
 use super::timestamp::Timestamp;
 
 /// The kick-off's request, read and accepted. What is absent was not asked for.
@@ -43,7 +45,7 @@ pub struct Asked {
     /// (PV-01).
     #[serde(default, skip_serializing_if = "is_default")]
     pub context: Context,
-    /// `includeAssociatedData`: what is exported beside what is current (PV-07).
+    /// `includeAssociatedData`: what is exported beside that (PV-02 to PV-07).
     #[serde(default, skip_serializing_if = "is_default")]
     pub associated: Associated,
     /// `_since`: only what was modified later (TT-02), and the deletions since then (DE-01).
@@ -88,7 +90,9 @@ impl Asked {
 
     /// The same, with what goes with the compartments, where it is of types that are asked for.
     pub fn with_context(self) -> Self {
-        let is_beside = |name: &ResourceType| context::has(name.as_str()) || name.as_str() == context::PROVENANCE;
+        let latest = self.wants_latest_provenance();
+        let is_beside =
+            |name: &ResourceType| context::has(name.as_str()) || (name.as_str() == context::PROVENANCE && !latest);
         let beside = self.types.as_ref().is_none_or(|types| types.iter().any(is_beside));
         match self.level {
             Level::Patient | Level::Group(_) if beside => Self { context: Context::Followed, ..self },
@@ -99,16 +103,23 @@ impl Asked {
     /// Whether deletions belong to the export (DE-01). Files with versions of before a deletion would contradict a `deleted`
     /// file (DE-03): who wants the history asks for tombstones in it, or hears of no deletion.
     pub fn tells_of_deletions(&self) -> bool {
-        let Associated { history, deleted } = self.associated;
+        let Associated { history, deleted, .. } = self.associated;
         deleted || (self.since.is_some() && !history)
     }
 
     /// In so many stages the export is made, one after the other.
     pub fn stages(&self) -> u32 {
-        match self.context {
-            Context::Left => 1,
-            Context::Followed => 3,
-        }
+        u32::try_from(reading::stages(self).len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether Provenance is exported only as the latest of a resource (PV-03).
+    pub fn wants_latest_provenance(&self) -> bool {
+        self.associated.provenance == Some(Provenance::Latest)
+    }
+
+    /// Whether Provenance is exported as a type, too, wherever it tells of.
+    pub fn wants_other_provenance(&self) -> bool {
+        self.wants(context::PROVENANCE) && !self.wants_latest_provenance()
     }
 
     /// Whether resources of a type are exported, if they belong to the level.

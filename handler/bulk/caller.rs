@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use super::asked::Asked;
+use super::context::PROVENANCE;
 use super::job::Job;
 use super::note::{Note, Severity};
 use super::rejection::Rejection;
@@ -130,6 +131,11 @@ impl Caller {
             let told =
                 "The token lets its bearer export nothing: a scope like system/*.rs or system/Patient.rs is needed.";
             return Err(Rejection::insufficient_scope(told, "system/*.rs"));
+        }
+        let provenance = ResourceType::parse(PROVENANCE).ok().filter(|_| asked.associated.provenance.is_some());
+        if let Some(provenance) = provenance {
+            // It would come without being named.
+            refuse_others(&[provenance], permitted)?;
         }
         match &asked.types {
             Some(types) => refuse_others(types, permitted).map(|()| asked),

@@ -55,9 +55,10 @@ pub const PARAMETERS: &[Parameter] = &[
         "includeAssociatedData",
         "*",
         "code",
-        "At system level _history, with which superseded versions are exported as well, and _deleted, with which tombstones \
-         stand among the resources of their types, marked as soft-deleted, and not in files of deletions; and \
-         RelevantProvenanceResources, where no time and no type leaves Provenance out: it is exported as everything is",
+        "RelevantProvenanceResources: all Provenance of what is exported, of any age and without being named as a type; \
+         LatestProvenanceResources: of each resource only what was recorded last. At system level, and not beside these, \
+         _history, with which superseded versions are exported as well, and _deleted, with which tombstones \
+         stand among the resources of their types, marked as soft-deleted, and not in files of deletions",
     ),
     parameter("allowPartialManifests", "1", "boolean", "Files may be handed out while the export runs, page by page"),
     parameter("_minimumFileSize", "1", "positiveInt", "Bytes: files grow at least so large, where there is so much"),

@@ -18,6 +18,14 @@ pub enum Gathered {
     Compartments,
     /// What was referred to.
     References,
+    /// What is exported, but for Provenance.
+    Returned,
+    /// The Provenance that is exported as a type.
+    Provenance,
+    /// What each Provenance tells of, and since when ([`super::telling::Told`]).
+    Told,
+    /// The Provenance of what is returned.
+    Chosen,
 }
 
 impl Gathered {
@@ -25,6 +33,10 @@ impl Gathered {
         match self {
             Self::Compartments => "compartments",
             Self::References => "references",
+            Self::Returned => "returned",
+            Self::Provenance => "provenance",
+            Self::Told => "told",
+            Self::Chosen => "chosen",
         }
     }
 }

@@ -64,6 +64,7 @@ pub mod smart;
 pub mod step;
 pub mod summary;
 pub mod task;
+pub mod telling;
 pub mod ticket;
 pub mod timestamp;
 pub mod token;

@@ -1,12 +1,15 @@
 //! What a chunk reads, one after the other: each of its ranges, and in which stage of the export for what.
 //!
 //! An export that follows references out of the compartments has three stages: the compartments; what is one step away, and
-//! Provenance; and what is two steps away. A stage begins when all chunks of the one before are done.
+//! Provenance; and what is two steps away. Where Provenance is asked for of what is returned, there are two more: when it is
+//! known what is, it is decided which Provenance counts, and that is read. A stage begins when all chunks of the one before
+//! are done.
 
 use super::asked::Asked;
 use super::chunk::Pass;
 use super::context::Context;
 use super::plan::{KeyRange, Plan};
+use super::telling;
 
 /// Which resources of a range are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +24,12 @@ pub enum Matter {
     Provenance,
     /// What the stage before has found references to.
     Named,
+    /// All Provenance: what each tells of.
+    Told,
+    /// Nothing in the store: what was gathered tells which Provenance counts.
+    Decision,
+    /// The Provenance for which that was decided.
+    Chosen,
 }
 
 impl Matter {
@@ -32,7 +41,13 @@ impl Matter {
     pub fn pass(self, at: Pass) -> Pass {
         match self {
             Matter::Superseded => Pass::Superseded,
-            Matter::Everything | Matter::Compartments | Matter::Provenance | Matter::Named => at,
+            Matter::Everything
+            | Matter::Compartments
+            | Matter::Provenance
+            | Matter::Named
+            | Matter::Told
+            | Matter::Decision
+            | Matter::Chosen => at,
         }
     }
 }
@@ -48,19 +63,37 @@ pub fn stage(plan: &Plan, chunk: u32) -> u32 {
     chunk / plan.chunks.max(1)
 }
 
+/// What each stage of an export reads.
+pub fn stages(asked: &Asked) -> Vec<&'static [Matter]> {
+    use Matter::{Chosen, Compartments, Decision, Everything, Named, Provenance, Superseded, Told};
+    let mut stages: Vec<&[Matter]> = match (asked.context, asked.associated.provenance) {
+        (Context::Left, None) if asked.associated.history => vec![&[Superseded, Everything]],
+        (Context::Left, None) => vec![&[Everything]],
+        (Context::Left, Some(_)) => vec![&[Everything, Told]],
+        (Context::Followed, None) => vec![&[Compartments], &[Provenance, Named], &[Named]],
+        (Context::Followed, Some(telling::Provenance::Relevant)) => {
+            vec![&[Compartments], &[Provenance, Named], &[Named, Told]]
+        }
+        // Who is named by other Provenance than the latest is named by nothing that is exported.
+        (Context::Followed, Some(telling::Provenance::Latest)) => vec![&[Compartments], &[Named], &[Named, Told]],
+    };
+    if asked.associated.provenance.is_some() {
+        stages.extend([&[Decision][..], &[Chosen]]);
+    }
+    stages
+}
+
 /// What chunk `number` reads: the chunks of each stage have the same ranges, those of the plan.
 pub fn of_chunk(asked: &Asked, plan: &Plan, number: u32) -> Vec<Reading> {
-    let matters: &[Matter] = match (asked.context, stage(plan, number)) {
-        (Context::Left, 0) if asked.associated.history => &[Matter::Superseded, Matter::Everything],
-        (Context::Left, 0) => &[Matter::Everything],
-        (Context::Followed, 0) => &[Matter::Compartments],
-        (Context::Followed, 1) => &[Matter::Provenance, Matter::Named],
-        (Context::Followed, 2) => &[Matter::Named],
-        (Context::Left | Context::Followed, _) => &[],
-    };
+    let matters = stages(asked).get(stage(plan, number) as usize).copied().unwrap_or_default();
     let ranges = plan.chunk(number % plan.chunks.max(1));
     let reading = |matter: Matter, range: &KeyRange| Reading { range: range.clone(), matter };
-    matters.iter().flat_map(|matter| ranges.iter().map(move |range| reading(*matter, range))).collect()
+    let of_matter = |matter: Matter| match matter {
+        // A chunk decides once, whatever ranges it has.
+        Matter::Decision => &ranges[..ranges.len().min(1)],
+        _ => ranges,
+    };
+    matters.iter().flat_map(|matter| of_matter(*matter).iter().map(|range| reading(*matter, range))).collect()
 }
 
 /// The chunks of all stages, and how many readings they have.
@@ -96,5 +129,15 @@ mod tests {
         assert_eq!(of(&followed, 2..4, Matter::Provenance), plan.ranges);
         assert_eq!(of(&followed, 2..4, Matter::Named), plan.ranges);
         assert_eq!(of(&followed, 4..6, Matter::Named), plan.ranges);
+        for (context, base) in [(Context::Left, 0), (Context::Followed, 2)] {
+            for which in [telling::Provenance::Relevant, telling::Provenance::Latest] {
+                let associated = Associated { provenance: Some(which), ..Associated::default() };
+                let asked = Asked { context, associated, ..Asked::default() };
+                assert_eq!(asked.stages(), base + 3);
+                assert_eq!(of(&asked, base * 2..base * 2 + 2, Matter::Told), plan.ranges);
+                assert_eq!(of(&asked, base * 2 + 2..base * 2 + 4, Matter::Decision).len(), 2, "one for each chunk");
+                assert_eq!(of(&asked, base * 2 + 4..base * 2 + 6, Matter::Chosen), plan.ranges);
+            }
+        }
     }
 }

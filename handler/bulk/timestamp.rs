@@ -66,6 +66,11 @@ impl Timestamp {
         self.spelled(format_description!("[year][month][day]"))
     }
 
+    /// Steps of 100 nanoseconds since 1970.
+    pub fn ticks(self) -> i128 {
+        self.0.unix_timestamp_nanos() / 100
+    }
+
     /// Milliseconds since 1970.
     pub fn milliseconds(self) -> i128 {
         self.0.unix_timestamp_nanos() / 1_000_000

@@ -97,8 +97,9 @@ mod tests {
     fn deletions_lie_in_windows_with_a_beginning_unless_the_client_asks_for_something_else() {
         let deleted = Document { is_deleted: true, ..modified("2026-01-01T00:00:00.0000000+00:00") };
         let since = Some(time("2025-06-01T00:00:00Z"));
-        let [neither, history, marked] = [(false, false), (true, false), (true, true)]
-            .map(|(history, deleted)| Asked { associated: Associated { history, deleted }, ..Asked::default() });
+        let [neither, history, marked] = [(false, false), (true, false), (true, true)].map(|(history, deleted)| {
+            Asked { associated: Associated { history, deleted, provenance: None }, ..Asked::default() }
+        });
         for (asked, expected) in [
             (neither.clone(), false),
             (Asked { since, ..neither }, true),

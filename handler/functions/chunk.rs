@@ -20,6 +20,7 @@ use crate::ports::{ErrorKind, Expected, Page, PortError, Slice, Versioned};
 
 use super::commit::{Interrupted, Work};
 use super::follow::Follow;
+use super::telling::Telling;
 use super::{App, LostRange, group, restriction};
 
 /// `step` gets the ticket with which it is to be sent again, and `done` what the step has recorded.
@@ -35,7 +36,7 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
     let (claimed, lost) = match (*found).clone().claim((app.random)(), app.now(), limits) {
         Claim::Claimed(chunk) => (*chunk, false),
         Claim::Stale => return Ok(Outcome::Stale),
-        Claim::Exhausted if app.settings.lost_range == LostRange::Report && found.stopped == Stopped::Reading => {
+        Claim::Exhausted if may_be_lost(app, &job, &plan, &found) => {
             match (*found).clone().resumed(app.now()).claim((app.random)(), app.now(), limits) {
                 Claim::Claimed(chunk) => (*chunk, true),
                 Claim::Stale | Claim::Exhausted => return Ok(Outcome::Stale),
@@ -49,11 +50,12 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
     let Some(chunk) = claim(app, found.with(claimed)).await? else { return Ok(Outcome::Stale) };
 
     let before = chunk.totals;
-    let (selection, follow, unread) = match decided_by(app, &job, &plan, number).await {
-        Ok((selection, follow)) => (selection, follow, None),
-        Err(error) => (Selection::default(), None, Some(error)),
+    let (decides, unread) = match decided_by(app, &job, &plan, number).await {
+        Ok(decides) => (decides, None),
+        Err(error) => (Decides::default(), Some(error)),
     };
-    let mut work = Work::new(app, &job, (&selection, follow.as_ref()), chunk);
+    let Decides { selection, follow, telling } = &decides;
+    let mut work = Work::new(app, &job, (selection, follow.as_ref(), telling.as_ref()), chunk);
     let mut worked = match (unread, lost) {
         // Nothing is read of which nobody knows whether it is wanted.
         (Some(error), _) => Err(Interrupted::Trouble(error)),
@@ -89,17 +91,38 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
     }
 }
 
-/// What decides about the resources that the chunk reads.
-async fn decided_by(app: &App, job: &Job, plan: &Plan, number: u32) -> Result<(Selection, Option<Follow>), PortError> {
+/// Whether the settings want an export to go on without what cannot be read: a range of the store, nothing of our own.
+fn may_be_lost(app: &App, job: &Job, plan: &Plan, chunk: &Chunk) -> bool {
+    let readings = reading::of_chunk(&job.asked, plan, chunk.number);
+    let matter = readings.get(chunk.position.range as usize).map(|reading| reading.matter);
+    app.settings.lost_range == LostRange::Report
+        && chunk.stopped == Stopped::Reading
+        && matter != Some(Matter::Decision)
+}
+
+/// What decides about the resources that a chunk reads.
+#[derive(Default)]
+struct Decides {
+    selection: Selection,
+    follow: Option<Follow>,
+    telling: Option<Telling>,
+}
+
+async fn decided_by(app: &App, job: &Job, plan: &Plan, number: u32) -> Result<Decides, PortError> {
+    let telling = Telling::new(app, job, plan, number).await?;
+    let readings = reading::of_chunk(&job.asked, plan, number);
+    if readings.iter().all(|reading| matches!(reading.matter, Matter::Decision | Matter::Chosen)) {
+        return Ok(Decides { selection: Selection::of_elements(job), follow: None, telling });
+    }
     let restored = restriction::restored(app, job).await?;
     let members = group::members(app, job).await?;
     let strange = |_| PortError::new(ErrorKind::Broken, "understand the filters of an export");
     let selection = Selection::of(&restored, &app.settings.terms.public_url, members).map_err(strange)?;
     match job.asked.context {
-        Context::Left => Ok((selection, None)),
+        Context::Left => Ok(Decides { selection, follow: None, telling }),
         Context::Followed => {
-            let follow = Follow::new(app, job, plan, number, selection).await?;
-            Ok((Selection::of_elements(job), Some(follow)))
+            let follow = Some(Follow::new(app, job, plan, number, selection).await?);
+            Ok(Decides { selection: Selection::of_elements(job), follow, telling })
         }
     }
 }
@@ -149,6 +172,11 @@ async fn read_on(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interrupte
             return Ok(Outcome::Done);
         };
         if !work.turn_to(reading) {
+            continue;
+        }
+        if reading.matter == Matter::Decision {
+            work.decide().await?;
+            stop_if_closed(app, work.job).await?;
             continue;
         }
         ahead = read_page(work, reading, ahead, end).await?;

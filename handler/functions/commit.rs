@@ -27,6 +27,7 @@ use crate::ports::{ErrorKind, Expected, Output, Place, PortError, Versioned};
 
 use super::follow::{Follow, Gathering};
 use super::memory::Share;
+use super::telling::Telling;
 use super::write::Buffer;
 use super::{App, cleanup, compress};
 
@@ -59,6 +60,8 @@ pub struct Work<'a> {
     pub(super) selection: &'a Selection,
     /// What decides instead where references are followed.
     pub(super) follow: Option<&'a Follow>,
+    /// What decides about Provenance of what is returned.
+    pub(super) telling: Option<&'a Telling>,
     /// What is gathered for the next stage and is not staged yet.
     pub(super) gathering: Gathering,
     /// What is read at the position.
@@ -91,7 +94,7 @@ impl<'a> Work<'a> {
     pub fn new(
         app: &'a App,
         job: &'a Job,
-        (selection, follow): (&'a Selection, Option<&'a Follow>),
+        (selection, follow, telling): (&'a Selection, Option<&'a Follow>, Option<&'a Telling>),
         claimed: Versioned<Chunk>,
     ) -> Self {
         Self {
@@ -99,6 +102,7 @@ impl<'a> Work<'a> {
             job,
             selection,
             follow,
+            telling,
             gathering: Gathering::default(),
             matter: Matter::Everything,
             types: job.asked.types_read(),

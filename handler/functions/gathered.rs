@@ -2,6 +2,7 @@
 //! it may be.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::bulk::chunk::{Chunk, ChunkState};
@@ -15,12 +16,18 @@ use crate::ports::{ErrorKind, Place, PortError};
 use super::App;
 use super::scratch::Pieces;
 
-/// Keys of one kind that one stage has gathered.
+/// A blob in which something was gathered, and how long it is.
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub name: String,
+    pub bytes: u64,
+}
+
+/// Keys of one kind that a stage, or several, have gathered.
 #[derive(Debug)]
 pub struct Heap {
     keys: Keys,
-    /// The blobs, and how long they are.
-    logs: Vec<(String, u64)>,
+    logs: Vec<Log>,
     /// The types of what was referred to.
     pub types: Vec<ResourceType>,
 }
@@ -53,45 +60,33 @@ impl Heap {
         }
         let candidates = others.clone();
         let scratch = app.outputs.open(&Place::Scratch).await?;
-        for (name, bytes) in &self.logs {
-            Pieces::of(&scratch, name, *bytes).strike_out(app, &mut others).await?;
+        for log in &self.logs {
+            Pieces::of(&scratch, &log.name, log.bytes).strike_out(app, &mut others).await?;
         }
         there.extend(candidates.difference(&others));
         Ok(there)
     }
 }
 
-/// What was gathered: of which job, in which stage, for what.
-pub type Of = (JobId, u32, Gathered);
+/// What was gathered: of which job, in which stages, for what.
+pub type Of = (JobId, Range<u32>, Gathered);
 
-/// What the chunks of a stage, all of them done, have gathered of a kind.
-pub async fn of_stage(
+/// What the chunks of some stages, all of them done, have gathered of a kind.
+pub async fn of_stages(
     app: &App,
     job: &JobId,
-    (stage, chunks): (u32, u32),
+    (stages, chunks): (Range<u32>, u32),
     of: Gathered,
 ) -> Result<Arc<Heap>, PortError> {
-    let name = (job.clone(), stage, of);
+    let name = (job.clone(), stages.clone(), of);
     // Chunks of a stage begin together: one of them reads, and the others find what it has read.
     let _permit = app.memory.gatherings.acquire().await.ok();
     if let Some(heap) = app.gathered_known.get(&name) {
         return Ok(heap);
     }
-    let heap = Arc::new(read(app, job, stage * chunks..(stage + 1) * chunks, of).await?);
-    app.gathered_known.keep(name, &heap);
-    Ok(heap)
-}
-
-async fn read(app: &App, job: &JobId, chunks: std::ops::Range<u32>, of: Gathered) -> Result<Heap, PortError> {
     let mut heap = Heap::none();
-    for number in chunks {
-        let chunk = app.jobs.read::<Chunk>(&Key::chunk(job, number)).await?;
-        if chunk.state != ChunkState::Done {
-            // A read may be older than the write that ended the stage.
-            return Err(PortError::new(ErrorKind::Unavailable, "read what a stage has gathered: it is through"));
-        }
-        let logs = chunk.logs.iter().filter(|log| log.of == of);
-        heap.logs.extend(logs.map(|log| (log.name(job, number), log.bytes)));
+    for chunk in done(app, job, (stages, chunks)).await? {
+        heap.logs.extend(logs_of(&chunk, of));
         for to in &chunk.refers_to {
             if !heap.types.contains(to) {
                 heap.types.push(to.clone());
@@ -100,7 +95,34 @@ async fn read(app: &App, job: &JobId, chunks: std::ops::Range<u32>, of: Gathered
     }
     heap.types.sort_by(|a, b| a.as_str().cmp(b.as_str()));
     remember(app, &mut heap).await?;
+    let heap = Arc::new(heap);
+    app.gathered_known.keep(name, &heap);
     Ok(heap)
+}
+
+/// The blobs in which they have gathered it.
+pub async fn logs(app: &App, job: &JobId, of_stages: (Range<u32>, u32), of: Gathered) -> Result<Vec<Log>, PortError> {
+    let chunks = done(app, job, of_stages).await?;
+    Ok(chunks.iter().flat_map(|chunk| logs_of(chunk, of)).collect())
+}
+
+fn logs_of(chunk: &Chunk, of: Gathered) -> impl Iterator<Item = Log> + '_ {
+    let logs = chunk.logs.iter().filter(move |log| log.of == of);
+    logs.map(|log| Log { name: log.name(&chunk.job, chunk.number), bytes: log.bytes })
+}
+
+/// The chunks of some stages, each of which has so many.
+async fn done(app: &App, job: &JobId, (stages, each): (Range<u32>, u32)) -> Result<Vec<Chunk>, PortError> {
+    let mut done = Vec::new();
+    for number in stages.start * each..stages.end * each {
+        let chunk = app.jobs.read::<Chunk>(&Key::chunk(job, number)).await?;
+        if chunk.state != ChunkState::Done {
+            // A read may be older than the write that ended the stage.
+            return Err(PortError::new(ErrorKind::Unavailable, "read what a stage has gathered: it is through"));
+        }
+        done.push(chunk.into_value());
+    }
+    Ok(done)
 }
 
 async fn remember(app: &App, heap: &mut Heap) -> Result<(), PortError> {
@@ -109,8 +131,8 @@ async fn remember(app: &App, heap: &mut Heap) -> Result<(), PortError> {
     }
     let scratch = app.outputs.open(&Place::Scratch).await?;
     let most = app.settings.limits.gathered_keys;
-    'logs: for (name, bytes) in &heap.logs {
-        let mut pieces = Pieces::of(&scratch, name, *bytes);
+    'logs: for log in &heap.logs {
+        let mut pieces = Pieces::of(&scratch, &log.name, log.bytes);
         while let Some(piece) = pieces.next(app).await? {
             if !heap.keys.add(&piece, most) {
                 break 'logs;

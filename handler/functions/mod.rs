@@ -57,6 +57,7 @@ pub mod shared;
 pub mod smart_configuration;
 pub mod start;
 pub mod status;
+mod telling;
 pub mod watch;
 pub mod worker;
 mod write;

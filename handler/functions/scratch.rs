@@ -41,11 +41,18 @@ pub(super) struct Pieces<'a> {
     name: &'a str,
     length: u64,
     from: u64,
+    /// Bytes of a record, of which a piece holds whole ones.
+    record: u64,
 }
 
 impl<'a> Pieces<'a> {
     pub fn of(scratch: &'a Arc<dyn Output>, name: &'a str, length: u64) -> Self {
-        Self { scratch, name, length, from: 0 }
+        Self::of_records(scratch, name, length, 1)
+    }
+
+    /// A blob of records of the same size, of which each piece holds whole ones.
+    pub fn of_records(scratch: &'a Arc<dyn Output>, name: &'a str, length: u64, record: u64) -> Self {
+        Self { scratch, name, length, from: 0, record }
     }
 
     /// The next piece, until there is none.
@@ -53,7 +60,8 @@ impl<'a> Pieces<'a> {
         if self.from >= self.length {
             return Ok(None);
         }
-        let to = self.length.min(self.from + app.settings.limits.log_bytes);
+        let piece = (app.settings.limits.log_bytes / self.record).max(1) * self.record;
+        let to = self.length.min(self.from + piece);
         let piece = self.scratch.read(self.name, self.from, to).await?;
         self.from = to;
         Ok(Some(piece))

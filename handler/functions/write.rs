@@ -1,6 +1,7 @@
 //! Lines of an export into the buffers of their files, and full buffers on their way.
 
 use crate::bulk::chunk::Position;
+use crate::bulk::context::PROVENANCE;
 use crate::bulk::data::Data;
 use crate::bulk::deletion;
 use crate::bulk::document::Document;
@@ -9,6 +10,7 @@ use crate::bulk::key_log::ResourceKey;
 use crate::bulk::limits;
 use crate::bulk::line::{self, Appended, Flaw, Unwritten};
 use crate::bulk::note::Note;
+use crate::bulk::reading::Matter;
 use crate::bulk::resource_type::{NotAResourceType, ResourceType};
 use crate::ports::{ErrorKind, PortError};
 
@@ -77,11 +79,11 @@ impl Work<'_> {
         let flaw = match line::append(document, selection, &mut buffer.lines) {
             Ok(Appended::LeftOut) => return Ok(()),
             Ok(Appended::Line) => {
-                self.resource_added(file, before).await?;
+                self.resource_added(document, file, before).await?;
                 None
             }
             Ok(Appended::Flawed(flaw)) => {
-                self.resource_added(file, before).await?;
+                self.resource_added(document, file, before).await?;
                 Some(flaw)
             }
             Err(Unwritten::Flawed(flaw)) => Some(flaw),
@@ -95,9 +97,10 @@ impl Work<'_> {
         }
     }
 
-    async fn resource_added(&mut self, file: usize, before: usize) -> Result<(), Interrupted> {
+    async fn resource_added(&mut self, document: &Document, file: usize, before: usize) -> Result<(), Interrupted> {
         self.next.totals.resources += 1;
-        self.line_added(file, before).await
+        self.line_added(file, before).await?;
+        self.gather_returned(document).await
     }
 
     /// The document's type, by the name that an open file has for it, or a new one.
@@ -111,7 +114,11 @@ impl Work<'_> {
     pub(super) fn is_asked_for(&self, document: &Document) -> bool {
         let named =
             self.types.as_ref().is_none_or(|types| types.iter().any(|name| document.resource_type == name.as_str()));
-        named && self.window.holds(document)
+        let comes_later = self.matter == Matter::Everything
+            && document.resource_type == PROVENANCE
+            && !document.is_deleted
+            && self.job.asked.wants_latest_provenance();
+        named && self.window.holds(document) && !comes_later
     }
 
     /// Adds a line to the error file.

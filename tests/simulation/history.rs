@@ -2,6 +2,7 @@
 
 use fhir_export::bulk::associated::Associated;
 use fhir_export::bulk::coding::Coding;
+use fhir_export::bulk::telling::Provenance;
 use fhir_export::ports::ErrorKind;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -41,7 +42,7 @@ pub struct Asking {
     pub coding: Coding,
     /// Only what is about patients, and what goes with it.
     pub of_patients: Option<Whose>,
-    /// What is exported beside what is current: superseded versions, marked tombstones. Not of patients.
+    /// What is exported beside that; of patients, no superseded versions and no marked tombstones.
     pub associated: Associated,
     /// What lenient handling passed over.
     pub notes: u8,
@@ -163,8 +164,14 @@ fn asking() -> impl Strategy<Value = Asking> {
         1 => Just(Some(Whose::Some)),
     ];
     let only_patients = prop::bool::weighted(0.2);
-    let associated = (prop::bool::weighted(0.3), prop::bool::weighted(0.3))
-        .prop_map(|(history, deleted)| Associated { history, deleted });
+    let associated = prop_oneof![
+        4 => Just(Associated::default()),
+        1 => Just(Associated { history: true, ..Associated::default() }),
+        1 => Just(Associated { deleted: true, ..Associated::default() }),
+        1 => Just(Associated { history: true, deleted: true, ..Associated::default() }),
+        1 => Just(Associated { provenance: Some(Provenance::Relevant), ..Associated::default() }),
+        1 => Just(Associated { provenance: Some(Provenance::Latest), ..Associated::default() }),
+    ];
     let beside = (coding, whose, associated);
     (only_patients, ages(), ages(), largest, beside, 0u8..3, prop::bool::weighted(0.3)).prop_map(
         |(only_patients, since, before, largest_file, (coding, of_patients, associated), notes, in_pages)| Asking {

@@ -63,7 +63,8 @@ impl Played {
             state.store.page_size = setup.page_size;
             state.store.page_takes = Duration::from_secs(setup.page_seconds);
         }
-        let cast = if setup.asked.of_patients.is_some() { Cast::Related } else { Cast::Strangers };
+        let is_related = setup.asked.of_patients.is_some() || setup.asked.associated.provenance.is_some();
+        let cast = if is_related { Cast::Related } else { Cast::Strangers };
         let forgets = match cast {
             Cast::Strangers => setup.forgets.then_some("Observation"),
             // Nobody could say what one had referred to that is overwritten.

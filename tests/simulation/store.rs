@@ -52,10 +52,12 @@ impl Cast {
                 format!(r#""of":{{"reference":"Organization/r{}"}},"#, id(5, draw))
             }
             (Cast::Related, "Provenance") => format!(
-                r#""target":[{{"reference":"Observation/r{}"}},{{"reference":"Encounter/r{}"}}],"agent":[{{"who":{{"reference":"Practitioner/r{}"}}}}],"#,
+                r#""target":[{{"reference":"Observation/r{}"}},{{"reference":"Encounter/r{}"}}],"agent":[{{"who":{{"reference":"Practitioner/r{}"}}}}],"recorded":"{}","#,
                 id(1, draw),
                 id(4, !draw),
-                id(2, draw ^ 1)
+                id(2, draw ^ 1),
+                ["2025-01-01T00:00:00Z", "2025-01-01T01:00:00+01:00", "2025-01-02T00:00:00Z", "lately"]
+                    [(draw / 3 % 4) as usize]
             ),
             (Cast::Strangers | Cast::Related, _) => String::new(),
         }
@@ -82,7 +84,10 @@ pub fn asked(asking: &Asking, now: Timestamp) -> Asked {
         before: ago(asking.before),
         largest_file: asking.largest_file,
         coding: asking.coding,
-        associated: if asking.of_patients.is_some() { Associated::default() } else { asking.associated },
+        associated: match asking.of_patients {
+            Some(_) => Associated { provenance: asking.associated.provenance, ..Associated::default() },
+            None => asking.associated,
+        },
         partial_manifests: asking.in_pages,
         notes: (0..asking.notes).map(note).collect(),
         ..Asked::default()

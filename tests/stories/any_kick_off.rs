@@ -305,6 +305,9 @@ fn printed(asked: &Asked) -> Sent {
             say("includeAssociatedData", "valueCode", value.into());
         }
     }
+    if let Some(which) = asked.associated.provenance {
+        say("includeAssociatedData", "valueCode", format!("{which:?}ProvenanceResources").into());
+    }
     for (name, at) in [("_since", asked.since), ("_until", asked.before)] {
         at.into_iter().for_each(|at| say(name, "valueInstant", at.last_modified().into()));
     }

@@ -59,7 +59,7 @@ fn each_value_adds_what_it_says() {
     {
         let export = Export::start(&mut host, &format!("?_type=Patient,Encounter&includeAssociatedData={values}"));
         let asked = export.asked(&world);
-        assert_eq!(asked.associated, Associated { history, deleted });
+        assert_eq!(asked.associated, Associated { history, deleted, provenance: None });
         let (time, exported) = exported(&mut host, &export);
         judge(&exported, &clinic, time, &asked).unwrap();
         assert_eq!(exported.deleted, [""; 0], "tombstones are in the files of their types, or nowhere");

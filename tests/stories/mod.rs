@@ -20,6 +20,7 @@ mod kick_off;
 mod life;
 mod list;
 mod pages;
+mod provenance;
 mod refusals;
 mod searches;
 mod secrets;

@@ -10,9 +10,10 @@ use serde_json::Value;
 use super::clinic::{Clinic, Content, Version};
 use super::exported::{Exported, Verdict};
 use super::sought::{When, let_pass};
+use super::telling::chosen;
 use super::world::PUBLIC_URL;
 
-type Name = (String, String);
+pub type Name = (String, String);
 
 /// Whose compartments are exported, and of which Group they are the members.
 #[derive(Debug)]
@@ -74,7 +75,7 @@ fn items(value: &Value) -> Vec<Value> {
 }
 
 /// What the references at these elements lead to.
-fn at(resource: &Value, paths: &[&[&str]]) -> Vec<Name> {
+pub fn at(resource: &Value, paths: &[&[&str]]) -> Vec<Name> {
     let values = |path: &&[&str]| {
         path.iter()
             .fold(vec![resource.clone()], |values, name| values.iter().flat_map(|value| items(&value[*name])).collect())
@@ -151,7 +152,8 @@ pub fn belongs(clinic: &Clinic, transaction_time: Timestamp, asked: &Asked, whos
         .collect();
     let first: BTreeSet<&Name> = held.iter().copied().filter(|name| in_window(current[name])).collect();
     let windowed = asked.since.is_some() || asked.before.is_some();
-    let looks_at_provenance = !whose.are_none() && (windowed || !first.is_empty());
+    let latest = asked.wants_latest_provenance();
+    let looks_at_provenance = !latest && !whose.are_none() && (windowed || !first.is_empty());
     let of_provenance = |name: &&Name| name.0 == "Provenance" && in_window(current[name]) && looks_at_provenance;
     let provenance: BTreeSet<&Name> = current
         .keys()
@@ -192,6 +194,20 @@ pub fn belongs(clinic: &Clinic, transaction_time: Timestamp, asked: &Asked, whos
     for name in all.filter(|name| passes(name)) {
         if let Some(line) = current[name].content.line() {
             belongs.lines.insert((*name).clone(), vec![line.to_owned()]);
+        }
+    }
+    if let Some(which) = asked.associated.provenance {
+        let returned = belongs.lines.keys().cloned().collect();
+        for name in chosen(clinic, &until, which, &returned) {
+            let line = current[&name].content.line().unwrap().to_owned();
+            belongs.lines.insert(name, vec![line]);
+        }
+        // Of those that nobody can read it is not known what they tell of; those of the type are told of below.
+        for (name, version) in current.iter().filter(|((of, _), _)| of == "Provenance") {
+            let elsewhere = asked.wants_other_provenance() && in_window(version);
+            if version.content == Content::Broken && !elsewhere {
+                belongs.broken.push(format!("{}/{}", name.0, name.1));
+            }
         }
     }
     for (name, version) in current.iter().filter(|((of, _), _)| asked.wants(of)) {

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 
 use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::job_id::JobId;
+use fhir_export::bulk::telling::Provenance;
 use fhir_export::bulk::timestamp::Timestamp;
 use serde_json::Value;
 
 use super::blobs::EXPORTS;
 use super::clinic::{Clinic, Content, Version};
 use super::exported::{Exported, Told, Verdict, string};
+use super::telling::chosen;
 use super::world::World;
 
 /// Compares what came out with what stood at the transaction time: all of it once, and nothing else.
@@ -20,6 +22,7 @@ pub fn judge(exported: &Exported, clinic: &Clinic, until: Timestamp, asked: &Ask
         return Err(format!("{name:?} was never written"));
     }
     let (mut told, mut deleted) = (exported.told.clone(), exported.deleted.clone());
+    let told_of = told_of(clinic, &until, asked);
     for ((resource_type, id), versions) in &clinic.resources {
         let reference = format!("{resource_type}/{id}");
         let found = Found {
@@ -33,7 +36,20 @@ pub fn judge(exported: &Exported, clinic: &Clinic, until: Timestamp, asked: &Ask
             true => versions.iter().filter(|version| version.last_modified <= until).collect(),
             false => Clinic::current_at(versions, &until).into_iter().collect(),
         };
-        let wanted: Vec<_> = wanted.into_iter().filter(|version| named && lies_in_window(version, asked)).collect();
+        let is_chosen = told_of.contains(&(resource_type.clone(), id.clone()));
+        let as_a_type = |version: &&Version| named && lies_in_window(version, asked);
+        let wanted: Vec<_> = match (resource_type.as_str(), asked.associated.provenance) {
+            // Nobody knows what those tell of that cannot be read: they are told of.
+            ("Provenance", Some(which)) => wanted
+                .into_iter()
+                .filter(|version| match version.content {
+                    Content::Broken => true,
+                    Content::Deleted => as_a_type(version),
+                    Content::Line(_) => is_chosen || (which == Provenance::Relevant && as_a_type(version)),
+                })
+                .collect(),
+            (_, _) => wanted.into_iter().filter(as_a_type).collect(),
+        };
         let overwritten = named && !keeps_history && was_overwritten(versions, &until);
         if !(found.shows(&wanted, asked) || overwritten && found.only_tells_that_it_may_be_missing()) {
             return Err(format!("{reference}: there is {found:?}, at that time it was {wanted:?}"));
@@ -50,6 +66,17 @@ pub fn judge(exported: &Exported, clinic: &Clinic, until: Timestamp, asked: &Ask
         (true, true) => Ok(()),
         _ => Err(format!("nobody knows of {told:?}, {deleted:?}")),
     }
+}
+
+/// The Provenance that comes for what it tells of.
+fn told_of(clinic: &Clinic, until: &str, asked: &Asked) -> BTreeSet<(String, String)> {
+    let Some(which) = asked.associated.provenance else { return BTreeSet::new() };
+    let is_returned = |((of, _), versions): &(&(String, String), &Vec<Version>)| {
+        let current = Clinic::current_at(versions, until).filter(|version| lies_in_window(version, asked));
+        asked.wants(of) && current.is_some_and(|version| version.content.line().is_some())
+    };
+    let returned = clinic.resources.iter().filter(is_returned).map(|(name, _)| name.clone()).collect();
+    chosen(clinic, until, which, &returned)
 }
 
 /// What an export has of one resource.

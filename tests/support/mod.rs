@@ -26,3 +26,4 @@ pub mod tokens;
 pub mod canaries;
 
 pub mod system;
+pub mod telling;

@@ -7,6 +7,7 @@ use crate::bulk::asked::{Asked, Version};
 use crate::bulk::associated::Associated;
 use crate::bulk::coding::Coding;
 use crate::bulk::compartment;
+use crate::bulk::context::PROVENANCE;
 use crate::bulk::elements::{self, Elements, NotAnElement};
 use crate::bulk::level::Level;
 use crate::bulk::note::{Note, Severity};
@@ -14,6 +15,7 @@ use crate::bulk::rejection::{Rejection, repeated};
 use crate::bulk::resource_id::ResourceId;
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::search::{self, Filter, Problem};
+use crate::bulk::telling::Provenance;
 use crate::bulk::timestamp::Timestamp;
 
 use super::leniency::Leniency;
@@ -37,27 +39,10 @@ pub struct Restrictions<'a> {
 /// The resolution of the store's times.
 const TICK: Duration = Duration::from_nanos(100);
 
-/// How much Provenance is among what is exported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Provenance {
-    Whole,
-    Restricted,
-}
-
 const RELEVANT: &str = "RelevantProvenanceResources";
 const LATEST: &str = "LatestProvenanceResources";
 const HISTORY: &str = "_history";
 const DELETED: &str = "_deleted";
-
-/// Provenance is as old or as young as it is, whatever the age of what it tells of (PV-06): a time restricts it.
-fn whole_provenance(level: &Level, types: Option<&[ResourceType]>, time: Option<Timestamp>) -> Provenance {
-    let named = types.is_none_or(|types| types.iter().any(|name| name.as_str() == "Provenance"));
-    match level {
-        Level::System if named && time.is_none() => Provenance::Whole,
-        // What a Provenance is about may be in a compartment, while it is itself in none.
-        Level::System | Level::Patient | Level::Group(_) => Provenance::Restricted,
-    }
-}
 
 /// Filters stand in the document of the job.
 const MOST_FILTERS: usize = 100;
@@ -87,8 +72,9 @@ impl Restrictions<'_> {
         let filters = self.type_filters(types.as_deref(), leniency)?;
         let elements = self.elements(leniency)?;
         let (since, before) = self.window(leniency)?;
-        let provenance = whole_provenance(self.level, types.as_deref(), since.or(before));
-        let associated = self.associated(provenance, since, leniency)?;
+        let has_all_provenance = self.has_all_provenance(types.as_deref(), &filters, since.or(before));
+        let associated = self.associated(has_all_provenance, leniency)?;
+        self.tell_of_history(associated, since, leniency)?;
         let (smallest_file, largest_file) = self.sizes(leniency)?;
         let coding = self.coding(leniency)?;
         let partial_manifests = self.partial_manifests(leniency)?;
@@ -108,6 +94,16 @@ impl Restrictions<'_> {
             partial_manifests,
             ..Asked::default()
         })
+    }
+
+    /// Whether all Provenance is exported: it is as old or as young as it is, whatever the age of what it tells of (PV-06), and
+    /// in no compartment itself, whatever it tells of.
+    fn has_all_provenance(&self, types: Option<&[ResourceType]>, filters: &[Filter], time: Option<Timestamp>) -> bool {
+        let is_provenance = |name: &ResourceType| name.as_str() == PROVENANCE;
+        *self.level == Level::System
+            && time.is_none()
+            && types.is_none_or(|types| types.iter().any(is_provenance))
+            && !filters.iter().any(|filter| is_provenance(&filter.of))
     }
 
     /// The three spellings of NDJSON (PR-11); an unescaped plus sign arrives as a space.
@@ -403,48 +399,42 @@ impl Restrictions<'_> {
         }
     }
 
-    /// `includeAssociatedData` (PV-01 to PV-07). All Provenance that is relevant can be had where the export has all
-    /// Provenance anyway, and then stands above the latest (PV-04). What else there is of the guide would need the references
-    /// of what is exported.
-    fn associated(
-        &self,
-        provenance: Provenance,
-        since: Option<Timestamp>,
-        leniency: &mut Leniency,
-    ) -> Result<Associated, Rejection> {
+    /// `includeAssociatedData` (PV-01 to PV-07). All Provenance that is relevant stands above the latest (PV-04); where the
+    /// export has all Provenance anyway, it is there.
+    fn associated(&self, has_all_provenance: bool, leniency: &mut Leniency) -> Result<Associated, Rejection> {
         let values = self.items(ASSOCIATED, leniency)?.unwrap_or_default();
         let relevant = values.iter().any(|value| value == RELEVANT);
         let mut associated = Associated::default();
         for value in values {
-            let told = match (value.as_str(), provenance) {
-                (RELEVANT, Provenance::Whole) => continue,
-                (LATEST, Provenance::Whole) if relevant => continue,
-                (RELEVANT, Provenance::Restricted) => format!(
-                    "\"{RELEVANT}\" is supported only where all Provenance is exported: at system level, without a \
-                     time, and without \"_type\" or with Provenance in it."
-                ),
-                (LATEST, _) => format!("\"{LATEST}\" is not supported: ask for \"{RELEVANT}\"."),
-                (HISTORY | DELETED, _) if *self.level != Level::System => format!(
+            let refusal = match value.as_str() {
+                RELEVANT | LATEST if relevant && has_all_provenance => continue,
+                RELEVANT | LATEST => {
+                    associated.provenance = Some(if relevant { Provenance::Relevant } else { Provenance::Latest });
+                    continue;
+                }
+                HISTORY | DELETED if *self.level != Level::System => Rejection::not_supported(format!(
                     "\"{value}\" is supported at system level alone: an earlier version may have been about another \
                      patient, and of what is deleted nobody knows whose it was."
-                ),
-                (HISTORY, _) => {
+                )),
+                HISTORY => {
                     associated.history = true;
                     continue;
                 }
-                (DELETED, _) => {
+                DELETED => {
                     associated.deleted = true;
                     continue;
                 }
-                (other, _) => {
-                    let told = format!("Associated data \"{}\" is not known.", repeated(other));
-                    leniency.pass_over(Severity::Warning, Rejection::bad_value(ASSOCIATED, told))?;
-                    continue;
+                other => {
+                    Rejection::bad_value(ASSOCIATED, format!("Associated data \"{}\" is not known.", repeated(other)))
                 }
             };
-            leniency.pass_over(Severity::Warning, Rejection::not_supported(told).about(ASSOCIATED))?;
+            leniency.pass_over(Severity::Warning, refusal.about(ASSOCIATED))?;
         }
-        self.tell_of_history(associated, since, leniency)?;
+        if associated.provenance.is_some() && (associated.history || associated.deleted) {
+            let told = "Provenance of what is exported cannot be asked for beside \"_history\" or \"_deleted\".";
+            leniency.pass_over(Severity::Warning, Rejection::not_supported(told).about(ASSOCIATED))?;
+            associated.provenance = None;
+        }
         Ok(associated)
     }
 

@@ -5,6 +5,7 @@ use crate::bulk::associated::Associated;
 use crate::bulk::note::Severity;
 use crate::bulk::policy::Named;
 use crate::bulk::resource_id::ResourceId;
+use crate::bulk::telling::Provenance;
 
 const NOW: &str = "2026-01-02T03:04:05Z";
 
@@ -258,8 +259,11 @@ fn what_cannot_be_served_is_refused_precisely() {
         ("_typeFilter=Patient%3F_sort=name", unsupported("_typeFilter")),
         ("_typeFilter=Patient%3Fbirthdate=Smith", bad("_typeFilter")),
         ("_typeFilter=active=true", bad("_typeFilter")),
-        ("includeAssociatedData=LatestProvenanceResources", unsupported("includeAssociatedData")),
-        ("includeAssociatedData=RelevantProvenanceResources&_type=Patient", unsupported("includeAssociatedData")),
+        ("includeAssociatedData=LatestProvenanceResources,_history", unsupported("includeAssociatedData")),
+        (
+            "includeAssociatedData=_deleted,RelevantProvenanceResources&_type=Patient",
+            unsupported("includeAssociatedData"),
+        ),
         ("includeAssociatedData=Everything", bad("includeAssociatedData")),
         ("organizeOutputBy=Patient", unsupported("organizeOutputBy")),
         ("patient=Patient/1", unsupported("patient")),
@@ -360,14 +364,35 @@ fn all_relevant_provenance_is_there_where_all_of_it_is_exported() {
             assert_eq!(Asked { request: String::new(), ..with }, Asked { request: String::new(), ..without }, "{rest}");
         }
     }
+}
+
+#[test]
+fn provenance_of_what_is_exported_comes_at_every_level_and_all_of_it_stands_above_the_latest() {
     let time = "2025-01-01T00:00:00Z";
-    for restricting in ["_type=Patient", &format!("_since={time}"), &format!("_until={time}"), &format!("_till={time}")]
-    {
-        let query = format!("{relevant}&{restricting}");
-        assert_eq!(refusal(get(&query, "")), unsupported(ASSOCIATED), "{query}");
-        assert_eq!(told(&query, LENIENT), ["warning includeAssociatedData"], "{query}");
-        assert_eq!(told(&format!("{both}&{restricting}"), LENIENT).len(), 2);
+    let [relevant, latest] = ["Relevant", "Latest"].map(|which| format!("{ASSOCIATED}={which}ProvenanceResources"));
+    let provenance = |level: &Level, query: &str| {
+        let kick_off = KickOff { level: level.clone(), query: query.into(), ..KickOff::default() };
+        parse(&kick_off, &terms(), now()).unwrap().asked.associated.provenance
+    };
+    for level in [Level::System, Level::Patient, Level::Group(ResourceId::parse("g").unwrap())] {
+        for restricting in [
+            "_type=Patient",
+            &format!("_since={time}"),
+            &format!("_until={time}"),
+            &format!("_till={time}"),
+            "_typeFilter=Provenance%3Frecorded=ge2025",
+        ] {
+            for (query, which) in [
+                (&relevant, Provenance::Relevant),
+                (&format!("{latest}&{relevant}"), Provenance::Relevant),
+                (&latest, Provenance::Latest),
+            ] {
+                assert_eq!(provenance(&level, &format!("{query}&{restricting}")), Some(which), "{query} {restricting}");
+            }
+        }
     }
+    assert_eq!(provenance(&Level::Patient, &relevant), Some(Provenance::Relevant));
+    assert_eq!(provenance(&Level::System, &latest), Some(Provenance::Latest));
 }
 
 #[test]
@@ -377,7 +402,8 @@ fn the_values_of_microsoft_are_understood_at_system_level() {
         [("_history", true, false, 2), ("_deleted", false, true, 0), ("_deleted,_history", true, true, 1)]
     {
         let query = format!("{ASSOCIATED}={values}");
-        assert_eq!(get(&query, "").unwrap().asked.associated, Associated { history, deleted });
+        let expected = Associated { history, deleted, provenance: None };
+        assert_eq!(get(&query, "").unwrap().asked.associated, expected);
         // Of what the history does not have, and of deletions that are not told, there is a word.
         assert_eq!(told(&query, "").len(), usize::from(history), "{values}");
         assert_eq!(told(&format!("{query}&{since}"), "").len(), told_since, "{values}");
@@ -404,10 +430,7 @@ fn the_lenient_are_told_of_everything_that_was_passed_over() {
         ("_type=Patient,Foo,Foo", &["warning _type"]),
         ("_typeFilter=Patient%3Fa=b&_typeFilter=Group%3Fa=b", &["warning _typeFilter", "warning _typeFilter"]),
         ("_elements=id,a.b", &["warning _elements"]),
-        (
-            "includeAssociatedData=LatestProvenanceResources,other",
-            &["warning includeAssociatedData", "warning includeAssociatedData"],
-        ),
+        ("includeAssociatedData=one,other", &["warning includeAssociatedData", "warning includeAssociatedData"]),
         ("organizeOutputBy=Patient", &["information organizeOutputBy"]),
         ("_outputFormat=csv", &["warning _outputFormat"]),
         ("allowPartialManifests=yes", &["information allowPartialManifests"]),

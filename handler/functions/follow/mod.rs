@@ -3,14 +3,14 @@
 //! Which stage reads what is in [`crate::bulk::reading`]. The types that were asked for restrict only what is written: what
 //! belongs to the export does not depend on them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
 use crate::bulk::chunk::Position;
 use crate::bulk::compartment::{self, Compartments};
-use crate::bulk::context::{self, PROVENANCE};
+use crate::bulk::context::{self, Context, PROVENANCE};
 use crate::bulk::document::Document;
 use crate::bulk::gathered::Gathered;
 use crate::bulk::job::Job;
@@ -34,6 +34,9 @@ mod provenance;
 
 /// So many references are remembered as gathered already: most of them come again and again.
 const REMEMBERED: usize = 8192;
+
+/// The last stage that follows references, from 0.
+const LAST: u32 = 2;
 
 /// What decides in a stage.
 pub struct Follow {
@@ -61,7 +64,7 @@ impl Follow {
         let broken = || PortError::new(ErrorKind::Broken, "know whose compartments are exported");
         let Selection { compartments, filters, .. } = selection;
         let none = || Arc::new(Heap::none());
-        let of = |stage, of| gathered::of_stage(app, &job.id, (stage, plan.chunks), of);
+        let of = |stage, of| gathered::of_stages(app, &job.id, (stage..stage + 1, plan.chunks), of);
         let stage = reading::stage(plan, number);
         let (found, named, followed) = match stage {
             0 => (none(), none(), none()),
@@ -78,14 +81,19 @@ impl Follow {
             found,
             named,
             followed,
-            has_next: stage + 1 < job.asked.stages(),
+            has_next: stage < LAST,
         })
     }
 
     /// Whether nothing can come of reading this.
     fn is_void(&self, matter: Matter) -> bool {
         match matter {
-            Matter::Everything | Matter::Superseded | Matter::Compartments => false,
+            Matter::Everything
+            | Matter::Superseded
+            | Matter::Compartments
+            | Matter::Told
+            | Matter::Decision
+            | Matter::Chosen => false,
             Matter::Provenance => self.compartments.are_none() || (self.is_complete && self.found.is_empty()),
             Matter::Named => self.named.is_empty(),
         }
@@ -95,32 +103,23 @@ impl Follow {
 /// What is gathered and not staged yet.
 #[derive(Default)]
 pub struct Gathering {
-    compartments: Vec<u8>,
-    references: Vec<u8>,
+    logs: BTreeMap<Gathered, Vec<u8>>,
     /// References that were gathered by this claim.
     seen: HashSet<String>,
-}
-
-impl Gathering {
-    fn of(&mut self, of: Gathered) -> &mut Vec<u8> {
-        match of {
-            Gathered::Compartments => &mut self.compartments,
-            Gathered::References => &mut self.references,
-        }
-    }
 }
 
 impl Work<'_> {
     /// Turns to what is read at the position. `false` if nothing can come of it, and the position was moved on.
     pub fn turn_to(&mut self, reading: &Reading) -> bool {
         self.matter = reading.matter;
-        let Some(follow) = self.follow else { return true };
-        if follow.is_void(reading.matter) {
+        let is_void = self.follow.is_some_and(|follow| follow.is_void(reading.matter))
+            || self.telling.is_some_and(|telling| telling.is_void(reading.matter));
+        if is_void {
             let range = self.next.position.range + 1;
             self.next.moved(Position { range, ..Position::default() });
             return false;
         }
-        self.types = Some(self.types_of(follow, reading.matter));
+        self.types = self.types_of(reading.matter);
         self.window = self.window_read().spelled();
         true
     }
@@ -129,49 +128,59 @@ impl Work<'_> {
     pub fn window_read(&self) -> Window {
         match self.matter {
             Matter::Everything | Matter::Superseded | Matter::Compartments | Matter::Provenance => self.job.window(),
-            Matter::Named => Window::up_to(self.job.transaction_time),
+            // So has what tells of what is returned (PV-06).
+            Matter::Named | Matter::Told | Matter::Decision | Matter::Chosen => {
+                Window::up_to(self.job.transaction_time)
+            }
         }
     }
 
-    fn types_of(&self, follow: &Follow, matter: Matter) -> Vec<ResourceType> {
+    fn types_of(&self, matter: Matter) -> Option<Vec<ResourceType>> {
         let named = |name: &str| ResourceType::parse(name).ok();
         match matter {
-            Matter::Everything | Matter::Superseded => self.types.clone().unwrap_or_default(),
+            Matter::Everything | Matter::Superseded => self.job.asked.types_read(),
             Matter::Compartments => {
-                // Of the context nothing is exported here but deletions.
+                // Of the context nothing is exported here but deletions, and nothing of Provenance that is read by no other
+                // stage.
                 let deletions = self.job.window().deletions;
-                let context = context::types().filter(|name| deletions && self.job.asked.wants(name.as_str()));
+                let latest = self.job.asked.wants_latest_provenance();
+                let beside = context::types().chain(named(PROVENANCE).filter(|_| latest));
+                let context = beside.filter(|name| deletions && self.job.asked.wants(name.as_str()));
                 let owned = named(compartment::DEVICE).into_iter();
                 let all = compartment::types().filter(|name| name.as_str() != PROVENANCE).chain(owned);
                 let all: Vec<_> = all.collect();
                 let others: Vec<_> = context.filter(|name| !all.contains(name)).collect();
-                all.into_iter().chain(others).collect()
+                Some(all.into_iter().chain(others).collect())
             }
-            Matter::Provenance => named(PROVENANCE).into_iter().collect(),
-            Matter::Named => follow.named.types.clone(),
+            Matter::Provenance | Matter::Told | Matter::Decision | Matter::Chosen => {
+                Some(named(PROVENANCE).into_iter().collect())
+            }
+            Matter::Named => Some(self.follow.map(|follow| follow.named.types.clone()).unwrap_or_default()),
         }
     }
 
     /// Takes in documents of the reading, none of which was taken in before.
     pub async fn follow(&mut self, documents: Vec<&Document>) -> Result<(), Interrupted> {
-        let Some(follow) = self.follow else { return Ok(()) };
         let documents: Vec<&Document> = documents.into_iter().filter(|document| self.is_asked_for(document)).collect();
-        match self.matter {
-            Matter::Everything | Matter::Superseded => Ok(()),
-            Matter::Compartments => self.follow_compartments(follow, &documents).await,
-            Matter::Provenance => self.follow_provenance(follow, &documents).await,
-            Matter::Named => self.follow_references(follow, &documents).await,
+        match (self.matter, self.follow, self.telling) {
+            (Matter::Compartments, Some(follow), _) => self.follow_compartments(follow, &documents).await,
+            (Matter::Provenance, Some(follow), _) => self.follow_provenance(follow, &documents).await,
+            (Matter::Named, Some(follow), _) => self.follow_references(follow, &documents).await,
+            (Matter::Told, _, Some(telling)) => self.record_told(telling, &documents).await,
+            (Matter::Chosen, _, Some(telling)) => self.append_chosen(telling, &documents).await,
+            (_, _, _) => Ok(()),
         }
     }
 
     /// Those of the documents that would be exported by this stage, if they were what they seem.
     pub async fn would_follow<'d>(&self, documents: &'d [Document]) -> Result<Vec<&'d Document>, Interrupted> {
-        let Some(follow) = self.follow else { return Ok(Vec::new()) };
-        let documents = documents.iter().filter(|document| self.job.asked.wants(&document.resource_type));
-        match self.matter {
-            Matter::Everything | Matter::Superseded | Matter::Provenance => Ok(documents.collect()),
-            Matter::Compartments => Ok(documents.filter(|document| is_compartments(document)).collect()),
-            Matter::Named => self.named(follow, documents.collect()).await,
+        let wanted = documents.iter().filter(|document| self.job.asked.wants(&document.resource_type));
+        match (self.matter, self.follow) {
+            (Matter::Everything | Matter::Superseded | Matter::Provenance, _) => Ok(wanted.collect()),
+            (Matter::Compartments, _) => Ok(wanted.filter(|document| is_compartments(document)).collect()),
+            (Matter::Named, Some(follow)) => self.named(follow, wanted.collect()).await,
+            (Matter::Chosen, _) if !self.was_provenance_read() => Ok(documents.iter().collect()),
+            (Matter::Named | Matter::Told | Matter::Decision | Matter::Chosen, _) => Ok(Vec::new()),
         }
     }
 
@@ -191,7 +200,7 @@ impl Work<'_> {
             };
             match follow.compartments.hold(&document.resource_type, &document.id, &text) {
                 Ok(true) => {
-                    self.gather(Gathered::Compartments, key).await?;
+                    self.gather(Gathered::Compartments, key.bytes()).await?;
                     self.keep(follow, document, &text).await?;
                 }
                 Ok(false) => {}
@@ -264,7 +273,7 @@ impl Work<'_> {
                 }
             });
             for key in keys {
-                self.gather(Gathered::References, key).await?;
+                self.gather(Gathered::References, key.bytes()).await?;
             }
         }
         self.write_wanted(document).await
@@ -281,16 +290,23 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn log(&mut self, document: &Document) -> ResourceKey {
+    /// Whether an earlier stage has looked for Provenance that was changed after the transaction time.
+    fn was_provenance_read(&self) -> bool {
+        let asked = &self.job.asked;
+        asked.wants(PROVENANCE) && !(asked.context == Context::Followed && asked.wants_latest_provenance())
+    }
+
+    pub(super) fn log(&mut self, document: &Document) -> ResourceKey {
         let key = ResourceKey::new(&self.job.id, document);
         self.keys.extend_from_slice(key.bytes());
         key
     }
 
-    async fn gather(&mut self, of: Gathered, key: ResourceKey) -> Result<(), Interrupted> {
-        let keys = self.gathering.of(of);
-        keys.extend_from_slice(key.bytes());
-        if keys.len() as u64 >= self.app.settings.limits.log_bytes {
+    /// Adds a key, or another record of one size, to what is gathered.
+    pub(super) async fn gather(&mut self, of: Gathered, record: &[u8]) -> Result<(), Interrupted> {
+        let records = self.gathering.logs.entry(of).or_default();
+        records.extend_from_slice(record);
+        if records.len() as u64 >= self.app.settings.limits.log_bytes {
             self.stage_gathered().await?;
         }
         Ok(())
@@ -298,11 +314,7 @@ impl Work<'_> {
 
     /// What was gathered counts with the next write of the chunk, like its files.
     pub(super) async fn stage_gathered(&mut self) -> Result<(), Interrupted> {
-        for of in [Gathered::Compartments, Gathered::References] {
-            let keys = std::mem::take(self.gathering.of(of));
-            if keys.is_empty() {
-                continue;
-            }
+        for (of, keys) in std::mem::take(&mut self.gathering.logs) {
             let index = self.next.log_for(of, self.app.now());
             let (log, bytes) = (&self.next.logs[index], keys.len() as u64);
             let (name, block) = (log.name(&self.next.job, self.next.number), log.blocks.next(self.next.attempt));
@@ -323,7 +335,7 @@ fn is_compartments(document: &Document) -> bool {
 }
 
 /// The text of a resource. Where there is none, writing it tells why.
-fn text_of(document: &Document) -> Option<String> {
+pub(super) fn text_of(document: &Document) -> Option<String> {
     if document.format.as_deref().is_some_and(|format| format != "Json") {
         return None;
     }
