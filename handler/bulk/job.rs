@@ -117,6 +117,13 @@ impl Job {
         }
     }
 
+    /// The same job before everything is kept that belongs to it: one that is over, so that the watch removes what there is, if
+    /// it is accepted by nobody. Nothing has happened to it that anybody would record.
+    pub fn to_be_accepted(&self, now: Timestamp) -> Self {
+        let state = State::Cancelled { ended: now, removes_files: true, cleaned: false };
+        Self { state, unrecorded: Vec::new(), watch_at: now.plus(limits::JOB_WATCH), ..self.clone() }
+    }
+
     /// The transaction time of a kick-off.
     pub fn time_of(kick_off: Timestamp, safety_lag: Duration) -> Timestamp {
         kick_off.minus(safety_lag).whole_milliseconds()

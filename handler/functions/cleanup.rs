@@ -129,6 +129,8 @@ async fn remove_documents(app: &App, job: &Versioned<Job>) -> Result<Outcome, Po
         remove_parts(app, &chunk).await?;
         app.jobs.remove(&key).await?;
     }
+    // A kick-off that was late may have kept them after all.
+    unless_overdue(app, ended, remove_restriction(app, job).await)?;
     if !remove_pages(app, job, started).await? {
         return leave_to_the_watch(app, job).await;
     }

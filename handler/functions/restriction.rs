@@ -18,15 +18,24 @@ pub(super) fn name(job: &JobId) -> String {
     format!("{job}/restriction-key")
 }
 
-/// What was asked of a new job as it may be stored.
-pub async fn kept(app: &App, job: &JobId, asked: Asked) -> Result<Asked, PortError> {
+/// The key of a job's restriction.
+pub type Key = [u8; KEY_BYTES];
+
+/// What was asked of a new job as it may be stored, and the key that is to be kept, if there is a restriction.
+pub fn sealed(app: &App, job: &JobId, asked: Asked) -> (Asked, Option<Key>) {
     let mut key = [0; KEY_BYTES];
     for half in key.chunks_exact_mut(KEY_BYTES / 2) {
         half.copy_from_slice(&(app.random)().to_be_bytes());
     }
-    let Some(sealed) = restriction::sealed(&asked, job.as_str(), key) else { return Ok(asked) };
-    scratch::keep(app, &name(job), Bytes::copy_from_slice(&key)).await?;
-    Ok(sealed)
+    match restriction::sealed(&asked, job.as_str(), key) {
+        Some(sealed) => (sealed, Some(key)),
+        None => (asked, None),
+    }
+}
+
+/// Keeps the key for the steps of the job.
+pub async fn keep(app: &App, job: &JobId, key: &Key) -> Result<(), PortError> {
+    scratch::keep(app, &name(job), Bytes::copy_from_slice(key)).await
 }
 
 /// The job with its restriction, to work by. It is not to be stored.

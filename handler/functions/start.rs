@@ -12,6 +12,7 @@ use crate::bulk::destination::{self, ContainerName, Destination};
 use crate::bulk::job::Job;
 use crate::bulk::job_id::JobId;
 use crate::bulk::note::{Note, Severity};
+use crate::bulk::record::Key;
 use crate::bulk::rejection::Rejection;
 use crate::bulk::request::{self, CallerDestination, KickOff};
 use crate::bulk::sas;
@@ -71,15 +72,11 @@ async fn start(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepte
         None => prepare_default(app, &id).await?,
     };
     let members = members.map(|ids| Members::new(&id, &ids));
-    if let Some(members) = &members {
-        group::keep(app, members).await?;
-    }
-    let asked = restriction::kept(app, &id, asked).await?;
+    let (asked, key) = restriction::sealed(app, &id, asked);
     let job = Job::accepted(id, asked, destination, now, app.settings.safety_lag);
-    let members = members.as_ref().map(Members::count);
     let page_key = Some(PageKey::new((app.random)()));
-    let job = Job { caller: caller.name().to_owned(), page_key, members, ..job };
-    if let Err(error) = store_and_send(app, &job).await {
+    let job = Job { caller: caller.name().to_owned(), page_key, members: members.as_ref().map(Members::count), ..job };
+    if let Err(error) = store_and_send(app, &job, &Beside { members, key }).await {
         take_back(app, &job.id).await;
         return Err(error.into());
     }
@@ -111,10 +108,45 @@ fn what_to_expect(app: &App, named: &CallerDestination) -> Vec<Note> {
     ends.into_iter().chain(leaves).map(note).collect()
 }
 
-async fn store_and_send(app: &App, job: &Job) -> Result<(), PortError> {
+/// What is kept for the steps of a job beside its document.
+struct Beside {
+    members: Option<Members>,
+    key: Option<restriction::Key>,
+}
+
+async fn store_and_send(app: &App, job: &Job, beside: &Beside) -> Result<(), PortError> {
+    let has_more = beside.members.is_some() || beside.key.is_some();
+    let first = if has_more { job.to_be_accepted(app.now()) } else { job.clone() };
     // Nobody else makes this id: a conflict is our own write, repeated by the SDK after its answer was lost.
-    app.jobs.create(&job.clone().into()).await.unless_conflict()?;
+    app.jobs.create(&first.clone().into()).await.unless_conflict()?;
+    if has_more {
+        keep(app, job, beside).await?;
+        accept(app, job, &first).await?;
+    }
     app.steps.push(&Step::new(&job.id, StepKind::Plan), Duration::ZERO).await
+}
+
+async fn keep(app: &App, job: &Job, beside: &Beside) -> Result<(), PortError> {
+    if let Some(members) = &beside.members {
+        group::keep(app, members).await?;
+    }
+    match &beside.key {
+        Some(key) => restriction::keep(app, &job.id, key).await,
+        None => Ok(()),
+    }
+}
+
+/// Now that everything is kept, the job is what it shall be, unless the watch was faster and removes it.
+async fn accept(app: &App, job: &Job, first: &Job) -> Result<(), PortError> {
+    let key = Key::job(&job.id);
+    let found = app.jobs.read::<Job>(&key).await?;
+    if *found != *first {
+        return Err(PortError::new(ErrorKind::Unavailable, "accept a job: its kick-off took too long"));
+    }
+    let Err(error) = app.jobs.write(found.with(job.clone())).await else { return Ok(()) };
+    // The answer may be lost, or be that to a repetition.
+    let found = app.jobs.read::<Job>(&key).await?;
+    if *found == *job { Ok(()) } else { Err(error) }
 }
 
 /// `{base}/_operations/export/{jobId}`.

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::clinic::{Clinic, Form};
 use crate::support::export::{Export, json as parsed, told};
-use crate::support::host::Host;
+use crate::support::gate::{Fault, When};
+use crate::support::host::{Host, Progress};
 use crate::support::judge::is_gone;
 use crate::support::world::{PUBLIC_URL, World, mixed, small};
 
@@ -186,4 +187,78 @@ fn the_members_are_kept_in_pieces_and_go_with_the_export() {
     assert_eq!(host.delete(&export.status).status(), 202);
     export.vanish(&mut host);
     is_gone(&world, &export.job).unwrap();
+}
+
+/// A Group with one member, and a host to start its export.
+fn with_a_member(world: &World) -> Host {
+    let mut clinic = Clinic::default();
+    clinic.write(world, ("Patient", "p0"), Form::WithMeta, long_ago(world));
+    write_group(&mut clinic, world, "g", &[json!({ "entity": { "reference": "Patient/p0" } })], long_ago(world));
+    Host::new(world, small())
+}
+
+/// With members and a filter, which are kept in blobs.
+const RESTRICTED: &str = "/Group/g/$export?_typeFilter=Patient%3Factive%3Dtrue";
+
+fn nothing_is_left(host: &mut Host) {
+    host.go_on_until(|world| world.state().container.is_empty()).unwrap();
+    let state = host.world.state();
+    // The probe of a destination may stay behind, with nothing in it: it comes before everything.
+    let left: Vec<&str> = state.blobs.committed().into_iter().filter(|name| !name.ends_with("/probe")).collect();
+    assert_eq!(left, [""; 0]);
+}
+
+#[test]
+fn a_kick_off_that_dies_leaves_nothing_behind_or_an_export() {
+    let mut deaths = 0;
+    for fault in [Fault::KillBefore, Fault::KillAfter, Fault::OUTAGE, Fault::LoseAnswer] {
+        for nth in 0.. {
+            let world = World::new();
+            let mut host = with_a_member(&world);
+            let effects = world.state().gate.effects();
+            world.state().gate.script.push((When::Effect(effects + nth), fault));
+            let worker = host.start_request("GET", RESTRICTED, &[]);
+            match host.run(worker) {
+                Progress::Answered(answer) if world.state().gate.script.is_empty() => {
+                    assert!([202, 500, 503].contains(&answer.status().as_u16()), "{fault:?} {nth}");
+                    if answer.status() == 202 {
+                        Export::accepted(&answer).complete(&mut host);
+                        continue;
+                    }
+                }
+                Progress::Answered(answer) => {
+                    assert_eq!(answer.status(), 202, "no more effects");
+                    break;
+                }
+                Progress::Killed => {}
+                other => panic!("{other:?}"),
+            }
+            deaths += 1;
+            let is_completed = |world: &World| {
+                let state = world.state();
+                let jobs = state.container.history("job");
+                jobs.iter().any(|job| job["state"] == "completed")
+            };
+            host.go_on_until(|world| world.state().container.is_empty() || is_completed(world)).unwrap();
+            if !is_completed(&world) {
+                nothing_is_left(&mut host);
+            }
+        }
+    }
+    assert!(deaths > 12, "{deaths}");
+}
+
+#[test]
+fn a_kick_off_that_takes_too_long_is_none() {
+    let world = World::new();
+    let mut host = with_a_member(&world);
+    host.break_next("blobs.commit", "restriction-key", Fault::Hold);
+    let slow = host.start_request("GET", RESTRICTED, &[]);
+    assert!(matches!(host.run(slow), Progress::Held));
+    host.wait(Duration::from_secs(100));
+    host.tick();
+    host.deliver();
+    let Progress::Answered(answer) = host.let_go(slow) else { panic!("no answer") };
+    assert_eq!(answer.status(), 503);
+    nothing_is_left(&mut host);
 }

@@ -14,6 +14,7 @@ use crate::support::world::{World, small};
 
 use super::clinics::long_ago;
 use super::compartments::complete;
+use super::ends::fail_every_page;
 
 /// A patient with an Observation by a Practitioner of an Organization, which belongs to another; and what else there is.
 fn clinic(world: &World) -> Clinic {
@@ -91,7 +92,8 @@ fn what_was_gathered_goes_with_the_end_whatever_the_end_is() {
     let gathered = |world: &World| -> usize {
         let state = world.state();
         let names = state.blobs.committed();
-        names.iter().filter(|name| name.contains("/references-") || name.contains("/compartments-")).count()
+        let of_stages = ["references", "compartments", "returned", "provenance", "told", "chosen"];
+        names.iter().filter(|name| of_stages.iter().any(|of| name.contains(&format!("/{of}-")))).count()
     };
     let world = World::new();
     clinic(&world);
@@ -113,6 +115,17 @@ fn what_was_gathered_goes_with_the_end_whatever_the_end_is() {
     assert_eq!(host.delete(&cancelled.status).status(), 202);
     cancelled.vanish(&mut host);
     is_gone(&world, &cancelled.job).unwrap();
+
+    // One that failed stays for a while, to be taken up again; then it goes with all that it has gathered.
+    let failed = Export::accepted(&host.get("/Patient/$export?includeAssociatedData=LatestProvenanceResources"));
+    while gathered(&world) < 4 {
+        host.go_on();
+    }
+    fail_every_page(&mut host, &failed);
+    assert!(matches!(failed.stored(&world).unwrap().state, State::Failed { .. }) && gathered(&world) > 3);
+    host.wait(small().retention);
+    failed.vanish(&mut host);
+    is_gone(&world, &failed.job).unwrap();
 
     // What cannot be removed at the end goes with the export.
     let kept = Export::accepted(&host.get("/Patient/$export"));
