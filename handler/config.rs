@@ -14,6 +14,7 @@ use crate::bulk::connection::{Connection, Credential, StorageAccount, account_of
 use crate::bulk::destination::ContainerName;
 use crate::bulk::limits::{self, Limits};
 use crate::bulk::policy::{CallerPolicy, Named, SUFFIXES};
+use crate::bulk::release::Release;
 use crate::bulk::request::Terms;
 use crate::bulk::secret::{SealingKey, SealingKeys, Secret};
 use crate::functions::{Delivery, LostRange, Settings};
@@ -93,6 +94,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("CosmosDb__Key", None, "Its key; without one, the identity of the app is used"),
     setting("CosmosDb__DatabaseId", Some("health"), "Its database"),
     setting("FhirServer__CosmosDb__CollectionId", Some("fhirR4"), "Its container; only read, never written"),
+    setting(
+        "EXPORT_FHIR_VERSION",
+        None,
+        "FHIR version of what it holds: R4, R4B or R5; without it, what fhirR4, fhirR4B or fhirR5 as its name says, else R4",
+    ),
     setting(
         "FhirServer__Operations__Export__StorageAccountConnection",
         None,
@@ -439,6 +445,7 @@ impl Reader<'_> {
         let (version, coding) = (self.version(), self.coding());
         let terms = Terms {
             public_url: public_url?,
+            release: self.release(),
             callers,
             default_destination: default_account.is_some(),
             version,
@@ -468,6 +475,19 @@ impl Reader<'_> {
             4 => Version::V4,
             _ => Version::V3,
         }
+    }
+
+    fn release(&mut self) -> Release {
+        const NAME: &str = "EXPORT_FHIR_VERSION";
+        let Some(named) = self.text(NAME) else {
+            let container = self.text("FhirServer__CosmosDb__CollectionId").unwrap_or_default();
+            return Release::of_container(&container).unwrap_or_default();
+        };
+        let release = Release::named(&named);
+        if release.is_none() {
+            self.problem(NAME, "is neither R4, R4B nor R5; other versions, as STU3, cannot be exported");
+        }
+        release.unwrap_or_default()
     }
 
     fn coding(&mut self) -> Coding {
@@ -681,6 +701,28 @@ mod tests {
         assert_eq!(config.settings.terms.public_url.as_str(), "https://example.azurewebsites.net/");
         assert_eq!(config.settings.limits, Limits::default());
         assert_eq!(config.settings.safety_lag, Duration::from_secs(120));
+    }
+
+    #[test]
+    fn the_release_is_what_is_set_or_what_the_container_is_called() {
+        let release = |pairs: &[(&str, &str)]| {
+            let given = given(&[&GOOD[..], pairs].concat());
+            Config::read(&given).map(|config| config.unwrap().settings.terms.release)
+        };
+        const CONTAINER: &str = "FhirServer__CosmosDb__CollectionId";
+        for (container, expected) in [
+            ("fhirR4", Release::R4),
+            ("fhirR4B", Release::R4B),
+            ("fhirR5", Release::R5),
+            ("fhir", Release::R4),
+            ("fhirStu3", Release::R4),
+            ("patientsR5", Release::R4),
+        ] {
+            assert_eq!(release(&[(CONTAINER, container)]).unwrap(), expected, "{container}");
+            assert_eq!(release(&[(CONTAINER, container), ("EXPORT_FHIR_VERSION", "R4B")]).unwrap(), Release::R4B);
+        }
+        let Problems(problems) = release(&[("EXPORT_FHIR_VERSION", "STU3")]).unwrap_err();
+        assert!(problems[0].contains("EXPORT_FHIR_VERSION") && problems[0].contains("STU3"), "{problems:?}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use fhir_export::bulk::page::Page;
 use fhir_export::bulk::plan::{KeyRange, Plan};
 use fhir_export::bulk::record::{Record, Unreadable, VERSION};
 use fhir_export::bulk::rejection::Rejection;
+use fhir_export::bulk::release::Release;
 use fhir_export::bulk::resource_id::ResourceId;
 use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::restriction;
@@ -113,6 +114,11 @@ fn job_in_a_coding() -> Job {
 fn job_in_stages() -> Job {
     let asked = Asked { types: None, ..job_of_patients().asked }.with_context();
     Job { asked, ..job() }
+}
+
+/// Compartments, types and elements are those of the release.
+fn job_of_another_release() -> Job {
+    Job { asked: Asked { release: Release::R5, ..job_in_stages().asked }, ..job() }
 }
 
 /// What the store has kept beside what is current is exported as well.
@@ -232,6 +238,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("job-in-stages", job_in_stages().into()),
         ("job-with-history", job_with_history().into()),
         ("job-with-provenance", job_with_provenance().into()),
+        ("job-of-another-release", job_of_another_release().into()),
         ("job-planned", planned.clone().into()),
         ("job-completed", completed.clone().recorded().into()),
         ("job-removed-and-not-recorded", completed.cancelled(now()).unwrap().into()),

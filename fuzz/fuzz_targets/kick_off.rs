@@ -14,6 +14,7 @@ use bulk::coding::Coding;
 use bulk::level::Level;
 use bulk::policy::{CallerPolicy, Named};
 use bulk::rejection::{Rejection, outcome_of};
+use bulk::release::Release;
 use bulk::request::{self, KickOff, Method, Request, Terms};
 use bulk::resource_id::ResourceId;
 use bulk::timestamp::Timestamp;
@@ -24,6 +25,7 @@ mod bulk;
 
 static TERMS: LazyLock<Terms> = LazyLock::new(|| Terms {
     public_url: "https://fhir.example/".parse().unwrap(),
+    release: Release::R4,
     callers: CallerPolicy { named: Named::Any, ..CallerPolicy::default() },
     default_destination: true,
     version: Version::V3,
@@ -64,7 +66,7 @@ fn check_request(request: &Request) {
     assert!(url.query_pairs().all(|(name, _)| name != "patient" && name != "_typeFilter"), "{url}");
     assert!(asked.patients.is_none() || asked.is_restricted() && asked.level != Level::System, "{asked:?}");
     assert!(asked.patients.as_ref().is_none_or(|patients| patients.is_sorted() && patients.len() <= 500), "{asked:?}");
-    assert!(asked.types.as_ref().is_none_or(|types| !types.is_empty() && types.iter().all(|name| name.known())));
+    assert!(asked.types.as_ref().is_none_or(|types| !types.is_empty() && types.iter().all(|name| name.is_of(Release::R4))));
     assert!(asked.since.zip(asked.before).is_none_or(|(since, before)| since < before));
     assert!(asked.smallest_file.zip(asked.largest_file).is_none_or(|(smallest, largest)| smallest < largest));
     assert!(asked.notes.is_empty() || request.preferences.lenient(), "a strict client is refused");

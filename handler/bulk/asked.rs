@@ -10,6 +10,7 @@ use super::elements::Elements;
 use super::level::Level;
 use super::note::Note;
 use super::reading;
+use super::release::Release;
 use super::resource_id::ResourceId;
 use super::resource_type::ResourceType;
 use super::search::Filter;
@@ -26,6 +27,9 @@ pub struct Asked {
     /// The format of the manifest and of the answers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub version: Version,
+    /// The FHIR release of the store.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub release: Release,
     /// Whose resources; absent is everything.
     #[serde(default, skip_serializing_if = "is_default")]
     pub level: Level,
@@ -83,8 +87,8 @@ impl Asked {
         match (&self.level, &self.types) {
             (Level::System, types) => types.clone(),
             // The rights of a caller may name more than there is at the level.
-            (level, Some(types)) => Some(types.iter().filter(|name| level.has(name)).cloned().collect()),
-            (Level::Patient | Level::Group(_), None) => Some(compartment::types().collect()),
+            (level, Some(types)) => Some(types.iter().filter(|name| level.has(name, self.release)).cloned().collect()),
+            (Level::Patient | Level::Group(_), None) => Some(compartment::types(self.release).collect()),
         }
     }
 

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::destination;
+use super::release::Release;
 use super::resource_type::ResourceType;
 use super::search::parameters;
 use super::smart::Security;
@@ -88,14 +89,15 @@ const GUIDE: &str = "http://hl7.org/fhir/uv/bulkdata";
 
 const DOCUMENTATION: &str = "Exports everything that the FHIR server's store holds, or the types that are asked for, as \
      it stood at one moment, to NDJSON files of one resource type each. Large types are spread over several files. \
-     An export of patients, or of the members of a Group, holds what is in their compartments as FHIR R4 defines them, by \
+     An export of patients, or of the members of a Group, holds what is in their compartments as the FHIR version of the store defines them, by \
      the references of the resources themselves, Provenance of that, and practitioners, organizations, locations, \
      medications, devices and the like that it refers to, up to two steps away.";
 
 /// The CapabilityStatement of the server whose base is `base`.
-pub fn statement(base: &Url, security: &Security, now: Timestamp) -> Value {
+pub fn statement(base: &Url, release: Release, security: &Security, now: Timestamp) -> Value {
     let base = without_slash(base);
-    let resources: Vec<Value> = exported().map(|name| resource(base, name)).collect();
+    // Types of other releases are exported as well, but their names would make the statement invalid.
+    let resources: Vec<Value> = ResourceType::names(release).map(|name| resource(base, release, name)).collect();
     json!({
         "resourceType": "CapabilityStatement",
         "url": format!("{base}/metadata"),
@@ -108,7 +110,7 @@ pub fn statement(base: &Url, security: &Security, now: Timestamp) -> Value {
         "instantiates": [format!("{GUIDE}/CapabilityStatement/bulk-data")],
         "software": { "name": "fhir-export", "version": VERSION },
         "implementation": { "description": "Bulk Data export of a FHIR server's store", "url": base },
-        "fhirVersion": FHIR_VERSION,
+        "fhirVersion": release.version(),
         "format": ["application/fhir+json", "json"],
         "implementationGuide": [format!("{GUIDE}/ImplementationGuide/hl7.fhir.uv.bulkdata")],
         "rest": [{
@@ -122,8 +124,8 @@ pub fn statement(base: &Url, security: &Security, now: Timestamp) -> Value {
 }
 
 /// A type, with what it can be filtered by (TF-08), and with the export that starts at it.
-fn resource(base: &str, name: &str) -> Value {
-    let searched = parameters::of(name).map(|found| json!({ "name": found.code, "type": found.kind() }));
+fn resource(base: &str, release: Release, name: &str) -> Value {
+    let searched = parameters::of(release, name).map(|found| json!({ "name": found.code, "type": found.kind() }));
     let mut resource = json!({ "type": name, "searchParam": searched.collect::<Vec<_>>() });
     if let Some(operation) = OPERATIONS.iter().find(|operation| operation.resource == Some(name)) {
         resource["operation"] = json!([operation.offered(base)]);
@@ -225,53 +227,10 @@ impl Parameter {
 }
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const FHIR_VERSION: &str = "4.0.1";
 
 fn without_slash(base: &Url) -> &str {
     base.as_str().trim_end_matches('/')
 }
-
-/// What the store may hold in the FHIR version that this statement speaks. Other types are exported as well, but their
-/// names would make it invalid.
-fn exported() -> impl Iterator<Item = &'static str> {
-    ResourceType::names().iter().copied().filter(|name| !LATER.contains(name))
-}
-
-/// The resource types that came after R4, in R4B or R5.
-const LATER: &[&str] = &[
-    "ActorDefinition",
-    "AdministrableProductDefinition",
-    "ArtifactAssessment",
-    "BiologicallyDerivedProductDispense",
-    "Citation",
-    "ClinicalUseDefinition",
-    "ConditionDefinition",
-    "DeviceAssociation",
-    "DeviceDispense",
-    "DeviceUsage",
-    "EncounterHistory",
-    "EvidenceReport",
-    "FormularyItem",
-    "GenomicStudy",
-    "ImagingSelection",
-    "Ingredient",
-    "InventoryItem",
-    "InventoryReport",
-    "ManufacturedItemDefinition",
-    "MedicinalProductDefinition",
-    "NutritionIntake",
-    "NutritionProduct",
-    "PackagedProductDefinition",
-    "Permission",
-    "RegulatedAuthorization",
-    "RequestOrchestration",
-    "Requirements",
-    "SubscriptionStatus",
-    "SubscriptionTopic",
-    "SubstanceDefinition",
-    "TestPlan",
-    "Transport",
-];
 
 #[cfg(test)]
 mod tests {
@@ -290,7 +249,7 @@ mod tests {
     fn the_statement_has_what_its_definition_asks_for() {
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
         let endpoint = Some("https://login.example/token".to_owned());
-        let statement = statement(&base(), &Security::Tokens { token_endpoint: endpoint }, now);
+        let statement = statement(&base(), Release::R4, &Security::Tokens { token_endpoint: endpoint }, now);
         assert_eq!(statement["url"], "https://fhir.example/r4/metadata");
         assert_eq!(statement["implementation"]["url"], "https://fhir.example/r4");
         let rest = statement["rest"].as_array().unwrap();
@@ -308,9 +267,19 @@ mod tests {
     }
 
     #[test]
-    fn every_later_type_is_known_as_a_type() {
-        assert!(LATER.iter().all(|name| ResourceType::names().contains(name)));
-        assert!(LATER.windows(2).all(|pair| pair[0] < pair[1]));
+    fn it_speaks_the_release_of_the_store() {
+        let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
+        for (release, version, searched) in
+            [(Release::R4, "4.0.1", true), (Release::R4B, "4.3.0", true), (Release::R5, "5.0.0", false)]
+        {
+            let statement = statement(&base(), release, &Security::Keys, now);
+            assert_eq!(statement["fhirVersion"], version);
+            let resources = statement["rest"][0]["resource"].as_array().unwrap();
+            assert_eq!(resources.len(), ResourceType::names(release).count());
+            let consent = resources.iter().find(|entry| entry["type"] == "Consent").unwrap();
+            let scope = json!({ "name": "scope", "type": "token" });
+            assert_eq!(consent["searchParam"].as_array().unwrap().contains(&scope), searched, "{release:?}");
+        }
     }
 
     #[test]
@@ -333,7 +302,9 @@ mod tests {
         let (version, least_file) = (Version::V3, 1);
         let (default_destination, prefer_required, coding) = (true, false, Coding::None);
         let public_url = base();
-        let terms = Terms { public_url, callers, default_destination, version, least_file, coding, prefer_required };
+        let release = Release::R4;
+        let terms =
+            Terms { public_url, release, callers, default_destination, version, least_file, coding, prefer_required };
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
         let code_at = |level: Level, name: &str| {
             let value = if name == "includeAssociatedData" { "RelevantProvenanceResources" } else { "x" };

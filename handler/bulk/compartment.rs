@@ -1,4 +1,4 @@
-//! The Patient compartment of R4 and R4B: which resources are about which patients (requirements PC-01 to PC-09).
+//! The Patient compartment: which resources are about which patients (requirements PC-01 to PC-09).
 //!
 //! It is decided by the resource itself, not by the index that the server keeps beside it: versions in the history have no
 //! index, and what an export holds must not depend on which of its passes has seen it.
@@ -13,8 +13,11 @@ use super::job_id::JobId;
 use super::key_log::ResourceKey;
 use super::paths::{NotJson, Paths};
 use super::reference;
+use super::release::Release;
 use super::resource_id::ResourceId;
 use super::resource_type::ResourceType;
+
+mod elements;
 
 /// Whose compartments are meant.
 #[derive(Clone, Debug)]
@@ -74,24 +77,26 @@ pub struct Compartments {
     group: Option<ResourceId>,
     /// Below this URL references are as good as relative ones.
     base: String,
-    /// In the order of [`TABLE`].
+    release: Release,
+    /// In the order of the table of the release.
     references: Vec<Paths>,
     /// A device may be a patient's own, although the compartment has no devices (PC-10).
     owners: Paths,
 }
 
 impl Compartments {
-    pub fn new(patients: Patients, group: Option<ResourceId>, base: &Url) -> Self {
+    pub fn new(patients: Patients, group: Option<ResourceId>, base: &Url, release: Release) -> Self {
         let references =
             |(_, elements): &(_, &[&str])| Paths::of(elements.iter().map(|path| format!("{path}.reference")));
         let base = base.as_str().trim_end_matches('/').to_owned();
         let owners = Paths::of(["patient.reference"]);
-        Self { patients, group, base, references: TABLE.iter().map(references).collect(), owners }
+        let references = elements::of(release).iter().map(references).collect();
+        Self { patients, group, base, release, references, owners }
     }
 
     /// Whether they hold this resource, which stands in a JSON text.
     pub fn hold(&self, resource_type: &str, id: &str, text: &str) -> Result<bool, NotJson> {
-        let references = match index(resource_type) {
+        let references = match index(resource_type, self.release) {
             Some(index) => &self.references[index],
             None if resource_type == DEVICE => &self.owners,
             None => return Ok(false),
@@ -114,11 +119,16 @@ impl Compartments {
     /// Whether a resource that was deleted may have been held: what it was about is not known any more (DE-04).
     pub fn may_have_held(&self, resource_type: &str, id: &str) -> bool {
         match (&self.patients, resource_type) {
-            (Patients::Every, _) => has(resource_type),
+            (Patients::Every, _) => has(resource_type, self.release),
             (Patients::These(members), "Patient") => members.include(id),
             (Patients::These(_), "Group") => self.is_the_group(id),
-            (Patients::These(members), _) => members.count() > 0 && has(resource_type),
+            (Patients::These(members), _) => members.count() > 0 && has(resource_type, self.release),
         }
+    }
+
+    /// Whether resources of a type can be in them.
+    pub fn may_hold(&self, resource_type: &str) -> bool {
+        has(resource_type, self.release) || resource_type == DEVICE
     }
 
     /// Whether they are those of nobody.
@@ -161,94 +171,22 @@ pub fn patient_of<'r>(reference: &'r str, base: &str) -> Option<&'r str> {
     reference::local(reference, base).and_then(|(of, id)| (of == "Patient").then_some(id))
 }
 
-fn index(resource_type: &str) -> Option<usize> {
-    TABLE.binary_search_by_key(&resource_type, |(name, _)| name).ok()
+fn index(resource_type: &str, release: Release) -> Option<usize> {
+    elements::of(release).binary_search_by_key(&resource_type, |(name, _)| name).ok()
 }
 
 /// The type that patients may own.
 pub const DEVICE: &str = "Device";
 
 /// Whether resources of a type can be in a compartment.
-pub fn has(resource_type: &str) -> bool {
-    index(resource_type).is_some()
+pub fn has(resource_type: &str, release: Release) -> bool {
+    index(resource_type, release).is_some()
 }
 
 /// The types that can be in a compartment.
-pub fn types() -> impl Iterator<Item = ResourceType> {
-    TABLE.iter().filter_map(|(name, _)| ResourceType::parse(name).ok())
+pub fn types(release: Release) -> impl Iterator<Item = ResourceType> {
+    elements::of(release).iter().filter_map(|(name, _)| ResourceType::parse(name).ok())
 }
-
-/// The elements with references to the patients in whose compartments a resource is, by type: those of the search
-/// parameters that the CompartmentDefinition names.
-const TABLE: &[(&str, &[&str])] = &[
-    ("Account", &["subject"]),
-    ("AdverseEvent", &["subject"]),
-    ("AllergyIntolerance", &["patient", "recorder", "asserter"]),
-    ("Appointment", &["participant.actor"]),
-    ("AppointmentResponse", &["actor"]),
-    ("AuditEvent", &["agent.who", "entity.what"]),
-    ("Basic", &["subject", "author"]),
-    ("BodyStructure", &["patient"]),
-    ("CarePlan", &["subject", "activity.detail.performer"]),
-    ("CareTeam", &["subject", "participant.member"]),
-    ("ChargeItem", &["subject"]),
-    ("Claim", &["patient", "payee.party"]),
-    ("ClaimResponse", &["patient"]),
-    ("ClinicalImpression", &["subject"]),
-    ("Communication", &["subject", "sender", "recipient"]),
-    ("CommunicationRequest", &["subject", "sender", "recipient", "requester"]),
-    ("Composition", &["subject", "author", "attester.party"]),
-    ("Condition", &["subject", "asserter"]),
-    ("Consent", &["patient"]),
-    ("Coverage", &["policyHolder", "subscriber", "beneficiary", "payor"]),
-    ("CoverageEligibilityRequest", &["patient"]),
-    ("CoverageEligibilityResponse", &["patient"]),
-    ("DetectedIssue", &["patient"]),
-    ("DeviceRequest", &["subject", "performer"]),
-    ("DeviceUseStatement", &["subject"]),
-    ("DiagnosticReport", &["subject"]),
-    ("DocumentManifest", &["subject", "author", "recipient"]),
-    ("DocumentReference", &["subject", "author"]),
-    ("Encounter", &["subject"]),
-    ("EnrollmentRequest", &["candidate"]),
-    ("EpisodeOfCare", &["patient"]),
-    ("ExplanationOfBenefit", &["patient", "payee.party"]),
-    ("FamilyMemberHistory", &["patient"]),
-    ("Flag", &["subject"]),
-    ("Goal", &["subject"]),
-    ("Group", &["member.entity"]),
-    ("ImagingStudy", &["subject"]),
-    ("Immunization", &["patient"]),
-    ("ImmunizationEvaluation", &["patient"]),
-    ("ImmunizationRecommendation", &["patient"]),
-    ("Invoice", &["subject", "recipient"]),
-    ("List", &["subject", "source"]),
-    ("MeasureReport", &["subject"]),
-    ("Media", &["subject"]),
-    ("MedicationAdministration", &["subject", "performer.actor"]),
-    ("MedicationDispense", &["subject", "receiver"]),
-    ("MedicationRequest", &["subject"]),
-    ("MedicationStatement", &["subject"]),
-    ("MolecularSequence", &["patient"]),
-    ("NutritionOrder", &["patient"]),
-    ("Observation", &["subject", "performer"]),
-    // By its own id.
-    ("Patient", &[]),
-    ("Person", &["link.target"]),
-    ("Procedure", &["subject", "performer.actor"]),
-    ("Provenance", &["target"]),
-    ("QuestionnaireResponse", &["subject", "author"]),
-    ("RelatedPerson", &["patient"]),
-    ("RequestGroup", &["subject", "action.participant"]),
-    ("ResearchSubject", &["individual"]),
-    ("RiskAssessment", &["subject"]),
-    ("Schedule", &["actor"]),
-    ("ServiceRequest", &["subject", "performer"]),
-    ("Specimen", &["subject"]),
-    ("SupplyDelivery", &["patient"]),
-    ("SupplyRequest", &["deliverTo"]),
-    ("VisionPrescription", &["patient"]),
-];
 
 #[cfg(test)]
 mod tests {
@@ -256,21 +194,35 @@ mod tests {
 
     const BASE: &str = "https://fhir.example/r4";
 
-    fn compartments(patients: Option<&[&str]>) -> Compartments {
+    fn compartments(patients: Option<&[&str]>, release: Release) -> Compartments {
         let ids = |ids: &[&str]| ids.iter().map(|id| ResourceId::parse(id).unwrap()).collect::<Vec<_>>();
         let patients = match patients {
             None => Patients::Every,
             Some(of) => Patients::These(Arc::new(Members::new(&JobId::new(1), &ids(of)))),
         };
-        Compartments::new(patients, None, &Url::parse(&format!("{BASE}/")).unwrap())
+        Compartments::new(patients, None, &Url::parse(&format!("{BASE}/")).unwrap(), release)
     }
 
     #[test]
-    fn the_table_is_that_of_r4_in_the_order_of_the_types() {
-        assert_eq!(TABLE.len(), 66);
-        assert!(TABLE.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        assert!(types().count() == 66 && types().all(|name| name.known()));
-        assert!(has("Patient") && !has("Practitioner") && !has("Device"));
+    fn the_tables_are_those_of_the_releases_in_the_order_of_the_types() {
+        for (release, count) in [(Release::R4, 66), (Release::R4B, 66), (Release::R5, 73)] {
+            let table = elements::of(release);
+            assert_eq!(table.len(), count);
+            assert!(table.windows(2).all(|pair| pair[0].0 < pair[1].0));
+            assert!(types(release).count() == count && types(release).all(|name| name.is_of(release)));
+            assert!(has("Patient", release) && !has("Practitioner", release) && !has("Device", release));
+        }
+        for (of, r4, r5) in [
+            ("Task", false, true),
+            ("DeviceUsage", false, true),
+            ("RequestOrchestration", false, true),
+            ("Contract", false, true),
+            ("Media", true, false),
+            ("DocumentManifest", true, false),
+            ("RequestGroup", true, false),
+        ] {
+            assert_eq!((has(of, Release::R4), has(of, Release::R5)), (r4, r5), "{of}");
+        }
     }
 
     #[test]
@@ -304,8 +256,8 @@ mod tests {
 
     #[test]
     fn a_resource_is_where_any_of_its_references_leads() {
-        let every = compartments(None);
-        let these = compartments(Some(&["a", "b"]));
+        let every = compartments(None, Release::R4);
+        let these = compartments(Some(&["a", "b"]), Release::R4);
         for (of, text, in_every, in_these) in [
             ("Patient", r#"{"id":"ID"}"#, true, false),
             ("Observation", r#"{"subject":{"reference":"Patient/a"}}"#, true, true),
@@ -339,5 +291,32 @@ mod tests {
         assert_eq!(these.hold("Patient", "a", r#"{"link":[{"other":{"reference":"Patient/c"}}]}"#), Ok(true));
         assert_eq!(these.hold("Patient", "c", r#"{"link":[{"other":{"reference":"Patient/a"}}]}"#), Ok(false));
         assert_eq!(these.hold("Observation", "ID", "{"), Err(NotJson));
+    }
+
+    #[test]
+    fn each_release_has_its_own_elements() {
+        let text = |element: &str| {
+            let mut text = r#"{"reference":"Patient/a"}"#.to_owned();
+            element.rsplit('.').for_each(|name| text = format!(r#"{{"{name}":{text}}}"#));
+            text
+        };
+        for (of, element, r4, r5) in [
+            ("Task", "for", false, true),
+            ("Condition", "asserter", true, false),
+            ("Condition", "participant.actor", false, true),
+            ("Consent", "patient", true, false),
+            ("Consent", "subject", false, true),
+            ("Coverage", "paymentBy.party", false, true),
+            ("DeviceRequest", "performer", true, false),
+            ("DeviceRequest", "performer.reference", false, true),
+            ("AuditEvent", "entity.what", true, false),
+            ("AuditEvent", "patient", false, true),
+            ("Observation", "performer", true, true),
+        ] {
+            for (release, expected) in [(Release::R4, r4), (Release::R4B, r4), (Release::R5, r5)] {
+                let held = compartments(Some(&["a"]), release).hold(of, "ID", &text(element));
+                assert_eq!(held, Ok(expected), "{of} {element} {release:?}");
+            }
+        }
     }
 }

@@ -7,13 +7,20 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
+use super::mandatory;
 use super::members::Members;
+use super::release::Release;
 use super::resource_type::ResourceType;
 
 /// The elements that a client wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Elements(Vec<String>);
+pub struct Elements {
+    items: Vec<String>,
+    /// It is stored with the job.
+    #[serde(skip)]
+    release: Release,
+}
 
 /// No type has so many root elements.
 const MOST: usize = 500;
@@ -26,14 +33,19 @@ impl Elements {
     /// At least one item, and not so many that the document of the job grows, each of which [`is_element`].
     pub fn new(items: &[String]) -> Result<Self, NotAnElement> {
         match (1..=MOST).contains(&items.len()) && items.iter().all(|item| is_element(item)) {
-            true => Ok(Self(items.to_vec())),
+            true => Ok(Self { items: items.to_vec(), release: Release::default() }),
             false => Err(NotAnElement),
         }
     }
 
     /// Its items, as they were given.
     pub fn items(&self) -> &[String] {
-        &self.0
+        &self.items
+    }
+
+    /// The same, of resources of a release: what they must have.
+    pub fn of(self, release: Release) -> Self {
+        Self { release, ..self }
     }
 
     /// The text of a resource without what is not wanted. `None` if that is no JSON object.
@@ -62,8 +74,8 @@ impl Elements {
         };
         ALWAYS.contains(&member)
             || MODIFIERS.iter().any(|element| names(element, member))
-            || mandatory(resource_type).iter().any(|element| names(element, member))
-            || self.0.iter().any(wanted)
+            || mandatory::of(self.release, resource_type).iter().any(|element| names(element, member))
+            || self.items.iter().any(wanted)
     }
 }
 
@@ -86,11 +98,6 @@ fn names(element: &str, member: &str) -> bool {
         Some(of_type) => CHOICES.contains(&of_type),
         None => false,
     }
-}
-
-fn mandatory(resource_type: &str) -> &'static [&'static str] {
-    let found = MANDATORY.binary_search_by_key(&resource_type, |(name, _)| name);
-    found.map_or(&[], |index| MANDATORY[index].1)
 }
 
 /// PR-44.
@@ -144,12 +151,13 @@ fn member(name: &str, value: &str) -> String {
 /// Kept in every resource: what it is, and what changes the meaning of everything in it.
 const ALWAYS: [&str; 5] = ["id", "implicitRules", "meta", "modifierExtension", "resourceType"];
 
-/// Root elements that R4 flags as modifying the meaning of others (PR-43).
-const MODIFIERS: [&str; 15] = [
+/// Root elements that FHIR flags as modifying the meaning of others (PR-43).
+const MODIFIERS: [&str; 16] = [
     "active",
     "actuality",
     "clinicalStatus",
     "deceased",
+    "decision",
     "doNotPerform",
     "experimental",
     "immutable",
@@ -217,125 +225,6 @@ const CHOICES: [&str; 52] = [
     "Uri",
     "Url",
     "UsageContext",
-];
-
-/// Root elements of R4 that every resource of a type has, in the order of the types (PR-43).
-const MANDATORY: &[(&str, &[&str])] = &[
-    ("Account", &["status"]),
-    ("ActivityDefinition", &["status"]),
-    ("AdverseEvent", &["actuality", "subject"]),
-    ("AllergyIntolerance", &["patient"]),
-    ("Appointment", &["participant", "status"]),
-    ("AppointmentResponse", &["appointment", "participantStatus"]),
-    ("AuditEvent", &["agent", "recorded", "source", "type"]),
-    ("Basic", &["code"]),
-    ("Binary", &["contentType"]),
-    ("BodyStructure", &["patient"]),
-    ("Bundle", &["type"]),
-    ("CapabilityStatement", &["date", "fhirVersion", "format", "kind", "status"]),
-    ("CarePlan", &["intent", "status", "subject"]),
-    ("CatalogEntry", &["orderable", "referencedItem"]),
-    ("ChargeItem", &["code", "status", "subject"]),
-    ("ChargeItemDefinition", &["status", "url"]),
-    ("Claim", &["created", "insurance", "patient", "priority", "provider", "status", "type", "use"]),
-    ("ClaimResponse", &["created", "insurer", "outcome", "patient", "status", "type", "use"]),
-    ("ClinicalImpression", &["status", "subject"]),
-    ("CodeSystem", &["content", "status"]),
-    ("Communication", &["status"]),
-    ("CommunicationRequest", &["status"]),
-    ("CompartmentDefinition", &["code", "name", "search", "status", "url"]),
-    ("Composition", &["author", "date", "status", "title", "type"]),
-    ("ConceptMap", &["status"]),
-    ("Condition", &["subject"]),
-    ("Consent", &["category", "scope", "status"]),
-    ("Coverage", &["beneficiary", "payor", "status"]),
-    ("CoverageEligibilityRequest", &["created", "insurer", "patient", "purpose", "status"]),
-    ("CoverageEligibilityResponse", &["created", "insurer", "outcome", "patient", "purpose", "request", "status"]),
-    ("DetectedIssue", &["status"]),
-    ("DeviceMetric", &["category", "type"]),
-    ("DeviceRequest", &["code", "intent", "subject"]),
-    ("DeviceUseStatement", &["device", "status", "subject"]),
-    ("DiagnosticReport", &["code", "status"]),
-    ("DocumentManifest", &["content", "status"]),
-    ("DocumentReference", &["content", "status"]),
-    ("EffectEvidenceSynthesis", &["exposure", "exposureAlternative", "outcome", "population", "status"]),
-    ("Encounter", &["class", "status"]),
-    ("Endpoint", &["address", "connectionType", "payloadType", "status"]),
-    ("EpisodeOfCare", &["patient", "status"]),
-    ("EventDefinition", &["status", "trigger"]),
-    ("Evidence", &["exposureBackground", "status"]),
-    ("EvidenceVariable", &["characteristic", "status"]),
-    ("ExampleScenario", &["status"]),
-    (
-        "ExplanationOfBenefit",
-        &["created", "insurance", "insurer", "outcome", "patient", "provider", "status", "type", "use"],
-    ),
-    ("FamilyMemberHistory", &["patient", "relationship", "status"]),
-    ("Flag", &["code", "status", "subject"]),
-    ("Goal", &["description", "lifecycleStatus", "subject"]),
-    ("GraphDefinition", &["name", "start", "status"]),
-    ("Group", &["actual", "type"]),
-    ("GuidanceResponse", &["module", "status"]),
-    ("ImagingStudy", &["status", "subject"]),
-    ("Immunization", &["occurrence", "patient", "status", "vaccineCode"]),
-    ("ImmunizationEvaluation", &["doseStatus", "immunizationEvent", "patient", "status", "targetDisease"]),
-    ("ImmunizationRecommendation", &["date", "patient", "recommendation"]),
-    ("ImplementationGuide", &["fhirVersion", "name", "packageId", "status", "url"]),
-    ("Invoice", &["status"]),
-    ("Library", &["status", "type"]),
-    ("Linkage", &["item"]),
-    ("List", &["mode", "status"]),
-    ("Measure", &["status"]),
-    ("MeasureReport", &["measure", "period", "status", "type"]),
-    ("Media", &["content", "status"]),
-    ("MedicationAdministration", &["effective", "medication", "status", "subject"]),
-    ("MedicationDispense", &["medication", "status"]),
-    ("MedicationRequest", &["intent", "medication", "status", "subject"]),
-    ("MedicationStatement", &["medication", "status", "subject"]),
-    ("MedicinalProduct", &["name"]),
-    ("MedicinalProductIngredient", &["role"]),
-    ("MedicinalProductManufactured", &["manufacturedDoseForm", "quantity"]),
-    ("MedicinalProductPackaged", &["packageItem"]),
-    ("MedicinalProductPharmaceutical", &["administrableDoseForm", "routeOfAdministration"]),
-    ("MessageDefinition", &["date", "event", "status"]),
-    ("MessageHeader", &["event", "source"]),
-    ("MolecularSequence", &["coordinateSystem"]),
-    ("NamingSystem", &["date", "kind", "name", "status", "uniqueId"]),
-    ("NutritionOrder", &["dateTime", "intent", "patient", "status"]),
-    ("Observation", &["code", "status"]),
-    ("ObservationDefinition", &["code"]),
-    ("OperationDefinition", &["code", "instance", "kind", "name", "status", "system", "type"]),
-    ("PaymentNotice", &["amount", "created", "payment", "recipient", "status"]),
-    ("PaymentReconciliation", &["created", "paymentAmount", "paymentDate", "status"]),
-    ("PlanDefinition", &["status"]),
-    ("Procedure", &["status", "subject"]),
-    ("Provenance", &["agent", "recorded", "target"]),
-    ("Questionnaire", &["status"]),
-    ("QuestionnaireResponse", &["status"]),
-    ("RelatedPerson", &["patient"]),
-    ("RequestGroup", &["intent", "status"]),
-    ("ResearchDefinition", &["population", "status"]),
-    ("ResearchElementDefinition", &["characteristic", "status", "type"]),
-    ("ResearchStudy", &["status"]),
-    ("ResearchSubject", &["individual", "status", "study"]),
-    ("RiskAssessment", &["status", "subject"]),
-    ("RiskEvidenceSynthesis", &["outcome", "population", "status"]),
-    ("Schedule", &["actor"]),
-    ("SearchParameter", &["base", "code", "description", "name", "status", "type", "url"]),
-    ("ServiceRequest", &["intent", "status", "subject"]),
-    ("Slot", &["end", "schedule", "start", "status"]),
-    ("StructureDefinition", &["abstract", "kind", "name", "status", "type", "url"]),
-    ("StructureMap", &["group", "name", "status", "url"]),
-    ("Subscription", &["channel", "criteria", "reason", "status"]),
-    ("Substance", &["code"]),
-    ("SupplyRequest", &["item", "quantity"]),
-    ("Task", &["intent", "status"]),
-    ("TerminologyCapabilities", &["date", "kind", "status"]),
-    ("TestReport", &["result", "status", "testScript"]),
-    ("TestScript", &["name", "status", "url"]),
-    ("ValueSet", &["status"]),
-    ("VerificationResult", &["status"]),
-    ("VisionPrescription", &["created", "dateWritten", "lensSpecification", "patient", "prescriber", "status"]),
 ];
 
 #[cfg(test)]
@@ -428,11 +317,13 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_sorted_so_that_a_search_finds_every_entry() {
-        assert!(MANDATORY.windows(2).all(|pair| pair[0].0 < pair[1].0));
-        assert!(MANDATORY.iter().all(|(name, _)| ResourceType::parse(name).unwrap().known()));
-        assert_eq!(mandatory("Observation"), ["code", "status"]);
-        assert_eq!(mandatory("Patient"), [""; 0]);
+    fn what_must_be_there_is_that_of_the_release() {
+        let encounter = r#"{"resourceType":"Encounter","id":"e","status":"planned","class":{},"type":[]}"#;
+        let kept = |release| {
+            let elements = Elements::new(&["type".to_owned()]).unwrap().of(release);
+            elements.reduce("Encounter", encounter).unwrap().contains("class")
+        };
+        assert_eq!([Release::R4, Release::R4B, Release::R5].map(kept), [true, true, false]);
     }
 
     proptest! {

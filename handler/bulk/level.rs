@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compartment;
 use super::context;
+use super::release::Release;
 use super::resource_id::ResourceId;
 use super::resource_type::ResourceType;
 
@@ -40,11 +41,11 @@ impl Level {
     }
 
     /// Whether resources of a type may belong to an export of this level.
-    pub fn has(&self, resource_type: &ResourceType) -> bool {
+    pub fn has(&self, resource_type: &ResourceType, release: Release) -> bool {
         match self {
             Level::System => true,
             Level::Patient | Level::Group(_) => {
-                compartment::has(resource_type.as_str()) || context::has(resource_type.as_str())
+                compartment::has(resource_type.as_str(), release) || context::has(resource_type.as_str())
             }
         }
     }

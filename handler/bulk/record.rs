@@ -12,10 +12,11 @@ use super::job::Job;
 use super::job_id::JobId;
 use super::page::Page;
 use super::plan::Plan;
+use super::release::Release;
 use super::summary::Summary;
 
 /// The newest version of the stored form. Golden files under `tests/golden` keep each one loading.
-pub const VERSION: u64 = 5;
+pub const VERSION: u64 = 6;
 
 /// A document of the `jobs` container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +92,8 @@ impl Record {
     /// The oldest version whose builds do the right thing with this document: to those before, it is one of a newer build.
     fn version(&self) -> u64 {
         match self {
+            // The builds before knew of R4 alone, whose compartments and elements are others.
+            Record::Job(job) if job.asked.release != Release::default() => 6,
             // The builds before knew of what is current alone, and would leave out the rest.
             Record::Job(job) if job.asked.associated != Associated::default() => 5,
             // The builds before knew of one stage alone, and would drop what is gathered for the next ones.

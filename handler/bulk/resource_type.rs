@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::release::Release;
+
 /// A resource type's name, valid in form: safe in a file name and in a header.
 ///
 /// The store decides which types exist, so a type that no list knows (from another FHIR release) is exported like any
-/// other; only `_type` is checked against [`ResourceType::known`].
+/// other; only what clients ask for is checked against [`ResourceType::is_of`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ResourceType(Arc<str>);
@@ -43,9 +45,14 @@ impl ResourceType {
         KNOWN.binary_search(&self.as_str()).is_ok()
     }
 
-    /// The names of all those types, sorted.
-    pub fn names() -> &'static [&'static str] {
-        KNOWN
+    /// Whether this release stores resources of this type.
+    pub fn is_of(&self, release: Release) -> bool {
+        self.known() && is_in(self.as_str(), release)
+    }
+
+    /// The names of the types of a release, sorted.
+    pub fn names(release: Release) -> impl Iterator<Item = &'static str> {
+        KNOWN.iter().copied().filter(move |name| is_in(name, release))
     }
 
     pub fn as_str(&self) -> &str {
@@ -71,6 +78,15 @@ impl fmt::Display for ResourceType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+fn is_in(name: &str, release: Release) -> bool {
+    let absent: [&[&str]; 2] = match release {
+        Release::R4 => [SINCE_R4B, SINCE_R5],
+        Release::R4B => [SINCE_R5, NOT_IN_R4B],
+        Release::R5 => [NOT_IN_R5, &[]],
+    };
+    !absent.iter().any(|names| names.contains(&name))
 }
 
 /// The resource types of R4, R4B and R5 that a server stores, sorted. `OperationOutcome` and `Parameters` are not.
@@ -253,6 +269,92 @@ const KNOWN: &[&str] = &[
     "VisionPrescription",
 ];
 
+/// Types that came with R4B.
+const SINCE_R4B: &[&str] = &[
+    "AdministrableProductDefinition",
+    "Citation",
+    "ClinicalUseDefinition",
+    "EvidenceReport",
+    "Ingredient",
+    "ManufacturedItemDefinition",
+    "MedicinalProductDefinition",
+    "NutritionProduct",
+    "PackagedProductDefinition",
+    "RegulatedAuthorization",
+    "SubscriptionStatus",
+    "SubscriptionTopic",
+    "SubstanceDefinition",
+];
+
+/// Types that came with R5.
+const SINCE_R5: &[&str] = &[
+    "ActorDefinition",
+    "ArtifactAssessment",
+    "BiologicallyDerivedProductDispense",
+    "ConditionDefinition",
+    "DeviceAssociation",
+    "DeviceDispense",
+    "DeviceUsage",
+    "EncounterHistory",
+    "FormularyItem",
+    "GenomicStudy",
+    "ImagingSelection",
+    "InventoryItem",
+    "InventoryReport",
+    "NutritionIntake",
+    "Permission",
+    "RequestOrchestration",
+    "Requirements",
+    "TestPlan",
+    "Transport",
+];
+
+/// Types of R4 that R4B has not; some of them are in R5 again.
+const NOT_IN_R4B: &[&str] = &[
+    "EffectEvidenceSynthesis",
+    "MedicinalProduct",
+    "MedicinalProductAuthorization",
+    "MedicinalProductContraindication",
+    "MedicinalProductIndication",
+    "MedicinalProductIngredient",
+    "MedicinalProductInteraction",
+    "MedicinalProductManufactured",
+    "MedicinalProductPackaged",
+    "MedicinalProductPharmaceutical",
+    "MedicinalProductUndesirableEffect",
+    "RiskEvidenceSynthesis",
+    "SubstanceNucleicAcid",
+    "SubstancePolymer",
+    "SubstanceProtein",
+    "SubstanceReferenceInformation",
+    "SubstanceSourceMaterial",
+    "SubstanceSpecification",
+];
+
+/// Types of R4 or R4B that R5 has not.
+const NOT_IN_R5: &[&str] = &[
+    "CatalogEntry",
+    "DeviceUseStatement",
+    "DocumentManifest",
+    "EffectEvidenceSynthesis",
+    "Media",
+    "MedicinalProduct",
+    "MedicinalProductAuthorization",
+    "MedicinalProductContraindication",
+    "MedicinalProductIndication",
+    "MedicinalProductIngredient",
+    "MedicinalProductInteraction",
+    "MedicinalProductManufactured",
+    "MedicinalProductPackaged",
+    "MedicinalProductPharmaceutical",
+    "MedicinalProductUndesirableEffect",
+    "RequestGroup",
+    "ResearchDefinition",
+    "ResearchElementDefinition",
+    "RiskEvidenceSynthesis",
+    "SubstanceSpecification",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,5 +372,24 @@ mod tests {
             assert_eq!(ResourceType::parse(bad), Err(NotAResourceType), "{bad}");
         }
         assert!(!ResourceType::parse("Foo").unwrap().known());
+    }
+
+    #[test]
+    fn each_release_has_its_types() {
+        // Of the types of each release, OperationOutcome and Parameters are not stored.
+        for (release, count) in [(Release::R4, 144), (Release::R4B, 139), (Release::R5, 156)] {
+            assert_eq!(ResourceType::names(release).count(), count);
+        }
+        for names in [SINCE_R4B, SINCE_R5, NOT_IN_R4B, NOT_IN_R5] {
+            assert!(names.windows(2).all(|pair| pair[0] < pair[1]) && names.iter().all(|name| KNOWN.contains(name)));
+        }
+        let is_of = |name: &str| Release::ALL.map(|release| ResourceType::parse(name).unwrap().is_of(release));
+        assert_eq!(is_of("Patient"), [true, true, true]);
+        assert_eq!(is_of("NutritionProduct"), [false, true, true]);
+        assert_eq!(is_of("GenomicStudy"), [false, false, true]);
+        assert_eq!(is_of("MedicinalProduct"), [true, false, false]);
+        assert_eq!(is_of("SubstancePolymer"), [true, false, true]);
+        assert_eq!(is_of("Media"), [true, true, false]);
+        assert_eq!(is_of("Foo"), [false, false, false]);
     }
 }

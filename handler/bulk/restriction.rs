@@ -48,10 +48,13 @@ fn keys(key: [u8; KEY_BYTES]) -> SealingKeys {
 
 #[cfg(test)]
 mod tests {
+    use super::super::release::Release;
+    use super::super::search::Store;
     use super::*;
 
     fn asked() -> Asked {
-        let (filter, _) = Filter::read("Patient?identifier=4711", "https://fhir.example").unwrap();
+        let store = Store { base: "https://fhir.example", release: Release::R4 };
+        let (filter, _) = Filter::read("Patient?identifier=4711", store).unwrap();
         let patients = Some(vec![ResourceId::parse("p-4712").unwrap()]);
         Asked { request: "https://fhir.example/$export".into(), patients, filters: vec![filter], ..Asked::default() }
     }

@@ -11,7 +11,7 @@ use super::elements::Elements;
 use super::job::Job;
 use super::level::Level;
 use super::paths::NotJson;
-use super::search::{Filters, Problem};
+use super::search::{Filters, Problem, Store};
 
 /// Without any of it, every resource is exported as it is.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Selection {
 impl Selection {
     /// What a job was asked for. References below `base` lead into the store; `members` are those that the job keeps.
     pub fn of(job: &Job, base: &Url, members: Option<Arc<Members>>) -> Result<Self, Problem> {
-        let Asked { level, patients, elements, filters, .. } = &job.asked;
+        let Asked { level, patients, elements, filters, release, .. } = &job.asked;
         // A Group without members holds nothing, itself neither.
         let whole = members.as_ref().is_some_and(|members| members.count() > 0);
         let (patients, group) = match (level, patients) {
@@ -38,14 +38,17 @@ impl Selection {
                 (Some(Patients::These(members)), whole.then(|| id.clone()))
             }
         };
-        let compartments = patients.map(|patients| Compartments::new(patients, group, base));
-        let filters = Filters::new(filters, base.as_str().trim_end_matches('/'), job.transaction_time)?;
-        Ok(Self { elements: elements.clone(), compartments, filters })
+        let compartments = patients.map(|patients| Compartments::new(patients, group, base, *release));
+        let store = Store { base: base.as_str().trim_end_matches('/'), release: *release };
+        let filters = Filters::new(filters, store, job.transaction_time)?;
+        let elements = elements.clone().map(|elements| elements.of(*release));
+        Ok(Self { elements, compartments, filters })
     }
 
     /// What to write of resources that others have decided about.
     pub fn of_elements(job: &Job) -> Self {
-        Self { elements: job.asked.elements.clone(), ..Self::default() }
+        let elements = job.asked.elements.clone().map(|elements| elements.of(job.asked.release));
+        Self { elements, ..Self::default() }
     }
 
     /// Whether the export tells of the deletion of a resource.

@@ -4,13 +4,15 @@ use serde_json::Value;
 
 use crate::bulk::capability;
 use crate::bulk::rejection::Rejection;
+use crate::bulk::request::Terms;
 
 use super::{App, smart_configuration};
 
 /// The CapabilityStatement.
 pub async fn capabilities(app: &App) -> Value {
     let security = smart_configuration::security(app).await;
-    capability::statement(&app.settings.terms.public_url, &security, app.now())
+    let Terms { public_url, release, .. } = &app.settings.terms;
+    capability::statement(public_url, *release, &security, app.now())
 }
 
 /// The OperationDefinition of this id.

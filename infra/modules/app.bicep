@@ -75,6 +75,7 @@ var handlerDefaults = {
   EXPORT_OAUTH_SKEW_SECONDS: '60'
   // While the sealing key changes: a reference to the version before it in the vault.
   EXPORT_FORMER_SEALING_KEYS: ''
+  EXPORT_FHIR_VERSION: ''
   EXPORT_BULK_DATA_VERSION: '3'
   EXPORT_REQUIRE_PREFER_ASYNC: 'false'
   EXPORT_MAX_ACTIVE: '10'

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use fhir_export::bulk::asked::Asked;
+use fhir_export::bulk::release::Release;
+use fhir_export::bulk::request::Terms;
 use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::timestamp::Timestamp;
+use fhir_export::functions::Settings;
 use serde_json::{Value, json};
 
 use crate::support::belongs::{Belongs, Whose, belongs, judge};
@@ -245,6 +248,35 @@ fn an_export_of_patients_holds_what_is_in_their_compartments_while_a_writer_goes
         followed = std::array::from_fn(|step| followed[step] + belongs.followed[step]);
     }
     assert!(held > 500 && followed.iter().all(|count| *count > 30), "{held} and {followed:?} prove little");
+}
+
+#[test]
+fn an_export_keeps_the_release_of_its_kick_off() {
+    let world = World::new();
+    let mut clinic = Clinic::default();
+    let to_patient = |element: &str| format!(r#""{element}":{{"reference":"Patient/p0"}},"#);
+    for (of, members) in [
+        ("Patient", String::new()),
+        ("Task", to_patient("for")),
+        ("Condition", r#""participant":[{"actor":{"reference":"Patient/p0"}}],"#.into()),
+        ("Consent", to_patient("patient")),
+        ("Media", to_patient("subject")),
+    ] {
+        clinic.write_with(&world, (of, "x"), Form::WithMeta, long_ago(&world), &members);
+    }
+    let settings = |release| Settings { terms: Terms { release, ..small().terms }, ..small() };
+    let mut r5 = Host::new(&world, settings(Release::R5));
+    let of_r5 = Export::accepted(&r5.get("/Patient/$export"));
+    assert_eq!(r5.get("/Patient/$export?_type=Media").status(), 400);
+    assert_eq!(parsed(&r5.get("/metadata"))["fhirVersion"], "5.0.0");
+    let mut r4 = Host::new(&world, settings(Release::R4));
+    let of_r4 = Export::accepted(&r4.get("/Patient/$export"));
+    let types = |export: &Export, host: &mut Host| -> Vec<String> {
+        complete(host, export).lines.into_keys().map(|(of, _)| of).collect()
+    };
+    // By a process whose settings are others.
+    assert_eq!(types(&of_r5, &mut r4), ["Condition", "Patient", "Task"]);
+    assert_eq!(types(&of_r4, &mut r4), ["Consent", "Media", "Patient"]);
 }
 
 #[test]

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use fhir_export::bulk::document::Document;
-use fhir_export::bulk::search::{Filter, Filters};
+use fhir_export::bulk::release::Release;
+use fhir_export::bulk::search::{Filter, Filters, Store};
 use fhir_export::bulk::timestamp::Timestamp;
 
 use crate::support::sought::{SEARCHED, Search, When, finds, members};
 use crate::support::world::{PUBLIC_URL, mixed};
+
+const STORE: Store<'_> = Store { base: PUBLIC_URL, release: Release::R4 };
 
 #[test]
 fn a_search_finds_what_its_words_say() {
@@ -21,12 +24,12 @@ fn a_search_finds_what_its_words_say() {
         let last_modified = last_modified.last_modified();
         let search = Search::drawn(of, mixed(seed ^ 1 << 60));
         let text_of_filter = search.text();
-        let (filter, problems) = Filter::read(&text_of_filter, PUBLIC_URL).unwrap();
+        let (filter, problems) = Filter::read(&text_of_filter, STORE).unwrap();
         assert_eq!(problems, [], "{search:?}");
         assert_eq!(filter.parameters, search.parameters);
         let document =
             Document { resource_type: of.into(), last_modified: last_modified.as_str().into(), ..Document::default() };
-        let found = Filters::new(std::slice::from_ref(&filter), PUBLIC_URL, transaction_time).unwrap();
+        let found = Filters::new(std::slice::from_ref(&filter), STORE, transaction_time).unwrap();
         let found = found.let_pass(&document, &text).unwrap();
         let when = When { last_modified: &last_modified, transaction_time };
         let expected = finds(&filter, &serde_json::from_str(&text).unwrap(), when);

@@ -12,6 +12,7 @@ use fhir_export::bulk::authority::Authorization;
 use fhir_export::bulk::coding::Coding;
 use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::policy::{CallerPolicy, Named};
+use fhir_export::bulk::release::Release;
 use fhir_export::bulk::request::Terms;
 use fhir_export::bulk::secret::{SealingKey, SealingKeys};
 use fhir_export::bulk::timestamp::Timestamp;
@@ -193,6 +194,7 @@ pub fn small() -> Settings {
     Settings {
         authorization: Authorization::Keys,
         terms: Terms {
+            release: Release::R4,
             public_url: PUBLIC_URL.parse().unwrap(),
             callers: CallerPolicy { named: Named::Any, ..CallerPolicy::default() },
             default_destination: true,

@@ -9,6 +9,7 @@ use super::destination::{self, ContainerName};
 use super::level::Level;
 use super::policy::CallerPolicy;
 use super::rejection::Rejection;
+use super::release::Release;
 use super::timestamp::Timestamp;
 
 mod accept;
@@ -70,6 +71,8 @@ pub struct CallerDestination {
 pub struct Terms {
     /// `…` of `…/$export`, without a slash at its end.
     pub public_url: Url,
+    /// The FHIR release of the store.
+    pub release: Release,
     pub callers: CallerPolicy,
     /// Whether there is a default destination.
     pub default_destination: bool,

@@ -14,7 +14,7 @@ use crate::bulk::note::{Note, Severity};
 use crate::bulk::rejection::{Rejection, repeated};
 use crate::bulk::resource_id::ResourceId;
 use crate::bulk::resource_type::ResourceType;
-use crate::bulk::search::{self, Filter, Problem};
+use crate::bulk::search::{self, Filter, Problem, Store};
 use crate::bulk::telling::Provenance;
 use crate::bulk::timestamp::Timestamp;
 
@@ -81,6 +81,7 @@ impl Restrictions<'_> {
         // Understood, and without effect: an export has no pages to count.
         self.count(MAX_COUNT, leniency)?;
         Ok(Asked {
+            release: self.terms.release,
             patients,
             types,
             filters,
@@ -123,18 +124,22 @@ impl Restrictions<'_> {
     /// everything would be exported.
     fn types(&self, leniency: &mut Leniency) -> Result<Option<Vec<ResourceType>>, Rejection> {
         let Some(names) = self.items(TYPE, leniency)? else { return Ok(None) };
-        let mut types = Vec::new();
+        let (mut types, release) = (Vec::new(), self.terms.release);
         for name in names {
             match ResourceType::parse(&name) {
-                Ok(known) if known.known() && types.contains(&known) => {}
-                Ok(known) if known.known() && self.level.has(&known) => types.push(known),
+                Ok(known) if known.is_of(release) && types.contains(&known) => {}
+                Ok(known) if known.is_of(release) && self.level.has(&known, release) => types.push(known),
                 // Nothing would come of it, and its absence would be taken for the absence of data (PR-31).
-                Ok(known) if known.known() => {
+                Ok(known) if known.is_of(release) => {
                     let told = format!("{known} is not in the Patient compartment: export it at system level.");
                     leniency.pass_over(Severity::Warning, Rejection::not_supported(told).about(TYPE))?;
                 }
                 Ok(_) | Err(_) => {
-                    let told = format!("\"{}\" is not a FHIR resource type that is stored.", repeated(&name));
+                    let told = format!(
+                        "\"{}\" is not a resource type that is stored in FHIR {}.",
+                        repeated(&name),
+                        release.name()
+                    );
                     leniency.pass_over(Severity::Warning, Rejection::bad_value(TYPE, told))?;
                 }
             }
@@ -359,7 +364,7 @@ impl Restrictions<'_> {
     /// `_typeFilter` (TF-01 to TF-12). What is passed over of a filter widens the export, so its client is always told. The
     /// filter itself is not repeated: it may name a person.
     fn type_filters(&self, types: Option<&[ResourceType]>, leniency: &mut Leniency) -> Result<Vec<Filter>, Rejection> {
-        let base = self.terms.base();
+        let store = Store { base: self.terms.base(), release: self.terms.release };
         let mut filters = Vec::new();
         for list in self.given.all(TYPE_FILTER) {
             let list = match list {
@@ -374,7 +379,7 @@ impl Restrictions<'_> {
                 Version::V4 => vec![list],
             };
             for text in texts {
-                let (filter, problems) = match Filter::read(text, base) {
+                let (filter, problems) = match Filter::read(text, store) {
                     Ok((filter, problems)) => (Some(filter), problems),
                     Err(problem) => (None, vec![problem]),
                 };
@@ -382,7 +387,8 @@ impl Restrictions<'_> {
                     leniency.pass_over(Severity::Warning, unfit(filter.as_ref(), problem))?;
                 }
                 let Some(filter) = filter.filter(|filter| !filter.parameters.is_empty()) else { continue };
-                if !self.level.has(&filter.of) || types.is_some_and(|types| !types.contains(&filter.of)) {
+                if !self.level.has(&filter.of, store.release) || types.is_some_and(|types| !types.contains(&filter.of))
+                {
                     let told = format!("\"{TYPE_FILTER}\" filters {}, which is not exported.", filter.of);
                     leniency.note(Note::new(Severity::Information, "value", told).about(TYPE_FILTER))?;
                 } else if !filters.contains(&filter) {

@@ -15,6 +15,7 @@ fn now() -> Timestamp {
 
 fn terms() -> Terms {
     Terms {
+        release: Release::R4,
         public_url: Url::parse("https://fhir.example/").unwrap(),
         callers: CallerPolicy { named: Named::Any, ..CallerPolicy::default() },
         default_destination: true,

@@ -8,13 +8,14 @@ use serde_json::value::RawValue;
 use super::super::document::Document;
 use super::super::paths::{NotJson, Paths};
 use super::super::reference;
+use super::super::release::Release;
 use super::super::resource_id::is_id;
 use super::super::resource_type::ResourceType;
 use super::super::timestamp::Timestamp;
 use super::parameters::{self, Kind};
 use super::text::How;
 use super::token::Token;
-use super::{Problem, bad_value, date, not_supported, number, quantity, text};
+use super::{Problem, Store, bad_value, date, not_supported, number, quantity, text};
 
 /// A parameter with its modifier and values, of which one must fit.
 #[derive(Clone, Debug)]
@@ -83,12 +84,12 @@ struct Contact {
 }
 
 impl Criterion {
-    pub fn read(of: &str, name: &str, values: &str, base: &str) -> Result<Self, Problem> {
+    pub fn read(of: &str, name: &str, values: &str, store: Store<'_>) -> Result<Self, Problem> {
         let (code, modifier) = name.split_once(':').map_or((name, None), |(code, modifier)| (code, Some(modifier)));
         if parameters::RESULT.contains(&code) {
             return Err(not_supported(name, "that shapes the answer of a search, and an export is none"));
         }
-        let Some(parameter) = parameters::find(of, code) else {
+        let Some(parameter) = parameters::find(store.release, of, code) else {
             return Err(not_supported(name, "the CapabilityStatement lists what it can be searched by"));
         };
         let kinds: Vec<Kind> = parameter.elements.iter().map(|element| element.kind).collect();
@@ -98,9 +99,12 @@ impl Criterion {
                 "false" => Test::Missing(false),
                 _ => return Err(bad_value(name, "is neither true nor false")),
             },
-            _ if !understands(&kinds, modifier) => return Err(not_supported(name, "it has no such modifier here")),
+            _ if !understands(&kinds, modifier, store.release) => {
+                return Err(not_supported(name, "it has no such modifier here"));
+            }
             _ => {
-                let values = split(values, ',').into_iter().map(|text| alternative(&kinds, modifier, &text, base));
+                let values =
+                    split(values, ',').into_iter().map(|text| alternative(&kinds, modifier, &text, store.base));
                 let values = values.collect::<Option<_>>().ok_or_else(|| bad_value(name, "is none"))?;
                 if modifier == Some("not") { Test::None(values) } else { Test::Any(values) }
             }
@@ -110,7 +114,7 @@ impl Criterion {
             kind: element.kind,
             at: if code == "_lastUpdated" { Place::LastModified } else { Place::In(Paths::of(&element.paths)) },
         });
-        Ok(Self { contexts: contexts.collect(), elements: elements.collect(), base: base.into(), test })
+        Ok(Self { contexts: contexts.collect(), elements: elements.collect(), base: store.base.into(), test })
     }
 
     /// Whether a resource fulfils it, in an export of what there was `at` this time.
@@ -220,12 +224,12 @@ fn collected(paths: &Paths, text: &str) -> Result<Vec<String>, NotJson> {
 }
 
 /// Whether elements can be searched with a modifier other than `:missing`, which all have.
-fn understands(kinds: &[Kind], modifier: Option<&str>) -> bool {
+fn understands(kinds: &[Kind], modifier: Option<&str>, release: Release) -> bool {
     let Some(modifier) = modifier else { return true };
     match (kinds, modifier) {
         ([Kind::Token | Kind::Exists | Kind::Contact(_)], "not") => true,
         ([Kind::Text], "exact" | "contains") | ([Kind::Reference(_)], "identifier") => true,
-        ([Kind::Reference(_)], of) => ResourceType::parse(of).is_ok_and(|of| of.known()),
+        ([Kind::Reference(_)], of) => ResourceType::parse(of).is_ok_and(|of| of.is_of(release)),
         (_, _) => false,
     }
 }

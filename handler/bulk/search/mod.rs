@@ -8,6 +8,7 @@ use url::form_urlencoded;
 use super::document::Document;
 use super::paths::NotJson;
 use super::rejection::repeated;
+use super::release::Release;
 use super::resource_type::ResourceType;
 use super::timestamp::Timestamp;
 
@@ -23,6 +24,14 @@ mod text;
 mod token;
 
 use criterion::Criterion;
+
+/// What is searched.
+#[derive(Clone, Copy, Debug)]
+pub struct Store<'a> {
+    /// Where references lead if they are relative; without a slash at its end.
+    pub base: &'a str,
+    pub release: Release,
+}
 
 /// A search for resources of one type, as it is stored with the job: all of its parameters must be fulfilled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,16 +54,16 @@ pub enum Problem {
 impl Filter {
     /// Reads `Type?parameter=value&…`: the parameters that can be honoured, and what is wrong with the others. A filter of
     /// which nothing can be understood is the error.
-    pub fn read(text: &str, base: &str) -> Result<(Self, Vec<Problem>), Problem> {
+    pub fn read(text: &str, store: Store<'_>) -> Result<(Self, Vec<Problem>), Problem> {
         let unreadable =
             || Problem::BadValue("is not a search of one resource type, as in Observation?status=final".into());
         let (of, query) = text.trim().split_once('?').ok_or_else(unreadable)?;
-        let of = ResourceType::parse(of).ok().filter(ResourceType::known).ok_or_else(unreadable)?;
+        let of = ResourceType::parse(of).ok().filter(|of| of.is_of(store.release)).ok_or_else(unreadable)?;
         let (mut parameters, mut problems) = (Vec::new(), Vec::new());
         // Encoded once more within the parameter (TF-10). A plus sign is itself: times have it.
         for (name, value) in form_urlencoded::parse(query.replace('+', "%2B").as_bytes()) {
             let (name, value) = (name.into_owned(), value.into_owned());
-            match Criterion::read(of.as_str(), &name, &value, base) {
+            match Criterion::read(of.as_str(), &name, &value, store) {
                 Ok(_) => parameters.push((name, value)),
                 Err(problem) => problems.push(problem),
             }
@@ -101,10 +110,10 @@ struct Search {
 impl Filters {
     /// The same filters, of an export of what there was `at` this time. One that another build has accepted and this one
     /// does not understand is an error: without it more would be exported.
-    pub fn new(filters: &[Filter], base: &str, at: Timestamp) -> Result<Self, Problem> {
+    pub fn new(filters: &[Filter], store: Store<'_>, at: Timestamp) -> Result<Self, Problem> {
         let ready = filters.iter().map(|filter| {
             let criteria = filter.parameters.iter();
-            let criteria = criteria.map(|(name, value)| Criterion::read(filter.of.as_str(), name, value, base));
+            let criteria = criteria.map(|(name, value)| Criterion::read(filter.of.as_str(), name, value, store));
             Ok(Search { of: filter.of.clone(), criteria: criteria.collect::<Result<_, _>>()?, at })
         });
         ready.collect::<Result<_, _>>().map(Self)

@@ -8,6 +8,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+use super::super::release::Release;
+
 /// A search parameter of one type, or of all.
 #[derive(Debug)]
 pub struct Parameter {
@@ -79,28 +81,40 @@ pub const RESULT: [&str; 11] = [
     "_pretty",
 ];
 
-/// What resources of a type can be searched by.
-pub fn of(resource_type: &str) -> impl Iterator<Item = &'static Parameter> {
-    [ALL, resource_type].into_iter().filter_map(|name| TABLE.get(name)).flatten()
+/// What resources of a type can be searched by in a release.
+pub fn of(release: Release, resource_type: &str) -> impl Iterator<Item = &'static Parameter> {
+    let all = [ALL, resource_type].into_iter().filter_map(|name| TABLE.get(name)).flatten();
+    all.filter(move |(releases, _)| releases.contains(mark(release))).map(|(_, parameter)| parameter)
 }
 
-pub fn find(resource_type: &str, code: &str) -> Option<&'static Parameter> {
-    of(resource_type).find(|parameter| parameter.code == code)
+pub fn find(release: Release, resource_type: &str, code: &str) -> Option<&'static Parameter> {
+    of(release, resource_type).find(|parameter| parameter.code == code)
+}
+
+/// What a line begins with, among others, that is of the release.
+fn mark(release: Release) -> char {
+    match release {
+        Release::R4 => '4',
+        Release::R4B => 'B',
+        Release::R5 => '5',
+    }
 }
 
 /// In place of the name of a type.
 const ALL: &str = "*";
 
-static TABLE: LazyLock<BTreeMap<&'static str, Vec<Parameter>>> = LazyLock::new(|| {
-    let mut table: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    let mut of = ALL;
+/// By type, the releases of each parameter and what it is there.
+type Table = BTreeMap<&'static str, Vec<(&'static str, Parameter)>>;
+
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let (mut table, mut of) = (Table::new(), ALL);
     for line in include_str!("parameters.txt").lines() {
         match line.split_once(' ') {
             None => of = line,
-            Some((releases, parameter)) if releases.contains('4') => {
-                table.entry(of).or_default().extend(read(parameter));
+            Some((releases, parameter)) => {
+                let read = read(parameter).map(|parameter| (releases, parameter));
+                table.entry(of).or_default().extend(read);
             }
-            Some(_) => {}
         }
     }
     table
@@ -165,12 +179,14 @@ mod tests {
         }
         let types: Vec<&str> = lines().filter(|line| !line.contains(' ')).collect();
         assert!(types.windows(2).all(|pair| pair[0] < pair[1]));
-        for of in types {
-            let codes: Vec<_> = super::of(of).map(|parameter| parameter.code).collect();
-            let own = if of == ALL { &codes[..codes.len() / 2] } else { &codes[..] };
-            assert!(own.windows(2).all(|pair| pair[0] < pair[1]), "{of}: {own:?}");
+        for (of, release) in types.iter().flat_map(|of| Release::ALL.map(|release| (*of, release))) {
+            let own = TABLE[of].iter().filter(|(releases, _)| releases.contains(mark(release)));
+            let codes: Vec<_> = own.map(|(_, parameter)| parameter.code).collect();
+            assert!(codes.windows(2).all(|pair| pair[0] < pair[1]), "{of} {release:?}: {codes:?}");
+            let is_of = of == ALL || ResourceType::parse(of).unwrap().is_of(release);
+            assert!(is_of || codes.is_empty(), "{of} {release:?}: {codes:?}");
         }
-        assert!(find("Basic", "_id").is_some() && find("Basic", "category").is_none());
+        assert!(find(Release::R4, "Basic", "_id").is_some() && find(Release::R4, "Basic", "category").is_none());
     }
 
     #[test]
@@ -187,14 +203,26 @@ mod tests {
             ("DocumentReference", "category date period patient relationship status type"),
         ] {
             for code in codes.split(' ').chain(["_id", "_lastUpdated", "_profile", "_security", "_source", "_tag"]) {
-                assert!(find(of, code).is_some(), "{of} {code}");
+                assert!(find(Release::R4, of, code).is_some(), "{of} {code}");
             }
         }
-        assert!(find("Patient", "phonetic").is_none() && find("Location", "near").is_none());
-        let name = &find("Patient", "name").unwrap().elements[0];
+        assert!(find(Release::R4, "Patient", "phonetic").is_none() && find(Release::R4, "Location", "near").is_none());
+        let name = &find(Release::R4, "Patient", "name").unwrap().elements[0];
         assert_eq!(name.paths, ["name.family", "name.given", "name.prefix", "name.suffix", "name.text"]);
-        let composite = find("Observation", "combo-code-value-quantity").unwrap();
+        let composite = find(Release::R4, "Observation", "combo-code-value-quantity").unwrap();
         assert_eq!((composite.kind(), &composite.contexts[..]), ("composite", &["", "component"][..]));
-        assert_eq!(find("Patient", "email").unwrap().elements[0].kind, Kind::Contact(Some("email")));
+        assert_eq!(find(Release::R4, "Patient", "email").unwrap().elements[0].kind, Kind::Contact(Some("email")));
+    }
+
+    #[test]
+    fn each_release_has_its_own_elements() {
+        let paths = |release, of, code| find(release, of, code).map(|parameter| parameter.elements[0].paths.clone());
+        let one = |path: &str| Some(vec![path.to_owned()]);
+        assert_eq!(paths(Release::R4, "Encounter", "date"), one("period"));
+        assert_eq!(paths(Release::R5, "Encounter", "date"), one("actualPeriod"));
+        assert_eq!(paths(Release::R4, "Consent", "patient"), one("patient"));
+        assert_eq!(paths(Release::R5, "Consent", "patient"), one("subject"));
+        assert_eq!(paths(Release::R5, "Task", "code"), one("code"));
+        assert_eq!((paths(Release::R4, "Patient", "_language"), paths(Release::R5, "Media", "status")), (None, None));
     }
 }

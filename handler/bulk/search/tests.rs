@@ -8,11 +8,12 @@ use super::*;
 use crate::bulk::timestamp::Timestamp;
 
 const BASE: &str = "https://fhir.example";
+const STORE: Store<'_> = Store { base: BASE, release: Release::R4 };
 /// The transaction time.
 const AT: &str = "2026-01-01T00:00:00Z";
 
 fn read(text: &str) -> Result<(Filter, Vec<Problem>), Problem> {
-    Filter::read(text, BASE)
+    Filter::read(text, STORE)
 }
 
 /// Whether filters that are read without a problem let a resource pass.
@@ -31,7 +32,7 @@ fn passes(filters: &[&str], resource: &Value) -> bool {
         ..Document::default()
     };
     let at = Timestamp::parse(AT).unwrap();
-    Filters::new(&filters, BASE, at).unwrap().let_pass(&document, &resource.to_string()).unwrap()
+    Filters::new(&filters, STORE, at).unwrap().let_pass(&document, &resource.to_string()).unwrap()
 }
 
 fn observation() -> Value {
@@ -203,7 +204,7 @@ fn numbers_and_quantities_are_compared_exactly() {
         [("gt0.123456789012345678", true), ("0.123456789012345678", false), ("ge0.123456789012345679", true)]
     {
         let (filter, _) = read(&format!("Observation?value-quantity={search}")).unwrap();
-        let filters = Filters::new(&[filter], BASE, Timestamp::parse(AT).unwrap()).unwrap();
+        let filters = Filters::new(&[filter], STORE, Timestamp::parse(AT).unwrap()).unwrap();
         let document = Document { resource_type: "Observation".into(), ..Document::default() };
         assert_eq!(filters.let_pass(&document, resource), Ok(expected), "{search}");
     }

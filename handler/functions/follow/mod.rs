@@ -135,6 +135,12 @@ impl Work<'_> {
         }
     }
 
+    /// Whether the first stage decides about a document.
+    fn is_compartments(&self, document: &Document) -> bool {
+        let of = &document.resource_type;
+        of != PROVENANCE && (compartment::has(of, self.job.asked.release) || of == compartment::DEVICE)
+    }
+
     fn types_of(&self, matter: Matter) -> Option<Vec<ResourceType>> {
         let named = |name: &str| ResourceType::parse(name).ok();
         match matter {
@@ -147,7 +153,8 @@ impl Work<'_> {
                 let beside = context::types().chain(named(PROVENANCE).filter(|_| latest));
                 let context = beside.filter(|name| deletions && self.job.asked.wants(name.as_str()));
                 let owned = named(compartment::DEVICE).into_iter();
-                let all = compartment::types().filter(|name| name.as_str() != PROVENANCE).chain(owned);
+                let all =
+                    compartment::types(self.job.asked.release).filter(|name| name.as_str() != PROVENANCE).chain(owned);
                 let all: Vec<_> = all.collect();
                 let others: Vec<_> = context.filter(|name| !all.contains(name)).collect();
                 Some(all.into_iter().chain(others).collect())
@@ -177,7 +184,7 @@ impl Work<'_> {
         let wanted = documents.iter().filter(|document| self.job.asked.wants(&document.resource_type));
         match (self.matter, self.follow) {
             (Matter::Everything | Matter::Superseded | Matter::Provenance, _) => Ok(wanted.collect()),
-            (Matter::Compartments, _) => Ok(wanted.filter(|document| is_compartments(document)).collect()),
+            (Matter::Compartments, _) => Ok(wanted.filter(|document| self.is_compartments(document)).collect()),
             (Matter::Named, Some(follow)) => self.named(follow, wanted.collect()).await,
             (Matter::Chosen, _) if !self.was_provenance_read() => Ok(documents.iter().collect()),
             (Matter::Named | Matter::Told | Matter::Decision | Matter::Chosen, _) => Ok(Vec::new()),
@@ -191,7 +198,7 @@ impl Work<'_> {
                 self.follow_deletion(follow, document).await?;
                 continue;
             }
-            if !is_compartments(document) {
+            if !self.is_compartments(document) {
                 continue;
             }
             let Some(text) = text_of(document) else {
@@ -224,7 +231,7 @@ impl Work<'_> {
         for document in self.named(follow, documents.to_vec()).await? {
             self.log(document);
             let text = text_of(document);
-            if is_compartments(document) && follow.window.holds(document) {
+            if self.is_compartments(document) && follow.window.holds(document) {
                 let held =
                     text.as_ref().map(|text| follow.compartments.hold(&document.resource_type, &document.id, text));
                 // The first stage has exported it, or told what is wrong with it.
@@ -323,15 +330,6 @@ impl Work<'_> {
         }
         Ok(())
     }
-}
-
-fn has_compartments(resource_type: &str) -> bool {
-    compartment::has(resource_type) || resource_type == compartment::DEVICE
-}
-
-/// Whether the first stage decides about a document.
-fn is_compartments(document: &Document) -> bool {
-    has_compartments(&document.resource_type) && document.resource_type != PROVENANCE
 }
 
 /// The text of a resource. Where there is none, writing it tells why.

@@ -15,7 +15,7 @@ use crate::bulk::resource_type::ResourceType;
 use crate::ports::{PortError, Sought};
 
 use super::super::commit::{Interrupted, Work};
-use super::{Follow, has_compartments, text_of};
+use super::{Follow, text_of};
 
 /// So many targets of Provenance are looked up at the same time.
 const AT_ONCE: usize = 16;
@@ -114,7 +114,7 @@ impl Work<'_> {
 
     async fn is_in_compartments(&self, follow: &Follow, (of, id): &Target) -> Result<bool, PortError> {
         let (Ok(resource_type), Ok(id)) = (ResourceType::parse(of), ResourceId::parse(id)) else { return Ok(false) };
-        if of == PROVENANCE || !has_compartments(of) {
+        if of == PROVENANCE || !follow.compartments.may_hold(of) {
             return Ok(false);
         }
         let sought = Sought { resource_type, id, until: self.job.transaction_time };
