@@ -106,7 +106,10 @@ impl Caller {
 
     /// ST-02: what was exported may be seen by those only who may read all of it, now.
     pub fn check_reading(&self, job: &Job) -> Result<(), Rejection> {
-        match self.reads.cover(job.asked.types.as_deref()) {
+        // Provenance of what is exported comes without being named as a type.
+        let beside = ResourceType::parse(PROVENANCE).ok().filter(|_| job.asked.associated.provenance.is_some());
+        let covers = self.reads.cover(job.asked.types.as_deref()) && self.reads.cover(Some(beside.as_slice()));
+        match covers {
             true => Ok(()),
             false => Err(Rejection::insufficient_scope(
                 "The scopes of the token do not cover all types of this export.",
@@ -166,8 +169,10 @@ fn reduced(asked: Asked, permitted: &BTreeSet<ResourceType>) -> Asked {
 mod tests {
     use std::time::Duration;
 
+    use super::super::associated::Associated;
     use super::super::destination::Destination;
     use super::super::job_id::JobId;
+    use super::super::telling::Provenance;
     use super::super::timestamp::Timestamp;
     use super::*;
 
@@ -193,6 +198,20 @@ mod tests {
         assert_ne!(alice.name(), bob.name());
         assert_eq!(alice.name().len(), "key-123456".len());
         assert!(!alice.is_administrator());
+    }
+
+    #[test]
+    fn provenance_of_what_is_exported_needs_a_scope_of_its_own() {
+        let associated = Associated { provenance: Some(Provenance::Latest), ..Associated::default() };
+        for (scopes, allowed) in
+            [("system/Patient.rs", false), ("system/Patient.rs system/Provenance.rs", true), ("system/*.rs", true)]
+        {
+            let caller = client("alice", scopes);
+            let asked = Asked { associated, ..of_types(&["Patient"]) };
+            assert_eq!(caller.check_reading(&job_of(&caller, asked.clone())).is_ok(), allowed, "{scopes}");
+            assert_eq!(caller.permitted(asked).is_ok(), allowed, "{scopes}");
+            assert!(caller.check_reading(&job_of(&caller, of_types(&["Patient"]))).is_ok());
+        }
     }
 
     #[test]
