@@ -27,8 +27,10 @@ pub fn play(history: &History) -> Result<(), String> {
     verdict.map_err(|why| {
         let state = played.world.state();
         let trace: Vec<String> = state.gate.trace.iter().map(ToString::to_string).collect();
-        let from = trace.len().saturating_sub(150);
-        format!("{why}\n{}", trace[from..].join("\n"))
+        // How it began, and how it ended.
+        let begun = trace.len().min(150);
+        let from = trace.len().saturating_sub(150).max(begun);
+        format!("{why}\n{}\n…\n{}", trace[..begun].join("\n"), trace[from..].join("\n"))
     })
 }
 
