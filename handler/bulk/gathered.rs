@@ -41,12 +41,9 @@ impl Gathered {
     /// Whether only an export that is organized by patient has it.
     pub fn is_for_blocks(self) -> bool {
         match self {
-            Self::Compartments
-            | Self::References
-            | Self::Returned
-            | Self::Provenance
-            | Self::Told
-            | Self::Chosen => false,
+            Self::Compartments | Self::References | Self::Returned | Self::Provenance | Self::Told | Self::Chosen => {
+                false
+            }
             Self::Owners | Self::Referrers | Self::Runs | Self::Indexes => true,
         }
     }

@@ -18,9 +18,9 @@ use crate::bulk::resource_type::ResourceType;
 use crate::bulk::shuffle::{self, BUCKETS, Block, Entry, Index, Leaf, Lines, Progress};
 use crate::ports::{ErrorKind, Output, Place, PortError};
 
+use super::App;
 use super::commit::{Interrupted, Work};
 use super::gathered::{self, Log};
-use super::App;
 
 /// Where the runs of one chunk are, and what is in them: blobs, and how long they are.
 struct Shelf {

@@ -118,6 +118,10 @@ fn output_is_organized_by_patient_and_at_the_levels_of_patients_alone() {
         ("/$export?organizeOutputBy=Patient", "system level"),
         ("/Patient/$export?organizeOutputBy=Encounter", "Encounter"),
         ("/Patient/$export?organizeOutputBy=nothing", "Patient alone"),
+        (
+            "/Patient/$export?organizeOutputBy=Patient&includeAssociatedData=LatestProvenanceResources",
+            "includeAssociatedData",
+        ),
     ] {
         let answer = host.get(path);
         assert_eq!(

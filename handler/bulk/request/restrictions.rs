@@ -63,6 +63,16 @@ fn unfit(filter: Option<&Filter>, problem: Problem) -> Rejection {
     }
 }
 
+/// Blocks are made of what the compartments lead to; what is chosen of Provenance comes after them.
+fn blocks_with(organized: Organized, associated: Associated, leniency: &mut Leniency) -> Result<Organized, Rejection> {
+    if organized == Organized::ByType || associated.provenance.is_none() {
+        return Ok(organized);
+    }
+    let told = format!("Output cannot be organized by patient where \"{ASSOCIATED}\" chooses Provenance.");
+    leniency.pass_over(Severity::Information, Rejection::not_supported(told).about(ORGANIZE))?;
+    Ok(Organized::ByType)
+}
+
 impl Restrictions<'_> {
     pub fn read(&self, leniency: &mut Leniency) -> Result<Asked, Rejection> {
         self.output_format(leniency)?;
@@ -75,6 +85,7 @@ impl Restrictions<'_> {
         let has_all_provenance = self.has_all_provenance(types.as_deref(), &filters, since.or(before));
         let associated = self.associated(has_all_provenance, leniency)?;
         self.tell_of_history(associated, since, leniency)?;
+        let organized = blocks_with(organized, associated, leniency)?;
         let (smallest_file, largest_file) = self.sizes(leniency)?;
         let coding = self.coding(leniency)?;
         // Blocks come in the last stage alone: nothing could be handed out before the end (PM-01 allows, and asks for nothing).
