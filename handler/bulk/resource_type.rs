@@ -36,10 +36,6 @@ impl ResourceType {
     }
 
     /// The type of the lines in `error` files.
-    pub fn patient() -> Self {
-        Self("Patient".into())
-    }
-
     pub fn operation_outcome() -> Self {
         Self("OperationOutcome".into())
     }

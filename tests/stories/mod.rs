@@ -19,7 +19,6 @@ mod histories;
 mod kick_off;
 mod life;
 mod list;
-mod organized;
 mod pages;
 mod provenance;
 mod refusals;
