@@ -62,7 +62,6 @@ pub mod secret;
 pub mod selection;
 pub mod series;
 pub mod shape;
-mod simd;
 pub mod smart;
 pub mod step;
 pub mod summary;
