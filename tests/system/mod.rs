@@ -3,7 +3,6 @@
 mod away;
 mod browser;
 mod canaries;
-mod chained;
 mod commands;
 mod destination;
 mod downloads;
