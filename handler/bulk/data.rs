@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::marks::{WINDOW, Window};
+use super::marks::{Piece, WINDOW, Window, escapes};
+use super::simd::{Seen, Simd, Task};
 
 /// `rawResource.data`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,107 +45,141 @@ impl Data {
                 out.extend_from_slice(text);
                 Ok(())
             }
-            Data::Escaped(content) => unescape(content, out),
+            Data::Escaped(content) => unescape(content, out, Simd::best()),
         }
     }
 }
 
-/// What is read and written beyond a window, instead of counting.
-const MARGIN: usize = WINDOW;
-
-/// A window, and what is behind it.
-type Piece = [u8; WINDOW + MARGIN];
-
-fn unescape(content: &[u8], out: &mut Vec<u8>) -> Result<(), Unwritable> {
-    let start = out.len();
+fn unescape(content: &[u8], out: &mut Vec<u8>, simd: Simd) -> Result<(), Unwritable> {
     // No escape is shorter than what it stands for.
-    out.resize(start + content.len() + WINDOW + MARGIN, 0);
-    let mut unescape = Unescape { to: out, end: start, seen: Window::new(&[0; WINDOW]) };
-    let done = unescape.all(content);
-    let (end, seen) = (unescape.end, unescape.seen);
-    if done.is_err() || !seen.is_ascii() {
+    out.reserve(content.len() + STRETCH + size_of::<Piece>());
+    let end = out.len();
+    let (end, wide, done) = simd.run(All { content, unescape: Unescape { to: out, end, wide: 0 } });
+    if done.is_err() || wide {
         std::str::from_utf8(content).map_err(|_| Unwritable::NotUtf8)?;
     }
     out.truncate(end);
     done
 }
 
+/// So many bytes are unescaped before more room is made, which costs less than to make room for all at once: it is still near
+/// when it is written to.
+const STRETCH: usize = 16 * WINDOW;
+
+/// The unescaping of a content.
+struct All<'a> {
+    content: &'a [u8],
+    unescape: Unescape<'a>,
+}
+
 struct Unescape<'a> {
-    to: &'a mut [u8],
+    to: &'a mut Vec<u8>,
     /// Up to here it is written.
     end: usize,
-    /// All windows so far, one over the other.
-    seen: Window,
+    /// The places in all windows so far where there were other characters than those of ASCII.
+    wide: u64,
+}
+
+impl Task for All<'_> {
+    /// Where the text ends, and whether it may have more than ASCII.
+    type Done = (usize, bool, Result<(), Unwritable>);
+
+    #[inline(always)]
+    fn by(mut self, look: impl Fn(&Window) -> Seen, pack: impl Fn(&Piece, u64, &mut Piece)) -> Self::Done {
+        let done = self.unescape.all(self.content, look, pack);
+        (self.unescape.end, self.unescape.wide != 0, done)
+    }
 }
 
 impl Unescape<'_> {
-    fn all(&mut self, content: &[u8]) -> Result<(), Unwritable> {
+    #[inline(always)]
+    fn all(
+        &mut self,
+        content: &[u8],
+        look: impl Fn(&Window) -> Seen,
+        pack: impl Fn(&Piece, u64, &mut Piece),
+    ) -> Result<(), Unwritable> {
         let mut at = 0;
-        while let Some(piece) = content[at..].first_chunk() {
-            at += self.window(piece, content.len() - at)?;
+        while content.len() - at >= size_of::<Piece>() {
+            self.to.resize(self.end + STRETCH + size_of::<Piece>(), 0);
+            let stretch = at + STRETCH;
+            while at < stretch
+                && let Some(piece) = content[at..].first_chunk()
+            {
+                at += self.window(piece, content.len() - at, &look, &pack)?;
+            }
         }
         // The rest goes the same way, with room behind it.
         let rest = &content[at..];
-        let mut last = [0; 2 * (WINDOW + MARGIN)];
+        let mut last = [0; 2 * size_of::<Piece>()];
         last[..rest.len()].copy_from_slice(rest);
+        self.to.resize(self.end + last.len(), 0);
         let mut at = 0;
         while at < rest.len() {
             let piece = last[at..].first_chunk().ok_or(Unwritable::Garbled)?;
-            at += self.window(piece, rest.len() - at)?;
+            at += self.window(piece, rest.len() - at, &look, &pack)?;
         }
         Ok(())
     }
 
     /// Goes on for a window, of whose bytes the first `length` belong to the content. Gives how many of them are done: an
     /// escape that goes on behind the window is left for the next one.
-    #[inline]
-    fn window(&mut self, piece: &Piece, length: usize) -> Result<usize, Unwritable> {
-        let window = Window::first_of(piece);
-        self.seen = self.seen.and_of(window);
-        let slashes = window.is(b'\\');
-        // A quote stands nowhere without its backslash. Where every backslash has a quote as well, all is plain.
-        if length < WINDOW || slashes << 1 != window.is(b'"') {
-            return self.escapes(piece, slashes, length);
-        }
-        let to = self.to[self.end..].first_chunk_mut().ok_or(Unwritable::Garbled)?;
-        let (done, written) = without_slashes(piece, slashes, to);
-        self.end += written;
-        Ok(done)
-    }
-
-    /// The same, whatever is escaped.
-    fn escapes(&mut self, piece: &Piece, mut slashes: u64, length: usize) -> Result<usize, Unwritable> {
+    #[inline(always)]
+    fn window(
+        &mut self,
+        piece: &Piece,
+        length: usize,
+        look: impl Fn(&Window) -> Seen,
+        pack: impl Fn(&Piece, u64, &mut Piece),
+    ) -> Result<usize, Unwritable> {
         let within = length.min(WINDOW);
-        if within < WINDOW {
-            slashes &= (1 << within) - 1;
+        let valid = u64::MAX >> (WINDOW - within);
+        let (window, _) = piece.split_first_chunk().ok_or(Unwritable::Garbled)?;
+        let seen = look(window);
+        self.wide |= seen.wide;
+        let (escaping, escaped) = escapes(seen.slashes & valid);
+        // What stands for itself behind its backslash is done when that is left out. A quote stands nowhere without one.
+        if seen.quotes & valid & !escaped != 0 {
+            return Err(Unwritable::Garbled);
         }
-        let mut done = 0;
-        while slashes != 0 {
-            let slash = slashes.trailing_zeros() as usize;
-            self.put(&piece[done..slash]);
-            if slash + 1 == within {
-                // A content does not end in its own escape.
-                return if length > within { Ok(slash) } else { Err(Unwritable::Garbled) };
-            }
-            done = slash + 1;
-            match piece[done] {
-                // It stands for itself: the next run begins with it.
-                b'"' | b'\\' | b'/' => {}
-                b'u' => return Ok(slash + self.code_point(&piece[slash..length.min(piece.len())])?),
-                letter => {
-                    self.put(&[control(letter).ok_or(Unwritable::Garbled)?]);
-                    done += 1;
-                }
-            }
-            slashes &= !(3 << slash);
+        let letters = escaped & valid & !(seen.quotes | seen.slashes);
+        // The last byte of the window, if what it escapes is behind it.
+        let open = escaping & 1 << (within - 1);
+        if open != 0 && length <= within {
+            // A content does not end in its own escape.
+            return Err(Unwritable::Garbled);
         }
-        self.put(&piece[done..within]);
-        Ok(within)
+        let kept = valid & !escaping;
+        let to = self.to[self.end..].first_chunk_mut().ok_or(Unwritable::Garbled)?;
+        pack(piece, kept, to);
+        if letters != 0 {
+            return self.letters(piece, length, (kept, letters));
+        }
+        self.end += kept.count_ones() as usize;
+        Ok(within - usize::from(open != 0))
     }
 
-    fn put(&mut self, bytes: &[u8]) {
-        self.to[self.end..self.end + bytes.len()].copy_from_slice(bytes);
-        self.end += bytes.len();
+    /// The same where something else is escaped than quotes and backslashes. The window has been copied.
+    fn letters(&mut self, piece: &Piece, length: usize, (kept, mut letters): (u64, u64)) -> Result<usize, Unwritable> {
+        let written = |place: u32| (kept & ((1 << place) - 1)).count_ones() as usize;
+        while letters != 0 {
+            let place = letters.trailing_zeros();
+            let at = self.end + written(place);
+            match piece[place as usize] {
+                b'/' => {}
+                b'u' => {
+                    let slash = place as usize - 1;
+                    self.end = at;
+                    return Ok(slash + self.code_point(&piece[slash..length.min(piece.len())])?);
+                }
+                letter => self.to[at] = control(letter).ok_or(Unwritable::Garbled)?,
+            }
+            letters &= letters - 1;
+        }
+        let within = length.min(WINDOW);
+        self.end += kept.count_ones() as usize;
+        // Whatever is neither kept nor followed by anything is a backslash at the end of the window.
+        Ok(within - usize::from(kept >> (within - 1) & 1 == 0))
     }
 
     /// `\uXXXX`, or a pair of them. Gives their length.
@@ -155,34 +190,9 @@ impl Unescape<'_> {
         let pair = second.filter(|second| (0xDC00..0xE000).contains(second));
         let code = pair.map_or(first, |second| 0x1_0000 + ((first - 0xD800) << 10) + (second - 0xDC00));
         let character = char::from_u32(code).ok_or(Unwritable::NotUtf8)?;
-        self.put(character.encode_utf8(&mut [0; 4]).as_bytes());
+        let length = character.encode_utf8(&mut self.to[self.end..]).len();
+        self.end += length;
         Ok(if pair.is_some() { 12 } else { 6 })
-    }
-}
-
-/// Copies a window without its backslashes. Gives how much of it is done, which a backslash at its end is not, and how much
-/// was written.
-///
-/// Most runs are short: copying more than their bytes, which the next run overwrites, is faster than counting.
-#[inline]
-fn without_slashes(piece: &Piece, slashes: u64, to: &mut Piece) -> (usize, usize) {
-    const HALF: usize = WINDOW / 2;
-    let end = WINDOW - (slashes >> (WINDOW - 1)) as usize;
-    let (mut slashes, mut done, mut written) = (slashes & u64::MAX >> 1, 0, 0);
-    loop {
-        let slash = if slashes == 0 { end } else { slashes.trailing_zeros() as usize };
-        // The remainders change nothing: where `done` is the end, nothing is left to be copied.
-        let (from, at) = (done % WINDOW, written % WINDOW);
-        to[at..at + HALF].copy_from_slice(&piece[from..from + HALF]);
-        if slash > done + HALF {
-            to[at + HALF..at + 2 * HALF].copy_from_slice(&piece[from + HALF..from + 2 * HALF]);
-        }
-        written += slash - done;
-        if slashes == 0 {
-            return (end, written);
-        }
-        done = slash + 1;
-        slashes &= slashes - 1;
     }
 }
 
@@ -211,9 +221,16 @@ mod tests {
     use super::*;
 
     fn unescaped(content: &[u8]) -> Result<Vec<u8>, Unwritable> {
-        let mut out = b"before".to_vec();
-        Data::Escaped(Bytes::copy_from_slice(content)).append_to(&mut out)?;
-        Ok(out.strip_prefix(b"before").unwrap().to_vec())
+        let all = Simd::all().map(|simd| {
+            let mut out = b"before".to_vec();
+            unescape(content, &mut out, simd)?;
+            Ok(out.strip_prefix(b"before").unwrap().to_vec())
+        });
+        all.reduce(|one, other| {
+            assert_eq!(one, other);
+            one
+        })
+        .unwrap()
     }
 
     /// What serde_json makes of it.

@@ -1,77 +1,32 @@
 //! Where certain bytes stand among 64 of a text, as the bits of one word: long texts are looked at that many at a time.
 
-use wide::u8x64;
+use super::simd::{Seen, Simd, Task};
 
 /// So many bytes are looked at together.
 pub const WINDOW: usize = 64;
 
 /// Sixty-four bytes.
-#[derive(Clone, Copy)]
-pub struct Window(u8x64);
+pub type Window = [u8; WINDOW];
 
-impl Window {
-    #[inline]
-    pub fn new(bytes: &[u8; WINDOW]) -> Self {
-        Self(u8x64::new(*bytes))
-    }
+/// A window and what is behind it: room to read and write beyond its end, instead of counting.
+pub type Piece = [u8; 2 * WINDOW];
 
-    /// The first bytes of `text`, with spaces behind its end.
-    #[inline]
-    pub fn first_of(text: &[u8]) -> Self {
-        match text.first_chunk() {
-            Some(bytes) => Self::new(bytes),
-            None => {
-                let mut last = [b' '; WINDOW];
-                last[..text.len()].copy_from_slice(text);
-                Self::new(&last)
-            }
+/// What the first bytes of `text` are, with spaces behind its end.
+#[inline(always)]
+pub fn seen(text: &[u8], look: impl Fn(&Window) -> Seen) -> Seen {
+    match text.first_chunk() {
+        Some(window) => look(window),
+        None => {
+            let mut last = [b' '; WINDOW];
+            last[..text.len()].copy_from_slice(text);
+            look(&last)
         }
-    }
-
-    /// Bit n is set where byte n is this one.
-    #[inline]
-    pub fn is(self, byte: u8) -> u64 {
-        self.0.simd_eq(u8x64::splat(byte)).to_bitmask()
-    }
-
-    /// Bit n is set where byte n is a control character, which JSON has in no string.
-    #[inline]
-    pub fn is_control(self) -> u64 {
-        self.controls().to_bitmask()
-    }
-
-    #[inline]
-    pub fn has_control(self) -> bool {
-        self.controls().any()
-    }
-
-    #[inline]
-    fn controls(self) -> u8x64 {
-        self.0.max(u8x64::splat(0x1F)).simd_eq(u8x64::splat(0x1F))
-    }
-
-    /// Every byte with these bits set as well.
-    #[inline]
-    pub fn with_bits(self, bits: u8) -> Self {
-        Self(self.0 | u8x64::splat(bits))
-    }
-
-    /// The bits of both, byte by byte.
-    #[inline]
-    pub fn and_of(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    #[inline]
-    pub fn is_ascii(self) -> bool {
-        // The highest bits are those that a mask is made of.
-        self.0.to_bitmask() == 0
     }
 }
 
 /// The bits from every odd one of `marks` up to the one before the next: where there are quotes, the strings, each without
 /// its closing quote.
-#[inline]
+#[inline(always)]
 pub fn between(marks: u64) -> u64 {
     [1, 2, 4, 8, 16, 32].into_iter().fold(marks, |bits, distance| bits ^ bits << distance)
 }
@@ -79,21 +34,34 @@ pub fn between(marks: u64) -> u64 {
 /// Where the content of a JSON string that begins at `from` ends: the place of its closing quote. `None` if it has none, or
 /// holds a raw control character.
 pub fn string_end(text: &[u8], from: usize) -> Option<usize> {
-    let (mut at, mut first_is_escaped) = (from, false);
-    loop {
-        let rest = text.get(at..).filter(|rest| !rest.is_empty())?;
-        let window = Window::first_of(rest);
-        let slashes = window.is(b'\\');
-        let ends = window.is(b'"') & !escaped(slashes, &mut first_is_escaped);
-        if ends != 0 {
-            let end = ends.trailing_zeros();
-            let before = (1 << end) - 1;
-            return (window.is_control() & before == 0).then_some(at + end as usize);
+    Simd::best().run(StringEnd { text, from })
+}
+
+struct StringEnd<'t> {
+    text: &'t [u8],
+    from: usize,
+}
+
+impl Task for StringEnd<'_> {
+    type Done = Option<usize>;
+
+    #[inline(always)]
+    fn by(self, look: impl Fn(&Window) -> Seen, _: impl Fn(&Piece, u64, &mut Piece)) -> Self::Done {
+        let (mut at, mut first_is_escaped) = (self.from, false);
+        loop {
+            let rest = self.text.get(at..).filter(|rest| !rest.is_empty())?;
+            let seen = seen(rest, &look);
+            let ends = seen.quotes & !escaped(seen.slashes, &mut first_is_escaped);
+            if ends != 0 {
+                let end = ends.trailing_zeros();
+                let before = (1 << end) - 1;
+                return (seen.controls & before == 0).then_some(at + end as usize);
+            }
+            if seen.controls != 0 {
+                return None;
+            }
+            at += WINDOW;
         }
-        if window.has_control() {
-            return None;
-        }
-        at += WINDOW;
     }
 }
 
@@ -105,7 +73,7 @@ const EVEN: u64 = u64::MAX / 3;
 ///
 /// Adding the start of a run to the run carries a bit to the place behind its end. Where that place is even and the start
 /// was odd, or the other way round, the run's length is odd.
-#[inline]
+#[inline(always)]
 pub fn escaped(slashes: u64, first_is_escaped: &mut bool) -> u64 {
     let before = u64::from(*first_is_escaped);
     // A backslash that is escaped itself escapes nothing.
@@ -117,6 +85,18 @@ pub fn escaped(slashes: u64, first_is_escaped: &mut bool) -> u64 {
     let starts = slashes & !(slashes << 1);
     let ends = |starts: u64| slashes.wrapping_add(starts) & !slashes;
     before | ends(starts & EVEN) & !EVEN | ends(starts & !EVEN) & EVEN
+}
+
+/// Which backslashes of a window escape, and which bytes are escaped by one. No backslash stands before the window that
+/// escapes its first byte.
+///
+/// Of a run of backslashes every second one escapes, from its first one on. Subtracting the starts of the runs, shifted, from
+/// all bits of one parity lets a borrow go through each run: where runs begin at places of the other parity, the bits turn.
+#[inline(always)]
+pub fn escapes(slashes: u64) -> (u64, u64) {
+    let maybe_escaped = slashes << 1;
+    let turned = ((maybe_escaped | !EVEN).wrapping_sub(slashes)) ^ !EVEN;
+    (turned & slashes, turned ^ slashes)
 }
 
 #[cfg(test)]
@@ -139,6 +119,11 @@ mod tests {
         }
     }
 
+    /// By whatever this machine has.
+    fn ends(text: &[u8], from: usize) -> Vec<Option<usize>> {
+        Simd::all().map(|simd| simd.run(StringEnd { text, from })).collect()
+    }
+
     proptest! {
         #[test]
         fn the_end_of_a_string_is_its_first_quote_that_is_not_escaped(
@@ -149,7 +134,24 @@ mod tests {
             from in 0usize..3,
         ) {
             let text = [plain, text].concat();
-            prop_assert_eq!(string_end(&text, from), slow_end(&text, from));
+            let expected = slow_end(&text, from);
+            prop_assert!(ends(&text, from).iter().all(|end| *end == expected), "{:?}", expected);
+            prop_assert_eq!(string_end(&text, from), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_second_backslash_of_a_run_escapes(text in "[\\\\x]{64}") {
+            let (mut slashes, mut escaping, mut escaped, mut behind) = (0, 0, 0, false);
+            for (place, byte) in text.bytes().enumerate() {
+                let bit = |set: bool| u64::from(set) << place;
+                slashes |= bit(byte == b'\\');
+                escaped |= bit(behind);
+                behind = byte == b'\\' && !behind;
+                escaping |= bit(behind);
+            }
+            prop_assert_eq!(escapes(slashes), (escaping, escaped));
         }
     }
 

@@ -62,6 +62,7 @@ pub mod secret;
 pub mod selection;
 pub mod series;
 pub mod shape;
+mod simd;
 pub mod smart;
 pub mod step;
 pub mod summary;

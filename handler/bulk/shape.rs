@@ -4,12 +4,13 @@
 //! on no more than the one before and the innermost bracket, so the tokens of a window are judged together: only brackets
 //! and numbers are looked at one by one.
 //!
-//! Only what servers write is read here: an object without spaces between its tokens, no deeper than 64 levels, with plain
+//! Only what servers write is read here: an object without spaces between its tokens, no deeper than 63 levels, with plain
 //! names. Of any other text nothing is claimed; it is read again, slower.
 
 use std::ops::Range;
 
-use super::marks::{WINDOW, Window, between, escaped, string_end};
+use super::marks::{Piece, WINDOW, Window, between, escaped, seen, string_end};
+use super::simd::{Seen, Simd, Task};
 
 /// Where the members that decide about a line stand in a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,13 +26,30 @@ pub struct Shape {
 impl Shape {
     /// `None` if the text, which must be UTF-8, is no such object, or repeats one of the members.
     pub fn of(text: &[u8]) -> Option<Self> {
+        Self::by(Simd::best(), text)
+    }
+
+    fn by(simd: Simd, text: &[u8]) -> Option<Self> {
         if text.first() != Some(&b'{') || text.last() != Some(&b'}') {
             return None;
         }
+        simd.run(Reading(text))
+    }
+}
+
+/// The reading of a text.
+struct Reading<'t>(&'t [u8]);
+
+impl Task for Reading<'_> {
+    type Done = Option<Shape>;
+
+    #[inline(always)]
+    fn by(self, look: impl Fn(&Window) -> Seen, _: impl Fn(&Piece, u64, &mut Piece)) -> Self::Done {
+        let Self(text) = self;
         let mut reader = Reader { text, strings: Strings::default(), levels: Levels::default(), tokens: Tokens::new() };
-        let mut found = Self::default();
+        let mut found = Shape::default();
         for base in (0..text.len()).step_by(WINDOW) {
-            let mut members = reader.window(base)?;
+            let mut members = reader.window(base, seen(&text[base..], &look))?;
             while let Some((name, value)) = members.next(text)? {
                 match &text[name] {
                     b"resourceType" => set(&mut found.resource_type, string(text, value)?)?,
@@ -41,7 +59,7 @@ impl Shape {
                 }
             }
         }
-        (reader.strings.within == 0 && reader.levels.depth == 0).then_some(found)
+        (reader.strings.within == 0 && reader.levels.objects == NO_LEVEL).then_some(found)
     }
 }
 
@@ -63,15 +81,14 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     /// Judges the window at `base`. Gives the members of the outermost object whose colons stand in it.
-    #[inline]
-    fn window(&mut self, base: usize) -> Option<Members> {
-        let rest = &self.text[base..];
-        let valid = if rest.len() < WINDOW { (1 << rest.len()) - 1 } else { u64::MAX };
-        let window = Window::first_of(rest);
-        if window.has_control() {
+    #[inline(always)]
+    fn window(&mut self, base: usize, seen: Seen) -> Option<Members> {
+        let length = self.text.len() - base;
+        let valid = if length < WINDOW { (1 << length) - 1 } else { u64::MAX };
+        if seen.controls != 0 {
             return None;
         }
-        let strings = self.strings.window(window);
+        let strings = self.strings.window(seen);
         if strings.after_escape != 0 {
             proved_escapes(self.text, base, strings.after_escape)?;
         }
@@ -79,12 +96,12 @@ impl Reader<'_> {
             return Some(Members::default());
         }
         let outside = !(strings.inside | strings.closers) & valid;
-        // All brackets become this byte, and what else does has no place outside of strings.
-        let brackets = window.with_bits(b'[' ^ b'{' | b'{' ^ b'}').is(b'{' | b'}') & outside;
-        let levels = self.levels.window(self.text, base, brackets)?;
-        let colons = window.is(b':') & outside;
-        let marks = Marks { strings, levels, colons, commas: window.is(b',') & outside, outside };
-        let (wrong, scalars) = self.tokens.window(&marks, brackets);
+        let (opens, closes) = (seen.opens & outside, seen.closes & outside);
+        let last = if length <= WINDOW { 1 << (length - 1) } else { 0 };
+        let levels = self.levels.window(opens, closes, seen.braces, last)?;
+        let colons = seen.colons & outside;
+        let marks = Marks { strings, levels, opens, closes, colons, commas: seen.commas & outside, outside };
+        let (wrong, scalars) = self.tokens.window(&marks);
         if wrong & valid != 0 {
             return None;
         }
@@ -105,7 +122,9 @@ impl Reader<'_> {
 /// What the bytes of a window are.
 struct Marks {
     strings: InStrings,
-    levels: Level,
+    levels: InBrackets,
+    opens: u64,
+    closes: u64,
     colons: u64,
     commas: u64,
     /// All that is in no string.
@@ -133,10 +152,10 @@ struct InStrings {
 }
 
 impl Strings {
-    #[inline]
-    fn window(&mut self, window: Window) -> InStrings {
-        let after_escape = escaped(window.is(b'\\'), &mut self.first_is_escaped);
-        let quotes = window.is(b'"') & !after_escape;
+    #[inline(always)]
+    fn window(&mut self, seen: Seen) -> InStrings {
+        let after_escape = escaped(seen.slashes, &mut self.first_is_escaped);
+        let quotes = seen.quotes & !after_escape;
         let inside = between(quotes) ^ self.within;
         self.within = 0u64.wrapping_sub(inside >> (WINDOW - 1));
         InStrings { openers: quotes & inside, closers: quotes & !inside, inside, after_escape }
@@ -144,15 +163,24 @@ impl Strings {
 }
 
 /// Follows the brackets.
-#[derive(Default)]
 struct Levels {
-    depth: u32,
-    /// For each level, the innermost last, whether it is an object.
+    /// For each level, the innermost last, whether it is an object. Before the outermost one stands a bit that ends them.
     objects: u64,
 }
 
-struct Level {
-    opens: u64,
+impl Default for Levels {
+    fn default() -> Self {
+        Self { objects: NO_LEVEL }
+    }
+}
+
+/// Outside of all brackets.
+const NO_LEVEL: u64 = 1;
+
+/// In the outermost object.
+const OUTERMOST: u64 = NO_LEVEL << 1 | 1;
+
+struct InBrackets {
     /// From each bracket to the next: whether the innermost one around is an object.
     objects: u64,
     /// Whether it is the outermost.
@@ -160,36 +188,38 @@ struct Level {
 }
 
 impl Levels {
-    /// `None` if brackets do not match, are too deep, or end the object before the text ends.
-    #[inline]
-    fn window(&mut self, text: &[u8], base: usize, mut brackets: u64) -> Option<Level> {
+    /// `None` if brackets do not match, are too deep, or end the object before the text ends: `last` is its last byte.
+    #[inline(always)]
+    fn window(&mut self, opens: u64, closes: u64, braces: u64, last: u64) -> Option<InBrackets> {
         let all_if = |condition| 0u64.wrapping_sub(u64::from(condition));
-        let (objects, outermost) = (all_if(self.objects & 1 == 1), all_if(self.depth == 1));
-        let mut level = Level { opens: 0, objects, outermost };
+        let (mut level, mut objects, mut outermost) =
+            (self.objects, all_if(self.objects & 1 == 1), all_if(self.objects == OUTERMOST));
+        let mut brackets = opens | closes;
         while brackets != 0 {
-            let place = brackets.trailing_zeros();
-            let at = base + place as usize;
-            let bracket = text[at];
-            // `{` and `}` have this bit more than `[` and `]`.
-            let is_object = u64::from(bracket >> 5 & 1);
-            if matches!(bracket, b'{' | b'[') {
-                level.opens |= 1 << place;
-                self.depth = Some(self.depth + 1).filter(|depth| *depth <= u64::BITS)?;
-                self.objects = self.objects << 1 | is_object;
-            } else {
-                let matches = matches!(bracket, b'}' | b']') && self.depth > 0 && self.objects & 1 == is_object;
-                if !matches || self.depth == 1 && at + 1 != text.len() {
+            let place = brackets & brackets.wrapping_neg();
+            let brace = u64::from(braces & place != 0);
+            if opens & place != 0 {
+                if level >> (u64::BITS - 1) != 0 {
                     return None;
                 }
-                self.depth -= 1;
-                self.objects >>= 1;
+                level = level << 1 | brace;
+            } else {
+                if level & 1 != brace {
+                    return None;
+                }
+                level >>= 1;
+                if level <= NO_LEVEL && place != last {
+                    return None;
+                }
             }
-            let (before, from_here) = ((1 << place) - 1, u64::MAX << place);
-            level.objects = level.objects & before | from_here & all_if(self.objects & 1 == 1);
-            level.outermost = level.outermost & before | from_here & all_if(self.depth == 1);
+            let from_here = place.wrapping_neg();
+            // Before here it stays as it is.
+            objects = objects & !from_here | from_here & all_if(level & 1 == 1);
+            outermost = outermost & !from_here | from_here & all_if(level == OUTERMOST);
             brackets &= brackets - 1;
         }
-        Some(level)
+        self.objects = level;
+        Some(InBrackets { objects, outermost })
     }
 }
 
@@ -199,7 +229,7 @@ struct Before(u64);
 
 impl Before {
     /// The places behind these marks.
-    #[inline]
+    #[inline(always)]
     fn behind(&mut self, marks: u64) -> u64 {
         let behind = marks << 1 | self.0;
         self.0 = marks >> (WINDOW - 1);
@@ -228,12 +258,11 @@ impl Tokens {
     }
 
     /// Where there is something else than what is due, and where scalars begin.
-    #[inline]
-    fn window(&mut self, marks: &Marks, brackets: u64) -> (u64, u64) {
-        let &Marks { ref strings, ref levels, colons, commas, outside } = marks;
+    #[inline(always)]
+    fn window(&mut self, marks: &Marks) -> (u64, u64) {
+        let &Marks { ref strings, ref levels, opens, closes, colons, commas, outside } = marks;
         let &InStrings { openers, closers, inside, .. } = strings;
-        let &Level { opens, objects, .. } = levels;
-        let closes = brackets & !opens;
+        let objects = levels.objects;
         let empty = closes & self.open.behind(opens);
         // A name is what follows a brace or a comma in an object. Added to the first bit of a string, a bit runs through
         // to its closing quote.
@@ -248,7 +277,7 @@ impl Tokens {
         // A value is what follows a colon, or a comma in an array; behind a bracket there may be one.
         let value_due = self.value_due.behind(colons | commas & !objects);
         let array = self.array.behind(opens & !objects);
-        let in_scalar = outside & !(colons | commas | brackets);
+        let in_scalar = outside & !(colons | commas | opens | closes);
         let behind_scalar = self.scalar.behind(in_scalar);
         let scalars = in_scalar & !behind_scalar;
         let values = opens | scalars | openers & !names;
@@ -272,7 +301,7 @@ struct Members {
 impl Members {
     /// Where the next name stands, without its quotes, and where its value begins. `None` if there is a backslash in the
     /// name: it may be that of any member.
-    #[inline]
+    #[inline(always)]
     fn next(&mut self, text: &[u8]) -> Option<Option<(Range<usize>, usize)>> {
         if self.colons == 0 {
             return Some(None);
@@ -356,8 +385,18 @@ mod tests {
         Some([value("resourceType")?, value("id")?, value("meta")?])
     }
 
+    /// By whatever this machine has.
+    fn shape(text: &[u8]) -> Option<Shape> {
+        let all = Simd::all().map(|simd| Shape::by(simd, text));
+        let same = |one, other| {
+            assert_eq!(one, other);
+            one
+        };
+        all.reduce(same).unwrap()
+    }
+
     fn fast(text: &str) -> Option<[Option<String>; 3]> {
-        let Shape { resource_type, id, meta } = Shape::of(text.as_bytes())?;
+        let Shape { resource_type, id, meta } = shape(text.as_bytes())?;
         let value = |at: usize| {
             let mut values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<&RawValue>();
             values.next().unwrap().unwrap().get().to_owned()
@@ -455,7 +494,7 @@ mod tests {
         fn a_text_that_breaks_off_is_nothing(value in json(), at: prop::sample::Index) {
             let text = serde_json::json!({ "id": "p1", "value": value }).to_string();
             let at = at.index(text.len());
-            prop_assert_eq!(Shape::of(&text.as_bytes()[..at]), None);
+            prop_assert_eq!(shape(&text.as_bytes()[..at]), None);
         }
     }
 
@@ -475,7 +514,7 @@ mod tests {
     #[test]
     fn depth_has_a_limit_and_names_are_plain() {
         let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
-        assert!(fast(&nested(64)).is_some() && fast(&nested(65)).is_none());
+        assert!(fast(&nested(63)).is_some() && fast(&nested(64)).is_none());
         assert_eq!(fast(r#"{"i\u0064":1}"#), None);
         assert!(fast(r#"{"a":{"i\u0064":1}}"#).is_some());
         assert_eq!(fast(r#"{"id":1,"id":1}"#), None);

@@ -145,9 +145,13 @@ impl<'a> Work<'a> {
         let Buffer { lines, count, severities } = buffer;
         let (bytes, crc64) = (lines.len(), Crc64::of(&lines));
         let block = self.coded(lines, crc64).await?;
+        // The lines themselves, or what they were compressed to.
+        let goes_up = block.bytes.len();
+        self.memory.grow(goes_up);
+        self.memory.shrink(bytes);
         let staged = self.output().await?.stage(&name, id, block).await;
         staged.map_err(|error| self.at_destination(error))?;
-        self.memory.shrink(bytes);
+        self.memory.shrink(goes_up);
         self.next.staged(file, id, Held { count, bytes: bytes as u64, crc64, severities });
         Ok(())
     }
