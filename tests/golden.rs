@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fhir_export::bulk::asked::Asked;
+use fhir_export::bulk::asked::{Asked, Organized};
 use fhir_export::bulk::associated::Associated;
 use fhir_export::bulk::audit::{Change, Incident, Site, Wanted, What, of_change, of_incident};
 use fhir_export::bulk::block::BlockId;
@@ -20,6 +20,7 @@ use fhir_export::bulk::file::{Files, Held, Kind};
 use fhir_export::bulk::gathered::Gathered;
 use fhir_export::bulk::job::{Job, Parts};
 use fhir_export::bulk::job_id::JobId;
+use fhir_export::bulk::key_log::ResourceKey;
 use fhir_export::bulk::level::Level;
 use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::page::Page;
@@ -32,6 +33,7 @@ use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::restriction;
 use fhir_export::bulk::search::Filter;
 use fhir_export::bulk::secret::{SealingKey, SealingKeys, Secret};
+use fhir_export::bulk::shuffle::Progress;
 use fhir_export::bulk::summary::Summary;
 use fhir_export::bulk::telling::Provenance;
 use fhir_export::bulk::ticket::PageKey;
@@ -197,6 +199,46 @@ fn chunk_that_gathers() -> Chunk {
     chunk
 }
 
+/// Its files are to be organized by patient.
+fn job_in_blocks() -> Job {
+    let asked = Asked { organized: Organized::ByPatient, ..job_in_stages().asked };
+    Job { asked, ..job() }
+}
+
+/// A chunk that has put lines into runs, for the last stage.
+fn chunk_that_shuffles() -> Chunk {
+    let mut chunk = chunk();
+    for of in [Gathered::Runs, Gathered::Indexes, Gathered::Owners, Gathered::Referrers] {
+        let log = chunk.log_for(of, now());
+        chunk.logged(log, chunk.logs[log].blocks.next(1), 1024);
+    }
+    chunk.shuffled(&ResourceType::parse("Encounter").unwrap(), 100);
+    chunk
+}
+
+/// A chunk of the last stage: the block of a patient goes on in a second file, and is not through.
+fn chunk_that_arranges() -> Chunk {
+    let mut chunk = Chunk { files: Vec::new(), committed: Vec::new(), types: Vec::new(), ..chunk() };
+    let patient = ResourceType::patient();
+    let key = |id: &str| ResourceKey::of(&chunk.job, "Patient", id);
+    let progress = Progress { through: Some(key("a")), within: Some((key("b"), 3)) };
+    chunk.moved(Position { cursor: Some(progress.cursor()), ..Position::default() });
+    for _ in 0..2 {
+        let file = chunk.file_for(Kind::Blocks, &patient, now());
+        chunk.staged(file, BlockId { attempt: 1, number: 0 }, held(1, 100));
+        chunk.files[file].sealed = file == 0;
+    }
+    chunk.files[0].continues_in = Some(chunk.files[1].name(&chunk.job, chunk.number));
+    chunk
+}
+
+fn files_of_blocks() -> Files {
+    let mut chunk = chunk_that_arranges();
+    chunk.seal_all();
+    chunk.record_committed();
+    chunk.done(0).unwrap().1.expect("committed records")
+}
+
 fn chunk_with_nothing_left_to_do() -> Chunk {
     Chunk { files: Vec::new(), ..chunk() }
 }
@@ -239,6 +281,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("job-with-history", job_with_history().into()),
         ("job-with-provenance", job_with_provenance().into()),
         ("job-of-another-release", job_of_another_release().into()),
+        ("job-in-blocks", job_in_blocks().into()),
         ("job-planned", planned.clone().into()),
         ("job-completed", completed.clone().recorded().into()),
         ("job-removed-and-not-recorded", completed.cancelled(now()).unwrap().into()),
@@ -251,6 +294,9 @@ fn records() -> Vec<(&'static str, Record)> {
         ("chunk-in-its-second-pass", chunk_in_its_second_pass().into()),
         ("chunk-that-gathers", chunk_that_gathers().into()),
         ("chunk-that-decides", chunk_that_decides().into()),
+        ("chunk-that-shuffles", chunk_that_shuffles().into()),
+        ("chunk-that-arranges", chunk_that_arranges().into()),
+        ("files-of-blocks", files_of_blocks().into()),
         ("chunk-of-a-later-stage", Chunk::new(id(), 5, now()).waiting().into()),
         ("chunk-released", chunk().released(now()).into()),
         ("chunk-that-could-not-be-written", chunk().given_back(Stopped::Writing, now()).into()),

@@ -70,6 +70,9 @@ pub struct Asked {
     /// `_compression`, or what the settings say: how the files are stored.
     #[serde(default, skip_serializing_if = "is_default")]
     pub coding: Coding,
+    /// `organizeOutputBy` (PR-19).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub organized: Organized,
     /// `allowPartialManifests`: files may be handed out while the export runs (PM-01).
     #[serde(default, skip_serializing_if = "is_default")]
     pub partial_manifests: bool,
@@ -136,6 +139,17 @@ impl Asked {
         let Self { level, patients, filters, restriction, .. } = self;
         *level != Level::System || patients.is_some() || !filters.is_empty() || restriction.is_some()
     }
+}
+
+/// What stands together in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Organized {
+    /// Resources of one type (OR-01).
+    #[default]
+    ByType,
+    /// Blocks, each of what belongs to one patient (OR-02).
+    ByPatient,
 }
 
 /// The Bulk Data version whose wire format a client gets.

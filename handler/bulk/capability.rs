@@ -78,12 +78,20 @@ pub const PARAMETERS: &[Parameter] = &[
 ];
 
 /// What a kick-off at the level of patients takes beside.
-pub const OF_PATIENTS: &[Parameter] = &[parameter(
-    "patient",
-    "*",
-    "Reference",
-    "Only what is in the compartments of these patients, each as Patient/id; with POST",
-)];
+pub const OF_PATIENTS: &[Parameter] = &[
+    parameter(
+        "patient",
+        "*",
+        "Reference",
+        "Only what is in the compartments of these patients, each as Patient/id; with POST",
+    ),
+    parameter(
+        "organizeOutputBy",
+        "1",
+        "string",
+        "Patient: files hold blocks, each of what belongs to one patient, behind a header; Groups are left out",
+    ),
+];
 
 const GUIDE: &str = "http://hl7.org/fhir/uv/bulkdata";
 

@@ -353,6 +353,12 @@ impl Chunk {
         !self.files.is_empty() || !self.committed.is_empty() || self.parts > 0
     }
 
+    /// Whether it has something to do with files that are organized by patient.
+    pub fn is_organized(&self) -> bool {
+        let blocks = self.files.iter().map(|file| file.kind).chain(self.committed.iter().map(|file| file.kind));
+        self.logs.iter().any(|log| log.of.is_for_blocks()) || blocks.into_iter().any(|kind| kind == Kind::Blocks)
+    }
+
     /// The files that the closed chunk names are removed.
     pub fn cleaned(self) -> Self {
         Self { cleaned: true, writes: self.writes + 1, ..self }
@@ -404,6 +410,7 @@ impl Chunk {
             held: Held::default(),
             blocks: Default::default(),
             sealed: false,
+            continues_in: None,
         });
         self.next_file += 1;
         self.files.len() - 1
@@ -420,6 +427,13 @@ impl Chunk {
         }
         file.blocks.push(block);
         file.held = file.held.followed_by(held);
+    }
+
+    /// A resource was put into a run: it counts once, in however many blocks it will stand.
+    pub fn shuffled(&mut self, resource_type: &ResourceType, bytes: u64) {
+        self.totals.resources += 1;
+        self.totals.bytes += bytes;
+        by_type::add(&mut self.types, &OfType { resources: 1, bytes, ..OfType::new(resource_type.clone()) });
     }
 
     /// Records a block of the key log that was staged for the range at the position.

@@ -110,10 +110,35 @@ impl Compartments {
         }
         let mut found = false;
         references.visit(text, &mut |raw| {
-            found = string(raw).is_some_and(|reference| self.lead_to(&reference));
+            found = string(raw).is_some_and(|reference| self.leads_to(&reference).is_some());
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         Ok(found)
+    }
+
+    /// The patients in whose compartments a resource is, each once. A Group is in those of all its members, and would stand there
+    /// as often as it is long: it is in nobody's.
+    pub fn owners(&self, resource_type: &str, id: &str, text: &str) -> Result<Vec<String>, NotJson> {
+        if !self.hold(resource_type, id, text)? {
+            return Ok(Vec::new());
+        }
+        let references = match (index(resource_type, self.release), resource_type) {
+            (_, "Patient") => return Ok(vec![id.to_owned()]),
+            (_, "Group") | (None, _) if resource_type != DEVICE => return Ok(Vec::new()),
+            (Some(index), _) => &self.references[index],
+            (None, _) => &self.owners,
+        };
+        let mut owners: Vec<String> = Vec::new();
+        references.visit(text, &mut |raw| {
+            if let Some(reference) = string(raw)
+                && let Some(id) = self.leads_to(&reference)
+                && !owners.iter().any(|known| known == id)
+            {
+                owners.push(id.to_owned());
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(owners)
     }
 
     /// Whether a resource that was deleted may have been held: what it was about is not known any more (DE-04).
@@ -148,11 +173,12 @@ impl Compartments {
         self.group.as_ref().is_some_and(|group| group.as_str() == id)
     }
 
-    fn lead_to(&self, reference: &str) -> bool {
-        match (patient_of(reference, &self.base), &self.patients) {
-            (None, _) => false,
-            (Some(_), Patients::Every) => true,
-            (Some(id), Patients::These(members)) => members.include(id),
+    /// The one of the patients that a reference leads to.
+    fn leads_to<'r>(&self, reference: &'r str) -> Option<&'r str> {
+        let id = patient_of(reference, &self.base)?;
+        match &self.patients {
+            Patients::Every => Some(id),
+            Patients::These(members) => members.include(id).then_some(id),
         }
     }
 }

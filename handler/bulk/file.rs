@@ -15,6 +15,8 @@ use super::timestamp::Timestamp;
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
     Output,
+    /// Blocks of patients, in the same array (OR-02).
+    Blocks,
     /// Bundles that tell of deletions (DE-02).
     Deleted,
     /// OperationOutcomes (EF-01).
@@ -95,6 +97,9 @@ pub struct OpenFile {
     pub blocks: Blocks,
     /// No further block is added; the blob can be committed.
     pub sealed: bool,
+    /// The blob in which the last patient's block goes on (OR-04).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues_in: Option<String>,
 }
 
 /// A committed file, as the manifest lists it.
@@ -108,6 +113,9 @@ pub struct FileRecord {
     pub name: String,
     #[serde(flatten)]
     pub held: Held,
+    /// The blob in which the last patient's block goes on (OR-04).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues_in: Option<String>,
 }
 
 impl OpenFile {
@@ -121,6 +129,13 @@ impl OpenFile {
         is_full(&self.blocks, self.opened, now)
     }
 
+    /// Whether it will be soon: what begins in it might not end in it.
+    pub fn is_nearly_full(&self, now: Timestamp) -> bool {
+        self.blocks.runs() + 2 >= limits::RUNS_PER_FILE
+            || self.blocks.count() + limits::BLOCKS_PER_FILE / 100 >= limits::BLOCKS_PER_FILE
+            || now.plus(limits::FILE_AGE / 12).since(self.opened) >= limits::FILE_AGE
+    }
+
     /// The record of this file once it is committed.
     pub fn record(&self, job: &JobId, chunk: u32) -> FileRecord {
         FileRecord {
@@ -128,6 +143,7 @@ impl OpenFile {
             resource_type: self.resource_type.clone(),
             name: self.name(job, chunk),
             held: self.held,
+            continues_in: self.continues_in.clone(),
         }
     }
 }

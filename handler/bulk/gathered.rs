@@ -1,4 +1,5 @@
-//! What the chunks of a stage gather for the stage behind it: keys of resources, in logs that count with the chunk's commit.
+//! What the chunks of a stage gather for the stages behind it, in logs that count with the chunk's commit: keys of resources, and
+//! what becomes the blocks of an export that is organized by patient.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use super::key_log::ResourceKey;
 use super::resource_type::ResourceType;
 use super::timestamp::Timestamp;
 
-/// What keys were gathered for.
+/// What was gathered, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Gathered {
@@ -26,9 +27,27 @@ pub enum Gathered {
     Told,
     /// The Provenance of what is returned.
     Chosen,
+    /// In whose compartment it is: for an export that is organized by patient, as the others below.
+    Owners,
+    /// In whose block something referred to it.
+    Referrers,
+    /// Runs of lines ([`super::shuffle`]).
+    Runs,
+    /// Where the buckets of a run are.
+    Indexes,
 }
 
 impl Gathered {
+    /// Whether only an export that is organized by patient has it.
+    pub fn is_for_blocks(self) -> bool {
+        match self {
+            Self::Compartments | Self::References | Self::Returned | Self::Provenance | Self::Told | Self::Chosen => {
+                false
+            }
+            Self::Owners | Self::Referrers | Self::Runs | Self::Indexes => true,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Compartments => "compartments",
@@ -37,11 +56,15 @@ impl Gathered {
             Self::Provenance => "provenance",
             Self::Told => "told",
             Self::Chosen => "chosen",
+            Self::Owners => "owners",
+            Self::Referrers => "referrers",
+            Self::Runs => "runs",
+            Self::Indexes => "indexes",
         }
     }
 }
 
-/// A blob of keys in our own container. Like a file it takes blocks of several attempts, and only recorded ones are committed.
+/// A blob in our own container. Like a file it takes blocks of several attempts, and only recorded ones are committed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
     pub of: Gathered,

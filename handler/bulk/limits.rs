@@ -23,6 +23,9 @@ pub struct Limits {
     pub gathered_keys: usize,
     /// So many chunks of a process read what was gathered at a time; then they hold the same.
     pub gatherings: usize,
+    /// What a step holds of an export that it organizes by patient, beside the 4 MB of a run that it reads: as much as a page
+    /// takes.
+    pub arranged_bytes: usize,
     /// Pages that a process holds at a time: each takes up to three times its 4 MB while it is read.
     pub pages: usize,
     /// A job has at most so many chunks; more ranges than that share chunks.
@@ -107,6 +110,7 @@ impl Default for Limits {
             log_bytes: 1 << 20,
             gathered_keys: 1 << 20,
             gatherings: 1,
+            arranged_bytes: 8 << 20,
             pages: 6,
             chunks: 64,
             claims: 10,

@@ -79,7 +79,8 @@ mod tests {
     fn listed(listing: Listing) -> Listed {
         let resource_type = ResourceType::parse("Patient").unwrap();
         let name = format!("{}/Patient-3-17-2.ndjson", JobId::new(1));
-        Listed { record: FileRecord { kind: Kind::Output, resource_type, name, held: Held::default() }, listing }
+        let (kind, held, continues_in) = (Kind::Output, Held::default(), None);
+        Listed { record: FileRecord { kind, resource_type, name, held, continues_in }, listing }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::asked::Version;
+use super::asked::{Organized, Version};
 use super::file::{FileRecord, Kind, Severities};
 use super::job::{Job, State};
 use super::listing::Listed;
@@ -37,7 +37,7 @@ pub fn pieces(job: &Job, mut files: Vec<Listed>, access: Access, next: Option<&s
     files.sort_by(|a, b| place(a).cmp(&place(b)));
     let mut files = files.into_iter().peekable();
     let mut pieces = vec![head(job, access)];
-    for kind in [Kind::Output, Kind::Deleted, Kind::Error] {
+    for kind in [output(job), Kind::Deleted, Kind::Error] {
         let name = array(kind, job.asked.version);
         // A file without lines is never listed (MF-04): the engine writes none.
         let mut of_kind = std::iter::from_fn(|| files.next_if(|file| file.record.kind == kind)).peekable();
@@ -74,13 +74,21 @@ fn cost(job: &Job) -> Option<Value> {
     }
 }
 
+/// What the files of resources are.
+fn output(job: &Job) -> Kind {
+    match job.asked.organized {
+        Organized::ByType => Kind::Output,
+        Organized::ByPatient => Kind::Blocks,
+    }
+}
+
 fn text(text: impl Into<Cow<'static, str>>) -> Piece {
     Piece::Text(text.into())
 }
 
 fn array(kind: Kind, version: Version) -> &'static str {
     match (kind, version) {
-        (Kind::Output, _) => "output",
+        (Kind::Output | Kind::Blocks, _) => "output",
         (Kind::Deleted, _) => "deleted",
         (Kind::Error, Version::V3) => "error",
         (Kind::Error, Version::V4) => "outcome",
@@ -89,7 +97,7 @@ fn array(kind: Kind, version: Version) -> &'static str {
 
 /// Clients of the published versions look for every array; the ballot made two of them optional.
 fn is_always_there(kind: Kind, version: Version) -> bool {
-    version == Version::V3 || kind == Kind::Output
+    version == Version::V3 || matches!(kind, Kind::Output | Kind::Blocks)
 }
 
 /// What stands before the files, without the brace that would close it.
@@ -102,6 +110,8 @@ fn head(job: &Job, access: Access) -> Piece {
         request: Option<&'a str>,
         requires_access_token: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
+        output_organized_by: Option<&'static str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         manifest_type: Option<&'static str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         output_format: Option<&'static str>,
@@ -111,6 +121,7 @@ fn head(job: &Job, access: Access) -> Piece {
         transaction_time: job.transaction_time.instant(),
         request: (version == Version::V3).then_some(job.asked.request.as_str()),
         requires_access_token: access == Access::AsTheServer,
+        output_organized_by: (job.asked.organized == Organized::ByPatient).then_some("Patient"),
         manifest_type: (version == Version::V4).then_some(MANIFEST_TYPE),
         output_format: (version == Version::V4).then_some("application/fhir+ndjson"),
     };
@@ -121,14 +132,16 @@ fn head(job: &Job, access: Access) -> Piece {
 
 const MANIFEST_TYPE: &str = "http://hl7.org/fhir/uv/bulkdata/StructureDefinition/BulkDataManifest";
 
-/// The entry of a file that can be fetched under `url`.
-pub fn entry(file: &FileRecord, url: &str, version: Version) -> String {
+/// The entry of a file that can be fetched under `url`, and whose last block goes on under another one (MF-08).
+pub fn entry(file: &FileRecord, url: &str, continues_in_file: Option<&str>, version: Version) -> String {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Entry<'a> {
         #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
         resource_type: Option<&'a ResourceType>,
         url: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        continues_in_file: Option<&'a str>,
         count: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
         file_size: Option<u64>,
@@ -142,13 +155,23 @@ pub fn entry(file: &FileRecord, url: &str, version: Version) -> String {
         Version::V4 => json!([{ "url": CRC64, "valueString": file.held.crc64 }]),
     };
     spelled(&Entry {
-        resource_type: (!ballot || file.kind == Kind::Output).then_some(&file.resource_type),
+        resource_type: has_type(file.kind, version).then_some(&file.resource_type),
         url,
+        continues_in_file,
         count: file.held.count,
         file_size: ballot.then_some(file.held.bytes),
         count_severity: if ballot { counts(&file.held.severities) } else { Vec::new() },
         extension,
     })
+}
+
+/// A file of blocks has resources of all types (OR-05).
+fn has_type(kind: Kind, version: Version) -> bool {
+    match kind {
+        Kind::Output => true,
+        Kind::Blocks => false,
+        Kind::Deleted | Kind::Error => version == Version::V3,
+    }
 }
 
 /// What a client can prove a download with: the size, and the CRC-64/NVME as 16 hex digits. An object keyed by URI in
@@ -198,7 +221,7 @@ mod tests {
             severities.into_iter().for_each(|severity| held.severities.add(severity));
         }
         let resource_type = ResourceType::parse(name.split('-').next().unwrap()).unwrap();
-        FileRecord { kind, resource_type, name: format!("{name}.ndjson"), held }
+        FileRecord { kind, resource_type, name: format!("{name}.ndjson"), held, continues_in: None }
     }
 
     fn files() -> Vec<FileRecord> {
@@ -220,7 +243,8 @@ mod tests {
         let pieces = pieces(job, files, access, next).into_iter().map(|piece| match piece {
             Piece::Text(text) => text.into_owned(),
             Piece::File(Listed { record, .. }) => {
-                entry(&record, &format!("https://y/{}", record.name), job.asked.version)
+                let behind = record.continues_in.as_ref().map(|name| format!("https://y/{name}"));
+                entry(&record, &format!("https://y/{}", record.name), behind.as_deref(), job.asked.version)
             }
         });
         serde_json::from_str(&pieces.collect::<String>()).unwrap()

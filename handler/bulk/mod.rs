@@ -62,6 +62,7 @@ pub mod secret;
 pub mod selection;
 pub mod series;
 pub mod shape;
+pub mod shuffle;
 mod simd;
 pub mod smart;
 pub mod step;

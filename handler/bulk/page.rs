@@ -111,6 +111,7 @@ mod tests {
                 crc64: Crc64::of(b"x"),
                 severities: Severities { error: u64::MAX, warning: u64::MAX, information: u64::MAX },
             },
+            continues_in: None,
         };
         (0..count).map(record).collect()
     }

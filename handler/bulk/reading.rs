@@ -2,10 +2,10 @@
 //!
 //! An export that follows references out of the compartments has three stages: the compartments; what is one step away, and
 //! Provenance; and what is two steps away. Where Provenance is asked for of what is returned, there are two more: when it is
-//! known what is, it is decided which Provenance counts, and that is read. A stage begins when all chunks of the one before
-//! are done.
+//! known what is, it is decided which Provenance counts, and that is read. Where files are organized by patient, there is a last one, which brings
+//! into order what the others have found. A stage begins when all chunks of the one before are done.
 
-use super::asked::Asked;
+use super::asked::{Asked, Organized};
 use super::chunk::Pass;
 use super::context::Context;
 use super::plan::{KeyRange, Plan};
@@ -30,6 +30,8 @@ pub enum Matter {
     Decision,
     /// The Provenance for which that was decided.
     Chosen,
+    /// What all stages before have put into runs: nothing of the store.
+    Runs,
 }
 
 impl Matter {
@@ -47,7 +49,8 @@ impl Matter {
             | Matter::Named
             | Matter::Told
             | Matter::Decision
-            | Matter::Chosen => at,
+            | Matter::Chosen
+            | Matter::Runs => at,
         }
     }
 }
@@ -61,6 +64,11 @@ pub struct Reading {
 /// Which stage a chunk belongs to, from 0.
 pub fn stage(plan: &Plan, chunk: u32) -> u32 {
     chunk / plan.chunks.max(1)
+}
+
+/// Whether a stage brings into order what the others have found, and reads nothing itself.
+pub fn is_of_runs(asked: &Asked, stage: u32) -> bool {
+    asked.organized == Organized::ByPatient && stage + 1 == asked.stages()
 }
 
 /// What each stage of an export reads.
@@ -80,6 +88,9 @@ pub fn stages(asked: &Asked) -> Vec<&'static [Matter]> {
     if asked.associated.provenance.is_some() {
         stages.extend([&[Decision][..], &[Chosen]]);
     }
+    if asked.organized == Organized::ByPatient {
+        stages.push(&[Matter::Runs]);
+    }
     stages
 }
 
@@ -89,8 +100,8 @@ pub fn of_chunk(asked: &Asked, plan: &Plan, number: u32) -> Vec<Reading> {
     let ranges = plan.chunk(number % plan.chunks.max(1));
     let reading = |matter: Matter, range: &KeyRange| Reading { range: range.clone(), matter };
     let of_matter = |matter: Matter| match matter {
-        // A chunk decides once, whatever ranges it has.
-        Matter::Decision => &ranges[..ranges.len().min(1)],
+        // A chunk decides once, or brings into order, whatever ranges it has.
+        Matter::Decision | Matter::Runs => &ranges[..ranges.len().min(1)],
         _ => ranges,
     };
     matters.iter().flat_map(|matter| of_matter(*matter).iter().map(|range| reading(*matter, range))).collect()
@@ -116,6 +127,10 @@ mod tests {
         let plan = Plan::new(JobId::new(1), ranges, 2).unwrap();
         let followed = Asked { context: Context::Followed, ..Asked::default() };
         assert_eq!((all(&Asked::default(), &plan), all(&followed, &plan)), ((2, 3), (6, 12)));
+        let organized = |asked: &Asked| Asked { organized: Organized::ByPatient, ..asked.clone() };
+        assert_eq!(all(&organized(&Asked::default()), &plan), (4, 5));
+        assert_eq!(all(&organized(&followed), &plan), (8, 14));
+        assert!((6..8).all(|number| of_chunk(&organized(&followed), &plan, number)[0].matter == Matter::Runs));
         let of = |asked: &Asked, chunks: std::ops::Range<u32>, matter: Matter| {
             let readings = chunks.flat_map(|number| of_chunk(asked, &plan, number));
             readings.filter(|reading| reading.matter == matter).map(|reading| reading.range).collect::<Vec<_>>()

@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::asked::Organized;
 use super::associated::Associated;
 use super::chunk::{Chunk, ChunkState};
 use super::coding::Coding;
 use super::context::Context;
-use super::file::Files;
+use super::file::{Files, Kind};
 use super::job::Job;
 use super::job_id::JobId;
 use super::page::Page;
@@ -96,6 +97,14 @@ impl Record {
             Record::Job(job) if job.asked.release != Release::default() => 6,
             // The builds before knew of what is current alone, and would leave out the rest.
             Record::Job(job) if job.asked.associated != Associated::default() => 5,
+            // The builds before knew of files of one type alone.
+            Record::Job(job) if job.asked.organized != Organized::ByType => 5,
+            Record::Chunk(chunk) if chunk.is_organized() => 5,
+            Record::Files(Files { files, .. }) | Record::Page(Page { files, .. })
+                if files.iter().any(|file| file.kind == Kind::Blocks) =>
+            {
+                5
+            }
             // The builds before knew of one stage alone, and would drop what is gathered for the next ones.
             Record::Job(job) if job.asked.context == Context::Followed => 4,
             Record::Chunk(chunk) if !chunk.logs.is_empty() || chunk.state == ChunkState::Waiting => 4,

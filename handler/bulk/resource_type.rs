@@ -36,6 +36,10 @@ impl ResourceType {
     }
 
     /// The type of the lines in `error` files.
+    pub fn patient() -> Self {
+        Self("Patient".into())
+    }
+
     pub fn operation_outcome() -> Self {
         Self("OperationOutcome".into())
     }

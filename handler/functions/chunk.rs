@@ -97,7 +97,7 @@ fn may_be_lost(app: &App, job: &Job, plan: &Plan, chunk: &Chunk) -> bool {
     let matter = readings.get(chunk.position.range as usize).map(|reading| reading.matter);
     app.settings.lost_range == LostRange::Report
         && chunk.stopped == Stopped::Reading
-        && matter != Some(Matter::Decision)
+        && !matches!(matter, Some(Matter::Decision | Matter::Runs))
 }
 
 /// What decides about the resources that a chunk reads.
@@ -111,7 +111,7 @@ struct Decides {
 async fn decided_by(app: &App, job: &Job, plan: &Plan, number: u32) -> Result<Decides, PortError> {
     let telling = Telling::new(app, job, plan, number).await?;
     let readings = reading::of_chunk(&job.asked, plan, number);
-    if readings.iter().all(|reading| matches!(reading.matter, Matter::Decision | Matter::Chosen)) {
+    if readings.iter().all(|reading| matches!(reading.matter, Matter::Decision | Matter::Chosen | Matter::Runs)) {
         return Ok(Decides { selection: Selection::of_elements(job), follow: None, telling });
     }
     let restored = restriction::restored(app, job).await?;
@@ -179,7 +179,11 @@ async fn read_on(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interrupte
             stop_if_closed(app, work.job).await?;
             continue;
         }
-        ahead = read_page(work, reading, ahead, end).await?;
+        ahead = if reading.matter == Matter::Runs {
+            work.arrange(plan).await.map(|()| None)?
+        } else {
+            read_page(work, reading, ahead, end).await?
+        };
         if let Some(too_fast) = work.ahead_of_ceiling() {
             work.pause(app.now().plus(too_fast)).await?;
             report(app, work.chunk(), plan.chunks).await;

@@ -21,10 +21,12 @@ use crate::bulk::reading::Matter;
 use crate::bulk::record::Key;
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::selection::Selection;
+use crate::bulk::shuffle::Pile;
 use crate::bulk::timestamp::Timestamp;
 use crate::bulk::window::Spelled;
 use crate::ports::{ErrorKind, Expected, Output, Place, PortError, Versioned};
 
+use super::arrange::{Large, Shelves};
 use super::follow::{Follow, Gathering};
 use super::memory::Share;
 use super::telling::Telling;
@@ -78,6 +80,12 @@ pub struct Work<'a> {
     pub(super) buffers: HashMap<u32, Buffer>,
     /// What these buffers take of the process's memory.
     pub(super) memory: Share,
+    /// Lines on their way to the blocks of patients that are not staged yet.
+    pub(super) pile: Pile,
+    /// Where earlier stages have put them.
+    pub(super) shelves: Option<Arc<Shelves>>,
+    /// The block that is too large to be held.
+    pub(super) large: Option<Large>,
     /// Keys of what was written of the range and that are not staged yet.
     pub(super) keys: Vec<u8>,
     output: Option<Arc<dyn Output>>,
@@ -87,6 +95,8 @@ pub struct Work<'a> {
     pub(super) rereads: (u64, &'static str),
     saved_at: Timestamp,
     saved_bytes: u64,
+    /// Bytes that were brought into blocks since.
+    pub(super) arranged: u64,
 }
 
 impl<'a> Work<'a> {
@@ -112,12 +122,16 @@ impl<'a> Work<'a> {
             part: None,
             buffers: HashMap::new(),
             memory: Share::new(&app.memory),
+            pile: Pile::default(),
+            shelves: None,
+            large: None,
             keys: Vec::new(),
             output: None,
             scratch: None,
             window: job.window().spelled(),
             rereads: (0, ""),
             saved_at: app.now(),
+            arranged: 0,
         }
     }
 
@@ -215,7 +229,7 @@ impl<'a> Work<'a> {
     pub fn wants_checkpoint(&self) -> bool {
         let limits = &self.app.settings.limits;
         self.app.now().since(self.saved_at) >= limits.checkpoint_time
-            || self.next.totals.bytes - self.saved_bytes >= limits.checkpoint_bytes
+            || self.next.totals.bytes - self.saved_bytes + self.arranged >= limits.checkpoint_bytes
             || self.sealed_files() >= limits::SEALED_FILES
     }
 
@@ -264,6 +278,7 @@ impl<'a> Work<'a> {
         }
         self.stage_keys().await?;
         self.stage_gathered().await?;
+        self.stage_pile().await?;
         // A file whose documents all turned out flawed has no block: it must not become an empty blob.
         self.next.files.retain(|file| file.blocks.count() > 0);
         self.next.seal_full(self.app.now());
@@ -337,6 +352,7 @@ impl<'a> Work<'a> {
         };
         self.next = (*self.saved).clone();
         self.saved_at = self.app.now();
+        self.arranged = 0;
         self.saved_bytes = self.saved.totals.bytes;
         Ok(())
     }
@@ -372,6 +388,7 @@ impl<'a> Work<'a> {
         cleanup::remove_parts(self.app, &self.saved).await?;
         cleanup::remove_keys(self.app, &self.saved).await?;
         self.buffers.clear();
+        self.pile = Pile::default();
         self.memory = Share::new(&self.app.memory);
         self.keys.clear();
         let anew = (*self.saved).clone().anew(self.app.now());

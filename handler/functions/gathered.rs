@@ -106,6 +106,17 @@ pub async fn logs(app: &App, job: &JobId, of_stages: (Range<u32>, u32), of: Gath
     Ok(chunks.iter().flat_map(|chunk| logs_of(chunk, of)).collect())
 }
 
+/// The blobs in which each chunk of some stages has gathered what is of two kinds.
+pub async fn logs_by_chunk(
+    app: &App,
+    job: &JobId,
+    of_stages: (Range<u32>, u32),
+    (one, other): (Gathered, Gathered),
+) -> Result<Vec<(Vec<Log>, Vec<Log>)>, PortError> {
+    let chunks = done(app, job, of_stages).await?;
+    Ok(chunks.iter().map(|chunk| (logs_of(chunk, one).collect(), logs_of(chunk, other).collect())).collect())
+}
+
 fn logs_of(chunk: &Chunk, of: Gathered) -> impl Iterator<Item = Log> + '_ {
     let logs = chunk.logs.iter().filter(move |log| log.of == of);
     logs.map(|log| Log { name: log.name(&chunk.job, chunk.number), bytes: log.bytes })

@@ -1,5 +1,6 @@
 //! Hands out the manifest of an export: whole when it is complete, or in pages while it runs.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -188,27 +189,58 @@ async fn written(
     next: Option<&str>,
     until: Timestamp,
 ) -> Result<Body, PortError> {
-    let (links, version) = (Arc::new(Links::of(app, job, until).await?), job.asked.version);
-    let pieces = manifest::pieces(job, files, links.access(), next).into_iter();
-    let batches = stream::try_unfold(pieces, move |mut pieces| {
-        let links = Arc::clone(&links);
-        async move {
-            let mut text = String::new();
-            while text.len() < BATCH {
-                match pieces.next() {
-                    Some(Piece::Text(piece)) => text.push_str(&piece),
-                    Some(Piece::File(file)) => {
-                        text.push_str(&manifest::entry(&file.record, &links.to(&file).await?, version));
-                    }
-                    None => break,
+    let (urls, version) = (Urls::of(Links::of(app, job, until).await?, &files), job.asked.version);
+    let pieces = manifest::pieces(job, files, urls.links.access(), next).into_iter();
+    let batches = stream::try_unfold((pieces, urls), move |(mut pieces, mut urls)| async move {
+        let mut text = String::new();
+        while text.len() < BATCH {
+            match pieces.next() {
+                Some(Piece::Text(piece)) => text.push_str(&piece),
+                Some(Piece::File(file)) => {
+                    let (url, next) = (urls.to(&file).await?, urls.behind(&file).await?);
+                    text.push_str(&manifest::entry(&file.record, &url, next.as_deref(), version));
                 }
+                None => break,
             }
-            Ok((!text.is_empty()).then(|| (Bytes::from(text), pieces)))
         }
+        Ok((!text.is_empty()).then(|| (Bytes::from(text), (pieces, urls))))
     });
     let mut batches = batches.boxed();
     let first = batches.try_next().await?;
     Ok(stream::iter(first.map(Ok)).chain(batches).boxed())
+}
+
+/// The URLs of a manifest: that of a file in which a block goes on is the same wherever it stands (MF-08), however links are
+/// made.
+struct Urls {
+    links: Links,
+    /// The files in which blocks go on, by the names of their blobs, with the URL once there is one.
+    behind: HashMap<String, (Listed, Option<String>)>,
+}
+
+impl Urls {
+    fn of(links: Links, files: &[Listed]) -> Self {
+        let names: HashSet<&String> = files.iter().filter_map(|file| file.record.continues_in.as_ref()).collect();
+        let behind = files.iter().filter(|file| names.contains(&file.record.name));
+        let behind = behind.map(|file| (file.record.name.clone(), (file.clone(), None))).collect();
+        Self { links, behind }
+    }
+
+    async fn to(&mut self, file: &Listed) -> Result<String, PortError> {
+        match self.behind.get_mut(&file.record.name) {
+            None => self.links.to(file).await,
+            Some((_, Some(url))) => Ok(url.clone()),
+            Some((_, url)) => Ok(url.insert(self.links.to(file).await?).clone()),
+        }
+    }
+
+    /// Where the last block of a file goes on.
+    async fn behind(&mut self, file: &Listed) -> Result<Option<String>, PortError> {
+        let Some(name) = &file.record.continues_in else { return Ok(None) };
+        let next = self.behind.get(name).map(|(file, _)| file.clone());
+        let unknown = || PortError::new(ErrorKind::Broken, "find the file in which a block goes on");
+        self.to(&next.ok_or_else(unknown)?).await.map(Some)
+    }
 }
 
 /// How the files of an export are reached.

@@ -28,6 +28,7 @@ use crate::ports::{
 use memory::Memory;
 use shared::Shared;
 
+mod arrange;
 mod audit;
 pub mod caller;
 mod chunk;
@@ -54,6 +55,7 @@ pub mod polls;
 mod restriction;
 mod scratch;
 pub mod shared;
+mod shuffle;
 pub mod smart_configuration;
 pub mod start;
 pub mod status;

@@ -70,6 +70,9 @@ impl Work<'_> {
         if document.is_deleted && !self.job.asked.associated.deleted {
             return self.append_deletion(document).await;
         }
+        if self.is_organized() {
+            return self.write_owned(document).await;
+        }
         let size = document.data.as_ref().map_or(0, Data::most_bytes) + META;
         let file = self.file_with_room(Kind::Output, &resource_type, size).await?;
         let (selection, block_bytes) = (self.selection, self.app.settings.limits.block_bytes);
@@ -162,7 +165,7 @@ impl Work<'_> {
     /// `bytes` is sealed first.
     async fn file_with_room(&mut self, kind: Kind, of: &ResourceType, bytes: usize) -> Result<usize, Interrupted> {
         let file = self.next.file_for(kind, of, self.app.now());
-        let written = self.next.files[file].held.bytes + self.buffered_of(file) as u64;
+        let written = self.written_of(file);
         let most = self.job.asked.largest_file.unwrap_or(u64::MAX);
         if written == 0 || written + bytes as u64 <= most {
             return Ok(file);
@@ -198,10 +201,35 @@ impl Work<'_> {
         } else if buffered >= limits.block_bytes {
             self.stage(file).await?;
         }
+        self.make_way().await
+    }
+
+    /// Stages the largest buffers while all together are over the budget.
+    async fn make_way(&mut self) -> Result<(), Interrupted> {
         while self.memory.is_over() {
             let Some(largest) = (0..self.next.files.len()).max_by_key(|&file| self.buffered_of(file)) else { break };
             self.stage(largest).await?;
         }
         Ok(())
+    }
+
+    /// Puts a line into a file of blocks, whose size is not looked at. A header is none of the lines that count (OR-10).
+    pub(super) async fn put_in_block(&mut self, file: usize, line: &[u8], counts: bool) -> Result<(), Interrupted> {
+        let block_bytes = self.app.settings.limits.block_bytes;
+        let buffer = self.buffer(file);
+        buffer.make_room(line.len(), block_bytes);
+        buffer.lines.extend_from_slice(line);
+        buffer.count += u64::from(counts);
+        let buffered = buffer.lines.len();
+        self.memory.grow(line.len());
+        if buffered >= block_bytes {
+            self.stage(file).await?;
+        }
+        self.make_way().await
+    }
+
+    /// What a file has, staged or not.
+    pub(super) fn written_of(&self, file: usize) -> u64 {
+        self.next.files[file].held.bytes + self.buffered_of(file) as u64
     }
 }

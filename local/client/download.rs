@@ -104,6 +104,7 @@ impl Download<'_, '_> {
             None => None,
         };
         let (mut lines, mut bytes, mut crc) = (Lines::default(), 0, Digest::new(CrcAlgorithm::Crc64Nvme));
+        let mut headers = 0;
         while let Some(chunk) = response.chunk().await.map_err(reqwest::Error::without_url)? {
             bytes += chunk.len() as u64;
             crc.update(&chunk);
@@ -111,18 +112,22 @@ impl Download<'_, '_> {
             if let Some(disk) = &mut disk {
                 disk.write_all(&chunk).await.context("write to disk")?;
             }
-            lines.push(&chunk, |line| self.look_at(line))?;
+            lines.push(&chunk, |line| {
+                headers += u64::from(self.look_at(line)? == Seen::Header);
+                Ok(())
+            })?;
         }
         if let Some(disk) = &mut disk {
             disk.flush().await.context("write to disk")?;
         }
-        lines.finish(self.file.count)?;
+        lines.finish(self.file.count.map(|count| count + headers))?;
         self.file.check(bytes, crc.finalize())?;
         if let (Some(part), Some(out)) = (&part, self.out) {
             tokio::fs::rename(part, out.join(&self.name)).await.context("name the file")?;
         }
-        bar.done(lines.count, bytes);
-        Ok(Totals { files: 1, resources: lines.count, bytes })
+        let resources = lines.count - headers;
+        bar.done(resources, bytes);
+        Ok(Totals { files: 1, resources, bytes })
     }
 
     /// A file that needs no token must not get one, and no other host than the server's must: a file may be anywhere, and
@@ -152,14 +157,26 @@ impl Download<'_, '_> {
         bail!("it is redirected more than {MAX_REDIRECTS} times")
     }
 
-    fn look_at(&self, line: &[u8]) -> Result<()> {
+    fn look_at(&self, line: &[u8]) -> Result<Seen> {
         let resource_type = lines::check(line, self.file.resource_type.as_deref())?;
-        if self.kind == Kind::Output {
-            let mut visit = self.visit.lock().unwrap_or_else(PoisonError::into_inner);
-            (*visit)(&resource_type, line);
+        if self.kind != Kind::Output {
+            return Ok(Seen::Resource);
         }
-        Ok(())
+        if self.manifest.organized_by.is_some() && resource_type == "Parameters" {
+            return Ok(Seen::Header);
+        }
+        let mut visit = self.visit.lock().unwrap_or_else(PoisonError::into_inner);
+        (*visit)(&resource_type, line);
+        Ok(Seen::Resource)
     }
+}
+
+/// What a line is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Resource,
+    /// What a block begins with, in output that is organized by a resource: it is not counted.
+    Header,
 }
 
 async fn create(path: &PathBuf) -> Result<BufWriter<File>> {

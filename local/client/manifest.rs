@@ -12,6 +12,9 @@ pub struct Manifest {
     pub transaction_time: String,
     /// Whether file requests need the same authorization as the server.
     pub requires_access_token: bool,
+    /// The type of the resources that files hold blocks of.
+    #[serde(default, rename = "outputOrganizedBy")]
+    pub organized_by: Option<String>,
     #[serde(default)]
     pub output: Vec<Listed>,
     #[serde(default)]

@@ -134,6 +134,20 @@ fn lines(resource_type: &str, ids: std::ops::Range<u32>) -> String {
 }
 
 #[tokio::test]
+async fn the_headers_of_blocks_are_no_resources() {
+    let server = Server::start().await;
+    let header = "{\"resourceType\":\"Parameters\",\"parameter\":[]}\n";
+    let blocks = [header, &lines("Patient", 0..1), &lines("Group", 0..2), header, &lines("Patient", 1..2)].concat();
+    let file = json!({"url": server.file("Patient-1.ndjson", blocks), "count": 4});
+    server.on_export(json!({ "outputOrganizedBy": "Patient", "output": [file] }));
+    let manifest = server.manifest().await.unwrap();
+    let client = BulkClient::new(&[]).unwrap();
+    let mut seen = 0;
+    let downloaded = client.download(&manifest, None, &Progress::nowhere(), &mut |_, _| seen += 1).await.unwrap();
+    assert_eq!((downloaded.problems, seen), (Vec::<String>::new(), 4));
+}
+
+#[tokio::test]
 async fn an_export_is_followed_from_kick_off_to_its_last_line() {
     let server = Server::start().await;
     let deleted = lines("Bundle", 0..1);

@@ -7,7 +7,7 @@ use fhir_export::bulk::asked::Asked;
 use crate::support::belongs::{self, Whose, belongs};
 use crate::support::clinic::{Clinic, Form};
 use crate::support::export::Export;
-use crate::support::exported::{Exported, download};
+use crate::support::exported::{Exported, download, download_blocks};
 use crate::support::gate::{Fault, When};
 use crate::support::host::Host;
 use crate::support::judge::{every_blob_is_recorded, judge};
@@ -15,6 +15,7 @@ use crate::support::world::{World, small};
 
 const SYSTEM: &str = "/$export";
 const PATIENTS: &str = "/Patient/$export";
+const BLOCKS: &str = "/Patient/$export?organizeOutputBy=Patient";
 
 const FAULTS: [Fault; 2] = [Fault::KillBefore, Fault::KillAfter];
 
@@ -23,7 +24,12 @@ const FAULTS: [Fault; 2] = [Fault::KillBefore, Fault::KillAfter];
 fn export(path: &str, deaths: &[(u32, Fault)]) -> (Exported, u32) {
     let world = World::new();
     let clinic = reference_store(&world, path);
-    let mut host = Host::new(&world, small());
+    let mut settings = small();
+    if path == BLOCKS {
+        // The blocks of some patients, and less than that of one.
+        settings.limits.arranged_bytes = 900;
+    }
+    let mut host = Host::new(&world, settings);
     let export = Export::accepted(&host.get(path));
     // A kick-off whose worker dies has promised nothing to anybody.
     let first = world.state().gate.effects();
@@ -35,12 +41,24 @@ fn export(path: &str, deaths: &[(u32, Fault)]) -> (Exported, u32) {
     let effects = world.state().gate.effects() - first;
     let manifest = export.complete(&mut host);
     let until = export.stored(&world).unwrap().transaction_time;
-    let exported = download(&world, &export.job, &manifest).unwrap_or_else(|why| panic!("{deaths:?}: {why}"));
-    let verdict = match path {
-        SYSTEM => judge(&exported, &clinic, until, &Asked::default()),
+    let (asked, everybody) = (Asked::default(), Whose { group: None, patients: None });
+    let whole = |why: String| -> ! { panic!("{deaths:?}: {why}") };
+    let (exported, verdict) = match path {
+        SYSTEM => {
+            let exported = download(&world, &export.job, &manifest).unwrap_or_else(|why| whole(why));
+            let verdict = judge(&exported, &clinic, until, &asked);
+            (exported, verdict)
+        }
+        PATIENTS => {
+            let exported = download(&world, &export.job, &manifest).unwrap_or_else(|why| whole(why));
+            let verdict = belongs::judge(&exported, &belongs(&clinic, until, &asked, &everybody), &[]);
+            (exported, verdict)
+        }
         _ => {
-            let everybody = Whose { group: None, patients: None };
-            belongs::judge(&exported, &belongs(&clinic, until, &Asked::default(), &everybody), &[])
+            let (exported, found) = download_blocks(&world, &export.job, &manifest).unwrap_or_else(|why| whole(why));
+            let (blocks, belongs) = belongs::blocks(&clinic, until, &asked, &everybody);
+            let verdict = belongs::judge(&exported, &belongs, &[]);
+            (exported, verdict.and_then(|()| if found == blocks { Ok(()) } else { Err(format!("{found:?}")) }))
         }
     };
     let verdict = verdict.and_then(|()| every_blob_is_recorded(&world));
@@ -101,6 +119,19 @@ fn a_worker_may_die_at_any_effect_of_an_export_in_stages() {
     for nth in 0..effects {
         for fault in FAULTS {
             let (exported, _) = export(PATIENTS, &[(nth, fault)]);
+            assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
+        }
+    }
+}
+
+#[test]
+fn a_worker_may_die_at_any_effect_of_an_export_that_is_organized_by_patient() {
+    let (undisturbed, effects) = export(BLOCKS, &[]);
+    assert!((100..=700).contains(&effects), "the reference export has {effects} effects");
+    assert!(undisturbed.files.len() > 3);
+    for nth in 0..effects {
+        for fault in FAULTS {
+            let (exported, _) = export(BLOCKS, &[(nth, fault)]);
             assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
         }
     }

@@ -1,7 +1,7 @@
 //! Whatever a kick-off looks like, it is answered with 202 or with a 4XX and an outcome that a validator accepts; and what
 //! was accepted, written down and read again, asks for the same.
 
-use fhir_export::bulk::asked::{Asked, Version};
+use fhir_export::bulk::asked::{Asked, Organized, Version};
 use fhir_export::bulk::elements::Elements;
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::level::Level;
@@ -316,6 +316,9 @@ fn printed(asked: &Asked) -> Sent {
     }
     say("_compression", "valueCode", serde_json::to_value(asked.coding).unwrap());
     say("allowPartialManifests", "valueBoolean", asked.partial_manifests.into());
+    if asked.organized == Organized::ByPatient {
+        say("organizeOutputBy", "valueString", "Patient".into());
+    }
     let version = match asked.version {
         Version::V3 => "3",
         Version::V4 => "4",

@@ -132,7 +132,12 @@ impl Wanted {
     }
 
     pub(super) fn start(&self, host: &mut Host) -> Export {
-        let mut entries = Vec::new();
+        self.start_with(host, [])
+    }
+
+    /// With parameters beside.
+    pub(super) fn start_with<const N: usize>(&self, host: &mut Host, beside: [Value; N]) -> Export {
+        let mut entries = Vec::from(beside);
         entries.extend(self.types.iter().flatten().map(|name| json!({ "name": "_type", "valueCode": name })));
         entries.extend(self.since.map(|since| json!({ "name": "_since", "valueInstant": since.instant() })));
         entries.extend(self.before.map(|before| json!({ "name": "_until", "valueInstant": before.instant() })));

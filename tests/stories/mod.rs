@@ -19,6 +19,7 @@ mod histories;
 mod kick_off;
 mod life;
 mod list;
+mod organized;
 mod pages;
 mod provenance;
 mod refusals;

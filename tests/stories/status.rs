@@ -169,6 +169,7 @@ pub fn completed(host: &mut Host, parts: u32) -> Export {
         resource_type: patient.clone(),
         name: format!("{}/Patient-0-{}-1.ndjson", export.job, part * 100 + number),
         held: Held { count: 1, ..Held::default() },
+        continues_in: None,
     };
     let part = |part| {
         let files = (0..100).map(|number| record(part, number)).collect();

@@ -130,105 +130,198 @@ impl Whose<'_> {
     }
 }
 
-/// What belongs to an export of what was asked.
-pub fn belongs(clinic: &Clinic, transaction_time: Timestamp, asked: &Asked, whose: &Whose<'_>) -> Belongs {
-    let until = transaction_time.last_modified();
-    let current: BTreeMap<&Name, &Version> = clinic
-        .resources
-        .iter()
-        .filter_map(|(name, versions)| Some((name, Clinic::current_at(versions, &until)?)))
-        .collect();
-    let in_window = |version: &Version| {
-        asked.since.is_none_or(|since| version.last_modified > since.last_modified())
-            && asked.before.is_none_or(|before| version.last_modified < before.last_modified())
-    };
-    let parsed = |version: &Version| version.content.line().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let is_first = |of: &str| elements(of).is_some() && of != "Provenance";
+/// What the rules look at: what was current, and of that what is in the compartments and what tells of them.
+struct Found<'a> {
+    current: BTreeMap<&'a Name, &'a Version>,
+    asked: &'a Asked,
+    whose: &'a Whose<'a>,
+    transaction_time: Timestamp,
+    /// In the compartments, whatever its age.
+    held: BTreeSet<&'a Name>,
+    /// Of that, what lies in the time.
+    first: BTreeSet<&'a Name>,
+    provenance: BTreeSet<&'a Name>,
+}
 
-    let held: BTreeSet<&Name> = current
-        .iter()
-        .filter(|((of, _), version)| is_first(of) && parsed(version).is_some_and(|resource| whose.hold(&resource)))
-        .map(|(name, _)| *name)
-        .collect();
-    let first: BTreeSet<&Name> = held.iter().copied().filter(|name| in_window(current[name])).collect();
-    let windowed = asked.since.is_some() || asked.before.is_some();
-    let latest = asked.wants_latest_provenance();
-    let looks_at_provenance = !latest && !whose.are_none() && (windowed || !first.is_empty());
-    let of_provenance = |name: &&Name| name.0 == "Provenance" && in_window(current[name]) && looks_at_provenance;
-    let provenance: BTreeSet<&Name> = current
-        .keys()
-        .copied()
-        .filter(of_provenance)
-        .filter(|name| {
-            parsed(current[name]).is_some_and(|resource| {
-                whose.hold(&resource) || at(&resource, &[&["target"]]).iter().any(|target| held.contains(target))
+fn is_first(of: &str) -> bool {
+    elements(of).is_some() && of != "Provenance"
+}
+
+fn parsed(version: &Version) -> Option<Value> {
+    version.content.line().map(|line| serde_json::from_str::<Value>(line).unwrap())
+}
+
+impl<'a> Found<'a> {
+    fn new(clinic: &'a Clinic, transaction_time: Timestamp, asked: &'a Asked, whose: &'a Whose<'a>) -> Self {
+        let until = transaction_time.last_modified();
+        let current: BTreeMap<&Name, &Version> = clinic
+            .resources
+            .iter()
+            .filter_map(|(name, versions)| Some((name, Clinic::current_at(versions, &until)?)))
+            .collect();
+        let (held, first, provenance) = Default::default();
+        let mut found = Self { current, asked, whose, transaction_time, held, first, provenance };
+        let is_held = |(name, version): (&&'a Name, &&Version)| {
+            let held = is_first(&name.0) && parsed(version).is_some_and(|resource| whose.hold(&resource));
+            held.then_some(*name)
+        };
+        found.held = found.current.iter().filter_map(is_held).collect();
+        found.first = found.held.iter().copied().filter(|name| found.in_window(found.current[name])).collect();
+        found.provenance = found.current.keys().copied().filter(|name| found.is_provenance(name)).collect();
+        found
+    }
+
+    fn in_window(&self, version: &Version) -> bool {
+        let Asked { since, before, .. } = self.asked;
+        since.is_none_or(|since| version.last_modified > since.last_modified())
+            && before.is_none_or(|before| version.last_modified < before.last_modified())
+    }
+
+    /// Whether it is Provenance that is looked at.
+    fn of_provenance(&self, name: &Name) -> bool {
+        let windowed = self.asked.since.is_some() || self.asked.before.is_some();
+        let is_left_out = self.asked.wants_latest_provenance() || self.whose.are_none();
+        let looks = !is_left_out && (windowed || !self.first.is_empty());
+        name.0 == "Provenance" && looks && self.in_window(self.current[name])
+    }
+
+    fn is_provenance(&self, name: &Name) -> bool {
+        self.of_provenance(name)
+            && parsed(self.current[name]).is_some_and(|resource| {
+                let targets = at(&resource, &[&["target"]]);
+                self.whose.hold(&resource) || targets.iter().any(|target| self.held.contains(target))
             })
-        })
-        .collect();
-    let passes = |name: &&Name| {
-        let when = When { last_modified: &current[*name].last_modified, transaction_time };
-        parsed(current[*name]).is_none_or(|resource| let_pass(&asked.filters, &resource, when))
-    };
-    let out_of = |names: &BTreeSet<&Name>| {
+    }
+
+    /// Whether no filter leaves it out.
+    fn passes(&self, name: &Name) -> bool {
+        let when = When { last_modified: &self.current[name].last_modified, transaction_time: self.transaction_time };
+        parsed(self.current[name]).is_none_or(|resource| let_pass(&self.asked.filters, &resource, when))
+    }
+
+    /// What is referred to out of these.
+    fn out_of<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> BTreeSet<Name> {
         let mut all = BTreeSet::new();
-        let passed = names.iter().filter(|name| passes(name));
-        passed.filter_map(|name| parsed(current[name])).for_each(|resource| references(&resource, &mut all));
+        let passed = names.into_iter().filter(|name| self.passes(name));
+        let resources = passed.filter_map(|name| parsed(self.current[name]));
+        resources.for_each(|resource| references(&resource, &mut all));
         all
-    };
-    let named = out_of(&first);
+    }
+
+    fn existing(&self, names: &BTreeSet<Name>) -> BTreeSet<&'a Name> {
+        self.current.keys().copied().filter(|name| names.contains(*name)).collect()
+    }
+
+    /// Adds what else is told, where so much came into the export by references.
+    fn tell(&self, belongs: &mut Belongs, followed: &BTreeSet<&Name>) {
+        for (name, version) in self.current.iter().filter(|((of, _), _)| self.asked.wants(of)) {
+            let reference = format!("{}/{}", name.0, name.1);
+            let is_new = self.in_window(version);
+            let looked_at = (is_first(&name.0) && is_new) || self.of_provenance(name) || followed.contains(name);
+            let deletions = self.asked.since.is_some() && is_new && self.whose.may_have_held(&name.0, &name.1);
+            match version.content {
+                Content::Broken if looked_at => belongs.broken.push(reference),
+                Content::Deleted if deletions => belongs.deleted.push(reference),
+                Content::Broken | Content::Deleted | Content::Line(_) => {}
+            }
+        }
+        belongs.broken.sort();
+        belongs.deleted.sort();
+    }
+
+    fn lines<'n>(&self, names: impl IntoIterator<Item = &'n Name>) -> BTreeMap<Name, Vec<String>> {
+        let wanted = names.into_iter().filter(|name| self.asked.wants(&name.0) && self.passes(name));
+        let line = |name: &Name| Some((name.clone(), vec![self.current[name].content.line()?.to_owned()]));
+        wanted.filter_map(line).collect()
+    }
+}
+
+/// What belongs to an export of what was asked.
+pub fn belongs(clinic: &Clinic, until: Timestamp, asked: &Asked, whose: &Whose<'_>) -> Belongs {
+    let found = Found::new(clinic, until, asked, whose);
+    let Found { current, first, provenance, .. } = &found;
+    let named = found.out_of(first.iter().copied());
     let exists = |names: &BTreeSet<Name>| -> BTreeSet<&Name> {
-        current.keys().copied().filter(|name| names.contains(name) && !first.contains(name)).collect()
+        found.existing(names).into_iter().filter(|name| !first.contains(name)).collect()
     };
     let one = exists(&named);
-    let next: BTreeSet<Name> = out_of(&one.union(&provenance).copied().collect()).difference(&named).cloned().collect();
-    let two = exists(&next);
+    let next = found.out_of(one.union(provenance).copied());
+    let two = exists(&next.difference(&named).cloned().collect());
 
-    let mut belongs = Belongs::default();
     let is_of_patient = |name: &&Name| whose.hold(&parsed(current[name]).unwrap());
-    belongs.followed = [
-        one.iter().filter(|name| asked.wants(&name.0)).count(),
-        two.iter().filter(|name| asked.wants(&name.0)).count(),
-        provenance.iter().filter(|name| asked.wants(&name.0) && !is_of_patient(name)).count(),
-    ];
-    let all = first.iter().chain(&provenance).chain(&one).chain(&two).filter(|name| asked.wants(&name.0));
-    for name in all.filter(|name| passes(name)) {
-        if let Some(line) = current[name].content.line() {
-            belongs.lines.insert((*name).clone(), vec![line.to_owned()]);
-        }
-    }
+    let mut belongs = Belongs {
+        lines: found.lines(first.iter().chain(provenance).chain(&one).chain(&two).copied()),
+        followed: [
+            one.iter().filter(|name| asked.wants(&name.0)).count(),
+            two.iter().filter(|name| asked.wants(&name.0)).count(),
+            provenance.iter().filter(|name| asked.wants(&name.0) && !is_of_patient(name)).count(),
+        ],
+        ..Belongs::default()
+    };
     if let Some(which) = asked.associated.provenance {
         let returned = belongs.lines.keys().cloned().collect();
-        for name in chosen(clinic, &until, which, &returned) {
+        for name in chosen(clinic, &until.last_modified(), which, &returned) {
             let line = current[&name].content.line().unwrap().to_owned();
             belongs.lines.insert(name, vec![line]);
         }
         // Of those that nobody can read it is not known what they tell of; those of the type are told of below.
         for (name, version) in current.iter().filter(|((of, _), _)| of == "Provenance") {
-            let elsewhere = asked.wants_other_provenance() && in_window(version);
+            let elsewhere = asked.wants_other_provenance() && found.in_window(version);
             if version.content == Content::Broken && !elsewhere {
                 belongs.broken.push(format!("{}/{}", name.0, name.1));
             }
         }
     }
-    for (name, version) in current.iter().filter(|((of, _), _)| asked.wants(of)) {
-        let reference = format!("{}/{}", name.0, name.1);
-        let looked_at = (is_first(&name.0) && in_window(version))
-            || of_provenance(name)
-            || one.contains(name)
-            || two.contains(name);
-        match version.content {
-            Content::Broken if looked_at => belongs.broken.push(reference),
-            Content::Deleted
-                if asked.since.is_some() && in_window(version) && whose.may_have_held(&name.0, &name.1) =>
-            {
-                belongs.deleted.push(reference);
-            }
-            Content::Broken | Content::Deleted | Content::Line(_) => {}
+    found.tell(&mut belongs, &one.union(&two).copied().collect());
+    belongs
+}
+
+/// The blocks of patients that an export is made of which is organized so, and what belongs to it beside.
+pub fn blocks(
+    clinic: &Clinic,
+    until: Timestamp,
+    asked: &Asked,
+    whose: &Whose<'_>,
+) -> (BTreeMap<String, BTreeSet<Name>>, Belongs) {
+    let found = Found::new(clinic, until, asked, whose);
+    let owned_by = |names: &BTreeSet<&'_ Name>, patient: &Name| -> BTreeSet<Name> {
+        let is_of = |name: &&&Name| {
+            let resource = parsed(found.current[**name]).unwrap();
+            let (of, _) = **name;
+            **name == patient
+                || of != "Group" && at(&resource, elements(of).unwrap_or_default()).contains(patient) && of != "Patient"
+        };
+        names.iter().filter(is_of).map(|name| (**name).clone()).collect()
+    };
+    let mut patients: BTreeSet<Name> = BTreeSet::new();
+    for resource in found.held.iter().chain(&found.provenance).filter_map(|name| parsed(found.current[*name])) {
+        let of = resource["resourceType"].as_str().unwrap();
+        patients.extend(at(&resource, elements(of).unwrap_or_default()).into_iter().filter(|(of, _)| of == "Patient"));
+    }
+    patients.extend(found.held.iter().filter(|(of, _)| of == "Patient").map(|name| (*name).clone()));
+    patients.retain(|(_, id)| whose.include(id));
+
+    let (mut blocks, mut followed, mut all) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+    for patient in &patients {
+        let (first, held) = (owned_by(&found.first, patient), owned_by(&found.held, patient));
+        let tells = |name: &&&Name| {
+            let targets = at(&parsed(found.current[**name]).unwrap(), &[&["target"]]);
+            targets.iter().any(|target| target == patient || held.contains(target))
+        };
+        let provenance: BTreeSet<&Name> = found.provenance.iter().filter(tells).copied().collect();
+        let one = found.existing(&found.out_of(&first));
+        let two = found.existing(&found.out_of(one.union(&provenance).copied()));
+        followed.extend(one.union(&two).copied());
+        let block: BTreeSet<Name> =
+            found.lines(first.iter().chain(provenance).chain(one).chain(two)).into_keys().collect();
+        all.extend(block.iter().cloned());
+        if !block.is_empty() {
+            blocks.insert(patient.1.clone(), block);
         }
     }
-    belongs.broken.sort();
-    belongs.deleted.sort();
-    belongs
+    let mut belongs = Belongs { lines: found.lines(&all), ..Belongs::default() };
+    found.tell(&mut belongs, &followed);
+    (blocks, belongs)
 }
 
 /// Compares what came out with what belongs there. What the client is told beside, of its request, is told as often.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::bulk::asked::{Asked, Version};
+use crate::bulk::asked::{Asked, Organized, Version};
 use crate::bulk::associated::Associated;
 use crate::bulk::coding::Coding;
 use crate::bulk::compartment;
@@ -63,10 +63,20 @@ fn unfit(filter: Option<&Filter>, problem: Problem) -> Rejection {
     }
 }
 
+/// Blocks are made of what the compartments lead to; what is chosen of Provenance comes after them.
+fn blocks_with(organized: Organized, associated: Associated, leniency: &mut Leniency) -> Result<Organized, Rejection> {
+    if organized == Organized::ByType || associated.provenance.is_none() {
+        return Ok(organized);
+    }
+    let told = format!("Output cannot be organized by patient where \"{ASSOCIATED}\" chooses Provenance.");
+    leniency.pass_over(Severity::Information, Rejection::not_supported(told).about(ORGANIZE))?;
+    Ok(Organized::ByType)
+}
+
 impl Restrictions<'_> {
     pub fn read(&self, leniency: &mut Leniency) -> Result<Asked, Rejection> {
         self.output_format(leniency)?;
-        self.what_is_not_there(leniency)?;
+        let organized = self.organized(leniency)?;
         let patients = self.patients(leniency)?;
         let types = self.types(leniency)?;
         let filters = self.type_filters(types.as_deref(), leniency)?;
@@ -75,9 +85,11 @@ impl Restrictions<'_> {
         let has_all_provenance = self.has_all_provenance(types.as_deref(), &filters, since.or(before));
         let associated = self.associated(has_all_provenance, leniency)?;
         self.tell_of_history(associated, since, leniency)?;
+        let organized = blocks_with(organized, associated, leniency)?;
         let (smallest_file, largest_file) = self.sizes(leniency)?;
         let coding = self.coding(leniency)?;
-        let partial_manifests = self.partial_manifests(leniency)?;
+        // Blocks come in the last stage alone: nothing could be handed out before the end (PM-01 allows, and asks for nothing).
+        let partial_manifests = self.partial_manifests(leniency)? && organized == Organized::ByType;
         // Understood, and without effect: an export has no pages to count.
         self.count(MAX_COUNT, leniency)?;
         Ok(Asked {
@@ -92,6 +104,7 @@ impl Restrictions<'_> {
             smallest_file,
             largest_file,
             coding,
+            organized,
             partial_manifests,
             ..Asked::default()
         })
@@ -291,11 +304,6 @@ impl Restrictions<'_> {
         Ok(wanted.unwrap_or_default())
     }
 
-    /// Parameters that are known and cannot be done: checked all the same, so that a mistake is told as one.
-    fn what_is_not_there(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
-        self.organized(leniency)
-    }
-
     /// `patient` (PR-16): references to patients of this store, each once. To pass one over that is no reference would leave
     /// out somebody, and to pass over all of them would hand out the data of everybody else (ER-03).
     fn patients(&self, leniency: &mut Leniency) -> Result<Option<Vec<ResourceId>>, Rejection> {
@@ -466,13 +474,23 @@ impl Restrictions<'_> {
         }
     }
 
-    /// OR-08: each file has one type.
-    fn organized(&self, leniency: &mut Leniency) -> Result<(), Rejection> {
-        let Some(name) = self.given.one(ORGANIZE)? else { return Ok(()) };
-        let told = match ResourceType::parse(name) {
-            Ok(by) => format!("Output cannot be organized by {by}: each file holds resources of one type."),
-            Err(_) => "Output cannot be organized: each file holds resources of one type.".to_owned(),
+    /// `organizeOutputBy` (PR-19, OR-08): by patients, where an export is of patients. Whoever lets it be passed over gets files of
+    /// one type each.
+    fn organized(&self, leniency: &mut Leniency) -> Result<Organized, Rejection> {
+        let Some(name) = self.given.one(ORGANIZE)? else { return Ok(Organized::ByType) };
+        let told = match (name, self.level) {
+            ("Patient", Level::Patient | Level::Group(_)) => return Ok(Organized::ByPatient),
+            ("Patient", Level::System) => {
+                "At system level output cannot be organized by patient: there is much that belongs to \
+                 none. Start the export at Patient/$export."
+                    .to_owned()
+            }
+            (name, _) => match ResourceType::parse(name) {
+                Ok(by) => format!("Output cannot be organized by {by}, but by Patient alone."),
+                Err(_) => "Output can be organized by Patient alone.".to_owned(),
+            },
         };
-        leniency.pass_over(Severity::Information, Rejection::not_supported(told).about(ORGANIZE))
+        leniency.pass_over(Severity::Information, Rejection::not_supported(told).about(ORGANIZE))?;
+        Ok(Organized::ByType)
     }
 }

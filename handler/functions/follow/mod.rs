@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
+use crate::bulk::asked::Organized;
 use crate::bulk::chunk::Position;
 use crate::bulk::compartment::{self, Compartments};
 use crate::bulk::context::{self, Context, PROVENANCE};
@@ -28,8 +29,9 @@ use crate::ports::{ErrorKind, PortError};
 
 use super::App;
 use super::commit::{Interrupted, Work};
-use super::gathered::{self, Heap};
+use super::gathered::{self, Heap, Log};
 
+mod organized;
 mod provenance;
 
 /// So many references are remembered as gathered already: most of them come again and again.
@@ -50,6 +52,11 @@ pub struct Follow {
     found: Arc<Heap>,
     /// Whether what is not among it is in no compartment.
     is_complete: bool,
+    /// Whether the compartments were read whole, whatever of it is in memory.
+    is_whole: bool,
+    /// For whose blocks that was found or referred to: blobs, and how long they are.
+    owners: Vec<Log>,
+    referrers: Vec<Log>,
     /// References of the stage before.
     named: Arc<Heap>,
     /// References that were followed before that.
@@ -71,6 +78,10 @@ impl Follow {
             1 => (of(0, Gathered::Compartments).await?, of(0, Gathered::References).await?, none()),
             _ => (none(), of(1, Gathered::References).await?, of(0, Gathered::References).await?),
         };
+        // The stage before, if anything of it is for the blocks of patients.
+        let before = if job.asked.organized == Organized::ByPatient { stage.saturating_sub(1)..stage } else { 0..0 };
+        let owners = gathered::logs(app, &job.id, (before.clone(), plan.chunks), Gathered::Owners).await?;
+        let referrers = gathered::logs(app, &job.id, (before, plan.chunks), Gathered::Referrers).await?;
         let whole = job.asked.since.is_none() && job.asked.before.is_none();
         Ok(Self {
             compartments: compartments.ok_or_else(broken)?,
@@ -78,6 +89,9 @@ impl Follow {
             targets: Paths::of(["target.reference"]),
             window: job.window().spelled(),
             is_complete: whole && found.is_in_memory(),
+            is_whole: whole,
+            owners,
+            referrers,
             found,
             named,
             followed,
@@ -93,7 +107,8 @@ impl Follow {
             | Matter::Compartments
             | Matter::Told
             | Matter::Decision
-            | Matter::Chosen => false,
+            | Matter::Chosen
+            | Matter::Runs => false,
             Matter::Provenance => self.compartments.are_none() || (self.is_complete && self.found.is_empty()),
             Matter::Named => self.named.is_empty(),
         }
@@ -106,6 +121,8 @@ pub struct Gathering {
     logs: BTreeMap<Gathered, Vec<u8>>,
     /// References that were gathered by this claim.
     seen: HashSet<String>,
+    /// The same, of pairs of what was referred to and a patient.
+    seen_pairs: HashSet<(ResourceKey, ResourceKey)>,
 }
 
 impl Work<'_> {
@@ -127,7 +144,9 @@ impl Work<'_> {
     /// When versions must have been made to be read. What is referred to has the age that it has (TT-07).
     pub fn window_read(&self) -> Window {
         match self.matter {
-            Matter::Everything | Matter::Superseded | Matter::Compartments | Matter::Provenance => self.job.window(),
+            Matter::Everything | Matter::Superseded | Matter::Compartments | Matter::Provenance | Matter::Runs => {
+                self.job.window()
+            }
             // So has what tells of what is returned (PV-06).
             Matter::Named | Matter::Told | Matter::Decision | Matter::Chosen => {
                 Window::up_to(self.job.transaction_time)
@@ -144,7 +163,7 @@ impl Work<'_> {
     fn types_of(&self, matter: Matter) -> Option<Vec<ResourceType>> {
         let named = |name: &str| ResourceType::parse(name).ok();
         match matter {
-            Matter::Everything | Matter::Superseded => self.job.asked.types_read(),
+            Matter::Everything | Matter::Superseded | Matter::Runs => self.job.asked.types_read(),
             Matter::Compartments => {
                 // Of the context nothing is exported here but deletions, and nothing of Provenance that is read by no other
                 // stage.
@@ -171,7 +190,11 @@ impl Work<'_> {
         let documents: Vec<&Document> = documents.into_iter().filter(|document| self.is_asked_for(document)).collect();
         match (self.matter, self.follow, self.telling) {
             (Matter::Compartments, Some(follow), _) => self.follow_compartments(follow, &documents).await,
+            (Matter::Provenance, Some(follow), _) if self.is_organized() => {
+                self.follow_provenance_owned(follow, &documents).await
+            }
             (Matter::Provenance, Some(follow), _) => self.follow_provenance(follow, &documents).await,
+            (Matter::Named, Some(follow), _) if self.is_organized() => self.follow_referred(follow, &documents).await,
             (Matter::Named, Some(follow), _) => self.follow_references(follow, &documents).await,
             (Matter::Told, _, Some(telling)) => self.record_told(telling, &documents).await,
             (Matter::Chosen, _, Some(telling)) => self.append_chosen(telling, &documents).await,
@@ -187,7 +210,7 @@ impl Work<'_> {
             (Matter::Compartments, _) => Ok(wanted.filter(|document| self.is_compartments(document)).collect()),
             (Matter::Named, Some(follow)) => self.named(follow, wanted.collect()).await,
             (Matter::Chosen, _) if !self.was_provenance_read() => Ok(documents.iter().collect()),
-            (Matter::Named | Matter::Told | Matter::Decision | Matter::Chosen, _) => Ok(Vec::new()),
+            (Matter::Named | Matter::Told | Matter::Decision | Matter::Chosen | Matter::Runs, _) => Ok(Vec::new()),
         }
     }
 
@@ -208,7 +231,10 @@ impl Work<'_> {
             match follow.compartments.hold(&document.resource_type, &document.id, &text) {
                 Ok(true) => {
                     self.gather(Gathered::Compartments, key.bytes()).await?;
-                    self.keep(follow, document, &text).await?;
+                    match self.is_organized() {
+                        true => self.keep_owned(follow, document, &text).await?,
+                        false => self.keep(follow, document, &text).await?,
+                    }
                 }
                 Ok(false) => {}
                 Err(NotJson) => self.tell_flaw(document).await?,
@@ -226,18 +252,19 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Whether the first stage has exported a resource, or told what is wrong with it.
+    fn is_of_first_stage(&self, follow: &Follow, document: &Document, text: Option<&str>) -> bool {
+        let hold = |text| follow.compartments.hold(&document.resource_type, &document.id, text);
+        self.is_compartments(document) && follow.window.holds(document) && text.map(hold) != Some(Ok(false))
+    }
+
     /// What the stage before has found references to, and no stage has exported yet.
     async fn follow_references(&mut self, follow: &Follow, documents: &[&Document]) -> Result<(), Interrupted> {
         for document in self.named(follow, documents.to_vec()).await? {
             self.log(document);
             let text = text_of(document);
-            if self.is_compartments(document) && follow.window.holds(document) {
-                let held =
-                    text.as_ref().map(|text| follow.compartments.hold(&document.resource_type, &document.id, text));
-                // The first stage has exported it, or told what is wrong with it.
-                if held != Some(Ok(false)) {
-                    continue;
-                }
+            if self.is_of_first_stage(follow, document, text.as_deref()) {
+                continue;
             }
             match text {
                 Some(text) => self.keep(follow, document, &text).await?,
@@ -321,13 +348,19 @@ impl Work<'_> {
 
     /// What was gathered counts with the next write of the chunk, like its files.
     pub(super) async fn stage_gathered(&mut self) -> Result<(), Interrupted> {
-        for (of, keys) in std::mem::take(&mut self.gathering.logs) {
-            let index = self.next.log_for(of, self.app.now());
-            let (log, bytes) = (&self.next.logs[index], keys.len() as u64);
-            let (name, block) = (log.name(&self.next.job, self.next.number), log.blocks.next(self.next.attempt));
-            self.scratch().await?.stage(&name, block, keys.into()).await?;
-            self.next.logged(index, block, bytes);
+        while let Some((of, logged)) = self.gathering.logs.pop_first() {
+            self.stage_log(of, logged).await?;
         }
+        Ok(())
+    }
+
+    /// Stages a block of a log.
+    pub(super) async fn stage_log(&mut self, of: Gathered, bytes: Vec<u8>) -> Result<(), Interrupted> {
+        let index = self.next.log_for(of, self.app.now());
+        let (log, length) = (&self.next.logs[index], bytes.len() as u64);
+        let (name, block) = (log.name(&self.next.job, self.next.number), log.blocks.next(self.next.attempt));
+        self.scratch().await?.stage(&name, block, bytes.into()).await?;
+        self.next.logged(index, block, length);
         Ok(())
     }
 }

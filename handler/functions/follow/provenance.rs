@@ -25,7 +25,7 @@ type Target = (String, String);
 
 impl Follow {
     /// The targets of a Provenance that lead into the store.
-    fn targets_of(&self, text: &str) -> Result<Vec<Target>, NotJson> {
+    pub(super) fn targets_of(&self, text: &str) -> Result<Vec<Target>, NotJson> {
         let mut targets = Vec::new();
         self.targets.visit(text, &mut |raw| {
             let reference = serde_json::from_str::<String>(raw).unwrap_or_default();

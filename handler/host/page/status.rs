@@ -213,6 +213,7 @@ fn files(page: &Page, own: &Own) -> Markup {
                                     None => (name),
                                 } }
                                 td { @match file.record.kind {
+                                    Kind::Blocks => "blocks of patients",
                                     Kind::Output => (file.record.resource_type.as_str()),
                                     Kind::Deleted => "deletions",
                                     Kind::Error => "problems",
