@@ -3,6 +3,7 @@
 mod away;
 mod browser;
 mod canaries;
+mod chained;
 mod commands;
 mod destination;
 mod downloads;

@@ -27,10 +27,20 @@ const WRITERS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Each of them changes so many of its resources again and again.
 const FAVOURITES: usize = 20;
+/// Observations and encounters are about one of these, and another version about another; some are about none of them.
+pub const PATIENTS: usize = 20;
 
 /// All versions of all resources, by `Type/id`, the oldest first.
 #[derive(Default)]
 pub struct Versions(HashMap<String, Vec<Version>>);
+
+/// What an export since a moment holds of it.
+#[derive(Default)]
+pub struct Changed {
+    pub current: Vec<String>,
+    /// By `Type/id`.
+    pub deleted: Vec<String>,
+}
 
 struct Version {
     /// When it took the place of the one before, in the store's spelling, whose order as text is the order in time.
@@ -50,6 +60,20 @@ impl Versions {
     pub fn current_at(&self, moment: &str) -> Vec<String> {
         let current = |versions: &Vec<Version>| versions.iter().rev().find(|v| v.from.as_str() <= moment)?.text.clone();
         self.0.values().filter_map(current).collect()
+    }
+
+    /// What is current at a moment since another one.
+    pub fn between(&self, since: Option<&str>, until: &str) -> Changed {
+        let mut changed = Changed::default();
+        for (name, versions) in &self.0 {
+            let current = versions.iter().rev().find(|version| version.from.as_str() <= until);
+            match current.filter(|version| since.is_none_or(|since| version.from.as_str() > since)) {
+                Some(Version { text: Some(text), .. }) => changed.current.push(text.clone()),
+                Some(Version { text: None, .. }) => changed.deleted.push(name.clone()),
+                None => {}
+            }
+        }
+        changed
     }
 
     /// How many changes were made up to this moment, and how many after it.
@@ -79,9 +103,20 @@ impl Resource {
     /// A version's text: no two versions have the same, and a program that parses and renders would change it.
     pub fn text(&self, version: &str, last_modified: &str) -> String {
         let Self { resource_type, id } = self;
+        let subject = match *resource_type {
+            "Observation" | "Encounter" => self.subject(version),
+            _ => String::new(),
+        };
         format!(
-            r#"{{"resourceType":"{resource_type}","id":"{id}","meta":{{"versionId":"{version}"}},"note":"{PATIENT}\u00e4ö😀\/{last_modified}","value":1.{version}00}}"#
+            r#"{{"resourceType":"{resource_type}","id":"{id}",{subject}"meta":{{"versionId":"{version}"}},"note":"{PATIENT}\u00e4ö😀\/{last_modified}","value":1.{version}00}}"#
         )
+    }
+
+    /// Whom a version is about.
+    fn subject(&self, version: &str) -> String {
+        let number = self.id.bytes().chain(version.bytes()).fold(0, |sum, byte| sum * 31 + usize::from(byte));
+        let of = if number.is_multiple_of(7) { "Group/other" } else { "Patient/p" };
+        format!(r#""subject":{{"reference":"{of}{}"}},"#, number % PATIENTS)
     }
 
     fn document(&self, version: &str, last_modified: &str, text: &str, is_deleted: bool) -> Value {
@@ -171,7 +206,8 @@ impl Server {
             let any = self.random.below(self.resources.len());
             match choice {
                 0 => self.create().await,
-                1..5 => self.change(favourite).await,
+                1 => self.reindex(any).await,
+                2..5 => self.change(favourite).await,
                 _ => self.change(any).await,
             }
             self.count.fetch_add(1, Ordering::Relaxed);
@@ -188,6 +224,25 @@ impl Server {
         self.container.create_item(resource.partition_key(), &resource.id, document, None).await.unwrap();
         self.versions.0.insert(resource.reference(), vec![Version { from: now, text: Some(text) }]);
         self.resources.push(resource);
+    }
+
+    /// Writes a document anew with another index, as a job of the server does whenever a search parameter is added: its version
+    /// and its time stay.
+    async fn reindex(&mut self, index: usize) {
+        let (id, partition_key) = (self.resources[index].id.clone(), self.resources[index].partition_key());
+        let found = self.container.read_item(partition_key.clone(), &id, None).await.unwrap();
+        let etag = found.headers().etag().unwrap().to_string();
+        let mut document: Value = found.into_model().unwrap();
+        document["searchIndices"] = json!([{ "p": "_id", "c": id }, { "p": "new", "c": id }]);
+        document["searchParameterHash"] = "cd34".into();
+        for gone in ["compartmentIndices", "_etag", "_ts", "_rid", "_self", "_attachments", "_lsn"] {
+            document.as_object_mut().unwrap().remove(gone);
+        }
+        let guard = BatchReplaceOptions::default().with_precondition(Precondition::if_match(Etag::from(etag)));
+        let batch = TransactionalBatch::new(partition_key).replace_item(id, document, Some(guard)).unwrap();
+        let answer = self.container.execute_transactional_batch(batch, None).await.unwrap();
+        let answer: TransactionalBatchResponse = answer.into_model().unwrap();
+        assert!(answer.results().iter().all(|result| result.is_success()));
     }
 
     /// Updates or deletes a resource, or re-creates a deleted one: in one batch, its document is replaced and what it was
