@@ -57,6 +57,9 @@ pub const UNSENT: Duration = Duration::from_secs(80);
 /// The watch looks at an open job this often.
 pub const JOB_WATCH: Duration = Duration::from_secs(60);
 
+/// The watch looks this often at a chunk that is open while its job is not.
+pub const CLOSED_WATCH: Duration = Duration::from_secs(60 * 60);
+
 /// The secret of a destination is kept at most so long after a job's end (design §7).
 pub const SECRET_AFTER_END: Duration = Duration::from_secs(24 * 60 * 60);
 

@@ -44,16 +44,11 @@ async fn look_at_chunk(app: &App, id: &JobId, number: u32) -> Result<(), PortErr
     if chunk.state != ChunkState::Open || chunk.watch_at > app.now() {
         return Ok(());
     }
-    let job_is_open = app.open_job(id).await?.is_some();
-    let freed = match job_is_open {
-        true => (*chunk).clone().sent_again(app.now()),
-        // Nobody works on a closed job any more; its cleanup removes the chunk.
-        false => (*chunk).clone().released(app.now().plus(app.settings.retention)),
-    };
-    let Some(freed) = app.jobs.write(chunk.with(freed)).await.unless_conflict()? else { return Ok(()) };
-    if !job_is_open {
-        return Ok(());
+    if app.open_job(id).await?.is_none() {
+        return look_later(app, chunk).await;
     }
+    let freed = (*chunk).clone().sent_again(app.now());
+    let Some(freed) = app.jobs.write(chunk.with(freed)).await.unless_conflict()? else { return Ok(()) };
     let step = StepKind::Chunk(number).name();
     tracing::warn!(job = %id, step, chunk = number, attempt = chunk.attempt, "a chunk had stopped: sent again");
     let sent = app.steps.push(&Step::chunk(&freed), Duration::ZERO).await;
@@ -63,6 +58,13 @@ async fn look_at_chunk(app: &App, id: &JobId, number: u32) -> Result<(), PortErr
         app.jobs.write(freed.with(soon)).await.unless_conflict()?;
     }
     sent
+}
+
+/// Nobody works on a closed job. One that has failed may be taken up again, though, and then its chunks must not have been
+/// put off for good: a planner that died left chunks of which the plan, made once more, may lose the messages.
+async fn look_later(app: &App, chunk: Versioned<Chunk>) -> Result<(), PortError> {
+    let later = (*chunk).clone().watched(app.now().plus(limits::CLOSED_WATCH));
+    app.jobs.write(chunk.with(later)).await.unless_conflict().map(drop)
 }
 
 async fn look_at_job(app: &App, id: &JobId) -> Result<(), PortError> {

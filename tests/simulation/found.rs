@@ -176,3 +176,27 @@ fn two_cleanups_at_once_leave_no_plan_behind() {
     host.let_go(first);
     is_gone(&world, &export.job).unwrap();
 }
+
+#[test]
+fn a_chunk_that_a_dead_planner_left_in_a_failed_export_is_not_put_off_for_good() {
+    let world = World::new();
+    let clinic = patients(&world, 3);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    let planner = host.deliver_up_to("jobs.replace", "job");
+    host.kill(planner);
+    let message = world.state().queue.messages()[0].id;
+    let now = world.now();
+    world.state().queue.poison(message, now);
+    host.deliver();
+    assert!(!export.is_open(&world), "without a plan, the export has failed");
+    // The watch comes by when the chunk is long overdue.
+    host.wait(limits::UNCLAIMED);
+    host.tick();
+    assert_eq!(host.post(&export.status, &[], "").status(), 202);
+    host.deliver_up_to("steps.push", "chunk");
+    world.state().queue.clear();
+    assert_exact(&mut host, &export, &clinic);
+    let took = world.now().since(now);
+    assert!(took < Duration::from_secs(2 * 60 * 60), "the export stood still for {took:?}");
+}

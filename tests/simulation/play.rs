@@ -15,6 +15,7 @@ use crate::support::gate::{Fault, When, WorkerId};
 use crate::support::host::{Host, Progress};
 use crate::support::judge::{every_blob_is_recorded, is_gone, judge, no_file_is_larger};
 use crate::support::pages::{Read, Reader};
+use crate::support::queue::Queue;
 use crate::support::world::World;
 
 use super::history::{History, Op, Setup};
@@ -53,7 +54,6 @@ struct Played {
 struct Excuses {
     interruptions: u32,
     vanished: u32,
-    poisoned: bool,
 }
 
 impl Played {
@@ -142,10 +142,9 @@ impl Played {
             }
             Op::Poison { pick } => {
                 let queue = &mut self.world.state().queue;
-                if let Some(message) = picked(*pick, queue.messages()).cloned() {
-                    self.excuses.poisoned |= message.text.contains("plan");
+                if let Some(message) = picked(*pick, queue.messages()).map(|message| message.id) {
                     self.excuses.interruptions += 1;
-                    queue.poison(message.id, now);
+                    queue.poison(message, now);
                 }
             }
             Op::Write { pick, what, late } => {
@@ -335,7 +334,7 @@ impl Played {
             None if self.cancelled => is_gone(&self.world, &self.export.job),
             None => Err("nobody cancelled it, and it is gone".into()),
             Some(State::Completed { .. }) => Ok(()),
-            Some(State::Failed { reason, .. }) if self.excuses.excuse(&reason) => Ok(()),
+            Some(State::Failed { reason, .. }) if self.excuses.excuse(&reason, &self.world.state().queue) => Ok(()),
             Some(state) => Err(format!("it ended as {state:?}")),
         }
     }
@@ -365,11 +364,12 @@ impl Played {
 }
 
 impl Excuses {
-    fn excuse(&self, reason: &str) -> bool {
+    fn excuse(&self, reason: &str, queue: &Queue) -> bool {
         let limits = Limits::default();
         (reason.contains("attempts") && self.interruptions >= limits.claims)
             || (reason.contains("lost blocks") && self.vanished > limits.generations)
-            || (reason.contains("ranges could not be read") && self.poisoned)
+            // The host itself gives up what was interrupted too often.
+            || (reason.contains("ranges could not be read") && queue.has_given_up("plan"))
     }
 }
 

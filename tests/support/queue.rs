@@ -15,6 +15,8 @@ use super::world::World;
 pub struct Queue {
     messages: Vec<Message>,
     numbered: u32,
+    /// The texts of all that was ever moved to the poison queue, by the host or by a test.
+    given_up: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -111,7 +113,13 @@ impl Queue {
         if let Some(message) = self.messages.iter_mut().find(|message| message.id == id) {
             *message = Message { at: Place::Poison, visible: now, dequeues: 0, ..message.clone() };
             message.receipt += 1;
+            self.given_up.push(message.text.clone());
         }
+    }
+
+    /// Whether a message of this step was ever given up.
+    pub fn has_given_up(&self, step: &str) -> bool {
+        self.given_up.iter().any(|text| text.contains(step))
     }
 
     /// Delivers a message that is under way once more.
