@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(definition["parameter"].as_array().map(Vec::len), Some(PARAMETERS.len()));
         let of_patients = operation(&base(), "patient-export").unwrap();
         assert_eq!((&of_patients["resource"], &of_patients["type"]), (&json!(["Patient"]), &json!(true)));
-        assert_eq!(of_patients["parameter"].as_array().map(Vec::len), Some(PARAMETERS.len() + 1));
+        assert_eq!(of_patients["parameter"].as_array().map(Vec::len), Some(PARAMETERS.len() + OF_PATIENTS.len()));
         let of_group = operation(&base(), "group-export").unwrap();
         assert_eq!((&of_group["resource"], &of_group["type"]), (&json!(["Group"]), &json!(false)));
         assert_eq!((&of_group["system"], &of_group["instance"]), (&json!(false), &json!(true)));
