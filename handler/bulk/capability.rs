@@ -315,7 +315,11 @@ mod tests {
             Terms { public_url, release, callers, default_destination, version, least_file, coding, prefer_required };
         let now = Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
         let code_at = |level: Level, name: &str| {
-            let value = if name == "includeAssociatedData" { "RelevantProvenanceResources" } else { "x" };
+            let value = match name {
+                "includeAssociatedData" => "RelevantProvenanceResources",
+                "organizeOutputBy" => "Patient",
+                _ => "x",
+            };
             let (query, method) = (format!("{name}={value}"), Method::Post);
             let kick_off = KickOff { level, method, query, ..KickOff::default() };
             request::parse(&kick_off, &terms, now).err().map(|rejection| rejection.code)

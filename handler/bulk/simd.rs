@@ -57,12 +57,6 @@ impl Simd {
         Self::avx512().or_else(Self::avx2).unwrap_or(Self(Kind::Least))
     }
 
-    /// Those that this machine has.
-    #[cfg(test)]
-    pub fn all() -> impl Iterator<Item = Self> {
-        [Self::avx512(), Self::avx2(), Some(Self(Kind::Least))].into_iter().flatten()
-    }
-
     #[cfg(target_arch = "x86_64")]
     #[inline]
     fn avx512() -> Option<Self> {
@@ -272,6 +266,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Simd {
+        /// Those that this machine has.
+        pub fn all() -> impl Iterator<Item = Self> {
+            [Self::avx512(), Self::avx2(), Some(Self(Kind::Least))].into_iter().flatten()
+        }
+    }
 
     struct Looking<'t>(&'t Window, u64);
 

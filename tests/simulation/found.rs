@@ -183,7 +183,8 @@ fn a_chunk_that_a_dead_planner_left_in_a_failed_export_is_not_put_off_for_good()
     let clinic = patients(&world, 3);
     let mut host = Host::new(&world, small());
     let export = Export::start(&mut host, "");
-    let planner = host.deliver_up_to("jobs.replace", "job");
+    let planner = host.deliver_up_to("jobs.create", "chunk-0");
+    host.let_make(planner, 1);
     host.kill(planner);
     let message = world.state().queue.messages()[0].id;
     let now = world.now();

@@ -154,8 +154,8 @@ impl Wanted {
         Export::accepted(&post(host, &path, entries))
     }
 
-    /// Compares the export with what the clinic remembers of the transaction time.
-    pub(super) fn judge(&self, clinic: &Clinic, until: Timestamp, exported: &Exported) -> Belongs {
+    /// What the kick-off asks for, and whose.
+    pub(super) fn asked(&self) -> (Asked, Whose<'static>) {
         let types = self.types.as_ref();
         let types = types.map(|names| names.iter().map(|name| ResourceType::parse(name).unwrap()).collect());
         // TF-06: a filter of a type that is not exported is none.
@@ -163,7 +163,12 @@ impl Wanted {
             self.searches.iter().filter(|search| self.types.as_ref().is_none_or(|of| of.contains(&search.of)));
         let filters = of_types.map(Search::filter).collect();
         let asked = Asked { types, since: self.since, before: self.before, filters, ..Asked::default() };
-        let whose = Whose { group: self.group, patients: self.patients.clone() };
+        (asked, Whose { group: self.group, patients: self.patients.clone() })
+    }
+
+    /// Compares the export with what the clinic remembers of the transaction time.
+    pub(super) fn judge(&self, clinic: &Clinic, until: Timestamp, exported: &Exported) -> Belongs {
+        let (asked, whose) = self.asked();
         let belongs = belongs(clinic, until, &asked, &whose);
         // What the members of the Group are is told apart.
         let told = exported.told.iter().filter(|told| told.severity == "error").cloned().collect();

@@ -4,14 +4,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use fhir_export::bulk::asked::Asked;
 use fhir_export::bulk::job::State;
-use fhir_export::bulk::resource_type::ResourceType;
 use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::functions::Settings;
 use serde_json::{Value, json};
 
-use crate::support::belongs::{Whose, blocks, judge};
+use crate::support::belongs::{blocks, judge};
 use crate::support::clinic::{Clinic, Form};
 use crate::support::export::{Export, json as parsed, told};
 use crate::support::exported::{Blocks, Exported, download_blocks};
@@ -217,10 +215,7 @@ fn any_export_is_in_blocks_what_it_should_be_while_a_writer_goes_on() {
 }
 
 fn judged(wanted: &Wanted, clinic: &Clinic, until: Timestamp, (exported, found): (&Exported, &Blocks)) {
-    let types = wanted.types.as_ref();
-    let types = types.map(|names| names.iter().map(|name| ResourceType::parse(name).unwrap()).collect());
-    let asked = Asked { types, since: wanted.since, ..Asked::default() };
-    let whose = Whose { group: wanted.group, patients: wanted.patients.clone() };
+    let (asked, whose) = wanted.asked();
     let (blocks, belongs) = blocks(clinic, until, &asked, &whose);
     for id in PATIENTS {
         assert_eq!(found.get(id), blocks.get(id), "the block of {id} in {wanted:?}");
