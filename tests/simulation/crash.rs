@@ -66,17 +66,18 @@ fn export(path: &str, deaths: &[(u32, Fault)]) -> (Exported, u32) {
     (exported, effects)
 }
 
-/// Two types in three ranges of two chunks, and for patients three that go with them, of which files roll.
+/// Two types in three ranges of two chunks, and for patients three that go with them, of which files roll. In blocks, an
+/// export has so many effects that there are fewer patients, in two ranges.
 fn reference_store(world: &World, path: &str) -> Clinic {
     let mut clinic = Clinic::default();
     let mut state = world.state();
-    state.store.split(0x5000);
-    state.store.split(0xA000);
+    let (splits, patients) = if path == BLOCKS { (&[0x8000][..], 4) } else { (&[0x5000, 0xA000][..], 10) };
+    splits.iter().for_each(|at| state.store.split(*at));
     state.store.page_size = 6;
     state.store.page_takes = Duration::from_secs(20);
     drop(state);
     let stamp = world.now().minus(Duration::from_secs(86400));
-    for number in 0..10 {
+    for number in 0..patients {
         let id = format!("r{number}");
         clinic.write(world, ("Patient", &id), Form::WithMeta, stamp);
         let references = format!(
