@@ -9,6 +9,7 @@ use fhir_export::bulk::limits::Limits;
 use fhir_export::bulk::note::{Note, Severity};
 use fhir_export::bulk::resource_id::ResourceId;
 use fhir_export::bulk::resource_type::ResourceType;
+use fhir_export::bulk::search::Filter;
 use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::functions::Settings;
 
@@ -88,11 +89,19 @@ pub fn asked(asking: &Asking, now: Timestamp) -> Asked {
             Some(_) => Associated { provenance: asking.associated.provenance, ..Associated::default() },
             None => asking.associated,
         },
+        filters: (asking.filtered && asking.of_patients.is_some()).then(of_performers).into_iter().collect(),
         partial_manifests: asking.in_pages,
         notes: (0..asking.notes).map(note).collect(),
         ..Asked::default()
     }
     .with_context()
+}
+
+/// Observations of every other performer that there is.
+fn of_performers() -> Filter {
+    let performers = "Practitioner/r2,Practitioner/r14,Practitioner/r26";
+    let of = ResourceType::parse("Observation").unwrap();
+    Filter { of, parameters: vec![("performer".into(), performers.into())] }
 }
 
 /// Resources of three types and all forms, from long ago to this moment, some of them changed or deleted since.

@@ -45,6 +45,7 @@ fn parameter(of: &str, code: &str) -> (&'static str, Paths) {
         ("Observation", "combo-code") => ("token", &[&["code"], &["component", "code"]]),
         ("Observation", "date") => ("date", &[&["effectiveDateTime"], &["effectivePeriod"]]),
         ("Observation", "focus") => ("reference", &[&["focus"]]),
+        ("Observation", "performer") => ("reference", &[&["performer"]]),
         ("Observation", "value-quantity") => ("quantity", &[&["valueQuantity"]]),
         ("Observation", "value-string") => ("string", &[&["valueString"]]),
         ("Observation", "code-value-quantity") => ("composite", &[&[]]),
