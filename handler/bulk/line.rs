@@ -12,12 +12,12 @@ use serde_json::value::RawValue;
 
 use super::data::Unwritable;
 use super::document::Document;
+use super::meta;
 use super::note::{Note, Severity};
 use super::paths::NotJson;
 use super::plan::KeyRange;
 use super::selection::Selection;
 use super::shape;
-use super::timestamp::Timestamp;
 
 /// What is wrong with a document, for the `error` file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ fn try_append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> 
             return Ok(Appended::LeftOut);
         }
         if !document.is_meta_set {
-            set_meta(out, start, shape.meta, document)?;
+            meta::set(out, start, shape.meta, document)?;
         }
         out.push(b'\n');
         return Ok(with_id(same_id));
@@ -170,20 +170,6 @@ fn is_selected(document: &Document, selection: &Selection, text: &[u8]) -> Resul
     selection.holds(document, text).map_err(|NotJson| Flaw::NotJson)
 }
 
-/// Sets `meta` in the text that stands in `out` from `start` on, an object, in place.
-fn set_meta(out: &mut Vec<u8>, start: usize, meta: Option<usize>, document: &Document) -> Result<(), Flaw> {
-    let raw = |at: usize| {
-        let mut values = serde_json::Deserializer::from_slice(&out[start + at..]).into_iter::<&RawValue>();
-        values.next().and_then(Result::ok).map(RawValue::get).ok_or(Flaw::NotJson)
-    };
-    let meta = meta.map(|at| Ok((at, raw(at)?))).transpose()?;
-    let changes = changes_of_meta(out.len() - start, meta, document)?;
-    for (span, replacement) in changes.into_iter().rev() {
-        out.splice(start + span.start..start + span.end, replacement.into_bytes());
-    }
-    Ok(())
-}
-
 /// Appends the line of a text that is not the line as it stands, or may not be.
 fn append_changed(document: &Document, selection: &Selection, text: &str, out: &mut Vec<u8>) -> Result<Appended, Flaw> {
     let shape: Shape = object(text)?;
@@ -197,8 +183,9 @@ fn append_changed(document: &Document, selection: &Selection, text: &str, out: &
     let whole = match document.is_meta_set {
         true => Cow::Borrowed(text),
         false => {
-            let meta = shape.meta.0.map(|meta| (span(text, meta).start, meta));
-            Cow::Owned(splice(text, &changes_of_meta(text.len(), meta, document)?))
+            let mut whole = text.as_bytes().to_vec();
+            meta::set(&mut whole, 0, shape.meta.0.map(|meta| span(text, meta).start), document)?;
+            Cow::Owned(String::from_utf8(whole).map_err(|_| Flaw::NotUtf8)?)
         }
     };
     let whole = if document.is_deleted { Cow::Owned(marked(&whole)?) } else { whole };
@@ -230,7 +217,7 @@ fn marked(text: &str) -> Result<String, Flaw> {
             Some(_) => return Err(Flaw::NotJson),
         },
     };
-    Ok(splice(text, &[change]))
+    Ok(splice(text, &change))
 }
 
 #[derive(Deserialize)]
@@ -266,17 +253,9 @@ struct Shape<'a> {
     meta: Present<'a>,
 }
 
-#[derive(Deserialize)]
-struct Meta<'a> {
-    #[serde(rename = "lastUpdated", default, borrow)]
-    last_updated: Present<'a>,
-    #[serde(rename = "versionId", default, borrow)]
-    version_id: Present<'a>,
-}
-
 /// The raw text of a member, also when it is `null`; `None` only when the member is absent.
 #[derive(Default)]
-struct Present<'a>(Option<&'a str>);
+pub(super) struct Present<'a>(pub(super) Option<&'a str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Present<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -296,81 +275,22 @@ impl Present<'_> {
 }
 
 /// Parses the members of an object; serde would take an array for a struct as well.
-fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Flaw> {
+pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Flaw> {
     if !text.starts_with('{') {
         return Err(Flaw::NotJson);
     }
     serde_json::from_str(text).map_err(|_| Flaw::NotJson)
 }
 
-/// What to replace in an object of `length` bytes, in ascending order, so that it has `meta.lastUpdated` and `meta.versionId`
-/// of the wrapper, in the order in which the server appends them. `meta` is its text, and where it stands.
-fn changes_of_meta(
-    length: usize,
-    meta: Option<(usize, &str)>,
-    document: &Document,
-) -> Result<Vec<(Range<usize>, String)>, Flaw> {
-    let version = document.shown_version().ok_or(Flaw::NoMeta)?;
-    let members = [
-        ("lastUpdated", serde_json::Value::from(last_updated(&document.last_modified)?).to_string()),
-        ("versionId", serde_json::Value::from(version).to_string()),
-    ];
-    let spelled = |(name, value): &(&str, String)| format!("\"{name}\":{value}");
-    let all = || members.each_ref().map(spelled).join(",");
-    let Some((at, meta)) = meta else {
-        // Before the closing brace, which is the last byte; resourceType stands before it.
-        let end = length - 1;
-        return Ok(vec![(end..end, format!(",\"meta\":{{{}}}", all()))]);
-    };
-    if meta == "null" {
-        return Ok(vec![(at..at + meta.len(), format!("{{{}}}", all()))]);
-    }
-    let Meta { last_updated, version_id } = object(meta)?;
-    let mut changes = Vec::new();
-    let mut missing = Vec::new();
-    for (member, standing) in members.iter().zip([last_updated.0, version_id.0]) {
-        match standing {
-            Some(old) => {
-                let old = span(meta, old);
-                changes.push((at + old.start..at + old.end, member.1.clone()));
-            }
-            None => missing.push(spelled(member)),
-        }
-    }
-    if !missing.is_empty() {
-        let end = at + meta.len() - 1;
-        let comma = if meta[1..meta.len() - 1].trim().is_empty() { "" } else { "," };
-        changes.push((end..end, format!("{comma}{}", missing.join(","))));
-    }
-    changes.sort_by_key(|(at, _)| at.start);
-    Ok(changes)
-}
-
-/// `2025-03-02T09:15:42.1180000+00:00` → `2025-03-02T09:15:42.118+00:00`: as the server spells it, without trailing zeros.
-fn last_updated(last_modified: &str) -> Result<String, Flaw> {
-    let spelled = Timestamp::parse(last_modified).map_err(|_| Flaw::NoMeta)?.last_modified();
-    let time = spelled.trim_end_matches("+00:00").trim_end_matches('0').trim_end_matches('.');
-    // Whole minutes end in a zero that is no fraction: the time has 19 characters without one.
-    Ok(format!("{time:0<19}+00:00"))
-}
-
 /// Where `part`, a slice of `text`, lies in it.
-fn span(text: &str, part: &str) -> Range<usize> {
+pub(super) fn span(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr() as usize - text.as_ptr() as usize;
     start..start + part.len()
 }
 
-/// `text` with each range, in ascending order, replaced.
-fn splice(text: &str, changes: &[(Range<usize>, String)]) -> String {
-    let mut spliced = String::with_capacity(text.len() + 128);
-    let mut from = 0;
-    for (range, replacement) in changes {
-        spliced.push_str(&text[from..range.start]);
-        spliced.push_str(replacement);
-        from = range.end;
-    }
-    spliced.push_str(&text[from..]);
-    spliced
+/// `text` with a range replaced.
+fn splice(text: &str, (range, replacement): &(Range<usize>, String)) -> String {
+    [&text[..range.start], replacement, &text[range.end..]].concat()
 }
 
 #[cfg(test)]
@@ -449,20 +369,6 @@ mod tests {
         let old = Document { version: None, etag: Some("\"0a-1\"".into()), ..document(text) };
         assert!(line(&old).unwrap().ends_with(r#""versionId":"0a-1"}}"#));
         assert_eq!(line(&Document { version: None, ..document(text) }), Err(Flaw::NoMeta));
-    }
-
-    #[test]
-    fn times_are_spelled_as_the_server_spells_them() {
-        for (stored, shown) in [
-            ("2025-04-01T00:00:00.0000000+00:00", "2025-04-01T00:00:00+00:00"),
-            ("2025-04-01T10:20:30.0000000+00:00", "2025-04-01T10:20:30+00:00"),
-            ("2025-04-01T10:20:30.1000000+00:00", "2025-04-01T10:20:30.1+00:00"),
-            ("2025-04-01T10:20:30.0120000+00:00", "2025-04-01T10:20:30.012+00:00"),
-            ("2025-04-01T10:20:30.1234567+00:00", "2025-04-01T10:20:30.1234567+00:00"),
-        ] {
-            assert_eq!(last_updated(stored).unwrap(), shown);
-        }
-        assert_eq!(last_updated("yesterday"), Err(Flaw::NoMeta));
     }
 
     #[test]

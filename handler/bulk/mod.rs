@@ -36,6 +36,7 @@ pub mod mandatory;
 pub mod manifest;
 pub mod marks;
 pub mod members;
+mod meta;
 pub mod note;
 pub mod overview;
 pub mod page;
