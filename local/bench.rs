@@ -22,7 +22,7 @@ use crate::host::{Delivery, HttpMode, Logs, QueueBody};
 use crate::size;
 use crate::source::Content;
 use crate::storage::{BlobService, QueueService};
-use crate::store::StoreOptions;
+use crate::store::{Level, Size, StoreOptions};
 use crate::system::Options;
 use report::{Report, Run, Setup};
 use run::Executables;
@@ -34,6 +34,15 @@ pub struct BenchArgs {
     /// Bytes of the export's lines; several, separated by commas, tell how the cost grows
     #[arg(long = "size", value_name = "SIZE", default_value = "1GB", value_delimiter = ',', value_parser = size::parse)]
     sizes: Vec<u64>,
+    /// Resources of the store instead, whatever their bytes; several, separated by commas
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',', conflicts_with = "sizes", value_parser = clap::value_parser!(u64).range(1..))]
+    resources: Vec<u64>,
+    /// So many of them are patients; one of 40 unless given
+    #[arg(long, value_name = "NUMBER", requires = "resources", value_parser = clap::value_parser!(u64).range(1..))]
+    members: Option<u64>,
+    /// What is exported: everything, what is about patients, what is about the members of a Group of all patients
+    #[arg(long, value_enum, default_value = "system", value_delimiter = ',')]
+    levels: Vec<Level>,
     /// Feed ranges of the store; several, separated by commas
     #[arg(long, value_name = "NUMBER", default_value = "8", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1000))]
     ranges: Vec<u32>,
@@ -56,7 +65,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "UNITS")]
     units: Option<f64>,
     /// Scale-out instead: so many worker processes; several, separated by commas. For each number of ranges one series
-    #[arg(long, value_name = "NUMBER", value_delimiter = ',', requires = "units", conflicts_with_all = ["sizes", "compression", "destination", "rounds"], value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, value_name = "NUMBER", value_delimiter = ',', requires = "units", conflicts_with_all = ["sizes", "resources", "levels", "compression", "destination", "rounds"], value_parser = clap::value_parser!(u32).range(1..=100))]
     workers: Vec<u32>,
     /// Of scale-out: most bytes of a page
     #[arg(long, value_name = "SIZE", default_value = "64KB", value_parser = size::parse)]
@@ -112,6 +121,7 @@ pub async fn bench(args: BenchArgs) -> Result<()> {
     if !args.workers.is_empty() {
         return scale_out(&args, &handler, &progress).await;
     }
+    args.check()?;
     let transform = app::build_bench("transform").await?;
     let with = Executables { handler: &handler, transform: &transform };
     let mut runs = Vec::new();
@@ -167,41 +177,64 @@ impl BenchArgs {
         Options { workers: workers as usize, ..self.system(content, BlobService::Sink, &settings) }
     }
 
-    /// All combinations.
+    fn check(&self) -> Result<()> {
+        let Some(members) = self.members else { return Ok(()) };
+        for resources in &self.resources {
+            ensure!(
+                resources.is_multiple_of(members),
+                "{resources} resources are not the same number for {members} members"
+            );
+        }
+        Ok(())
+    }
+
+    /// All combinations; those at different levels of one store stand together.
     fn setups(&self) -> Vec<Setup> {
         let mut setups = Vec::new();
-        for &size in &self.sizes {
+        let setup = |level, size, ranges, compression| {
+            let destination = self.destination(size);
+            Setup { level, size, ranges, big: self.big, compression, destination }
+        };
+        for size in self.extents() {
             for &ranges in &self.ranges {
                 for &compression in &self.compression {
-                    setups.push(Setup {
-                        size,
-                        ranges,
-                        big: self.big,
-                        compression,
-                        destination: self.destination(size),
-                    });
+                    setups.extend(self.levels.iter().map(|&level| setup(level, size, ranges, compression)));
                 }
             }
         }
         setups
     }
 
-    fn destination(&self, size: u64) -> BlobService {
-        match self.destination {
-            Some(Destination::Sink) => BlobService::Sink,
-            Some(Destination::Azurite) => BlobService::Proxy,
-            None if size > MOST_FOR_AZURITE => BlobService::Sink,
-            None => BlobService::Proxy,
+    fn extents(&self) -> Vec<Size> {
+        match self.resources.is_empty() {
+            true => self.sizes.iter().copied().map(Size::Bytes).collect(),
+            false => self.resources.iter().copied().map(Size::Documents).collect(),
+        }
+    }
+
+    fn destination(&self, size: Size) -> BlobService {
+        match (self.destination, size) {
+            (Some(Destination::Sink), _) => BlobService::Sink,
+            (Some(Destination::Azurite), _) => BlobService::Proxy,
+            (None, Size::Bytes(bytes)) if bytes <= MOST_FOR_AZURITE => BlobService::Proxy,
+            (None, Size::Bytes(_) | Size::Documents(_)) => BlobService::Sink,
         }
     }
 
     fn options(&self, setup: &Setup) -> Options {
+        let store = StoreOptions::new(1, 0, setup.ranges);
+        let per_patient = match (setup.size, self.members) {
+            (Size::Documents(documents), Some(members)) => documents / members,
+            (Size::Documents(_) | Size::Bytes(_), _) => store.per_patient,
+        };
         let content = StoreOptions {
+            size: setup.size,
+            per_patient,
             big_share: f64::from(setup.big) / 100.0,
             units_per_second: self.units,
             latency: Duration::from_millis(self.latency),
             sample_bytes: transform::SAMPLE,
-            ..StoreOptions::new(1, setup.size, setup.ranges)
+            ..store
         };
         let compression = match setup.compression {
             Compression::None => "none",
@@ -254,8 +287,16 @@ mod tests {
         let setups = args("--size 100MB,10GB --ranges 1,64 --compression none,gzip").unwrap().setups();
         assert_eq!(setups.len(), 8);
         let blobs = |setup: &Setup| setup.destination;
-        assert!(setups[..4].iter().all(|setup| setup.size == 100_000_000 && blobs(setup) == BlobService::Proxy));
-        assert!(setups[4..].iter().all(|setup| setup.size == 10_000_000_000 && blobs(setup) == BlobService::Sink));
+        assert!(
+            setups[..4]
+                .iter()
+                .all(|setup| setup.size == Size::Bytes(100_000_000) && blobs(setup) == BlobService::Proxy)
+        );
+        assert!(
+            setups[4..]
+                .iter()
+                .all(|setup| setup.size == Size::Bytes(10_000_000_000) && blobs(setup) == BlobService::Sink)
+        );
         assert_eq!((setups[0].ranges, setups[1].compression, setups[2].ranges), (1, Compression::Gzip, 64));
         let all_to_one = args("--size 100MB,10GB --destination sink").unwrap().setups();
         assert!(all_to_one.iter().all(|setup| blobs(setup) == BlobService::Sink));
@@ -265,9 +306,32 @@ mod tests {
     fn without_options_it_is_one_export_of_a_gigabyte() {
         let args = args("").unwrap();
         let [setup] = args.setups()[..] else { panic!("one run") };
-        assert_eq!((setup.size, setup.ranges, setup.big, args.rounds), (1_000_000_000, 8, 5, 1));
+        assert_eq!((setup.size, setup.ranges, setup.big, args.rounds), (Size::Bytes(1_000_000_000), 8, 5, 1));
         let options = args.options(&setup);
         assert_eq!(options.settings["EXPORT_COMPRESSION"], "none");
+    }
+
+    #[test]
+    fn levels_of_a_store_of_so_many_patients_stand_together() {
+        let args = args("--levels system,group --resources 1000,2000 --members 100").unwrap();
+        args.check().unwrap();
+        let setups = args.setups();
+        let told: Vec<_> = setups.iter().map(|setup| (setup.size, setup.level)).collect();
+        let [small, large] = [1000, 2000].map(Size::Documents);
+        let [system, group] = [Level::System, Level::Group];
+        assert_eq!(told, [(small, system), (small, group), (large, system), (large, group)]);
+        let stores = setups.iter().map(|setup| match args.options(setup).content {
+            Content::Computed(store) => (store.size, store.per_patient),
+            Content::Loaded { .. } => panic!("it is not computed"),
+        });
+        assert!(stores.eq([(small, 10), (small, 10), (large, 20), (large, 20)]));
+        assert!(setups.iter().all(|setup| setup.destination == BlobService::Sink));
+    }
+
+    #[test]
+    fn members_share_the_resources_evenly() {
+        let refused = args("--resources 1000,1001 --members 100").unwrap().check().unwrap_err();
+        assert!(refused.to_string().contains("1001 resources"), "{refused}");
     }
 
     #[test]
@@ -281,7 +345,15 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_refused() {
-        for line in ["--workers 5", "--workers 5 --units 9 --rounds 2", "--plot a.svg"] {
+        for line in [
+            "--workers 5",
+            "--workers 5 --units 9 --rounds 2",
+            "--workers 5 --units 9 --levels group",
+            "--resources 5 --size 1GB",
+            "--members 5",
+            "--levels all",
+            "--plot a.svg",
+        ] {
             assert!(args(line).is_err(), "{line}");
         }
         for line in ["--ranges 0", "--ranges 1;4", "--rounds 0", "--destination disk", "--compression zip", "--big 101"]

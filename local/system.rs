@@ -19,7 +19,7 @@ use crate::data::Line;
 use crate::host::{Delivery, Host, HostOptions, HttpMode, Logs, QueueBody};
 use crate::source::{Content, Source};
 use crate::storage::{BlobService, QueueService, Storage};
-use crate::store::{Expected, GeneratedStore};
+use crate::store::{Expected, GeneratedStore, Level};
 
 /// As the FHIR server names them by default, and as we name ours.
 pub const DATABASE: &str = "health";
@@ -153,7 +153,7 @@ impl Surroundings {
             }
             Content::Computed(content) => {
                 let store = Arc::new(GeneratedStore::new(content).await?);
-                let expected = store.expected().await?;
+                let expected = store.expected(Level::System).await?;
                 progress.say(&format!("{} documents will be computed", expected.lines.count));
                 cosmos.create_generated(DATABASE, CONTAINER, Arc::clone(&store)).await?;
                 (Some(expected), Some(store))

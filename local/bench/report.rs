@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Compression;
 use crate::storage::BlobService;
+use crate::store::{Level, Size};
 
 /// One number of a run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,8 +23,9 @@ pub struct Measure {
 /// What was exported, and whereto.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Setup {
-    /// Bytes of lines that were asked for.
-    pub size: u64,
+    pub level: Level,
+    /// That was asked for.
+    pub size: Size,
     pub ranges: u32,
     /// Percent of the bytes in documents of nearly 2 MB.
     pub big: u8,
@@ -52,6 +54,14 @@ struct Growth {
     percent: f64,
 }
 
+/// What a resource costs at another level, in times of what it costs in an export of everything.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Price {
+    of: Setup,
+    time: f64,
+    cpu: f64,
+}
+
 /// The measure that growth is told of.
 pub const CPU: &str = "cpuSecondsPerGigabyte";
 
@@ -69,11 +79,23 @@ impl Run {
         self.measures.iter().find(|measure| measure.key == key).map(|measure| measure.value)
     }
 
+    fn time_each(&self) -> Option<f64> {
+        Some(self.value("seconds")? / self.value("resources")?)
+    }
+
+    fn cpu_each(&self) -> Option<f64> {
+        Some(self.value(CPU)? * self.value("bytes")? / self.value("resources")?)
+    }
+
     fn json(&self) -> Value {
-        let Setup { size, ranges, big, compression, destination } = self.setup;
+        let Setup { level, size, ranges, big, compression, destination } = self.setup;
         let mut json = Map::new();
         let mut put = |key: &str, value: Value| json.insert(key.to_owned(), value);
-        put("size", size.into());
+        put("level", name(&level).into());
+        match size {
+            Size::Bytes(bytes) => put("size", bytes.into()),
+            Size::Documents(documents) => put("documents", documents.into()),
+        };
         put("ranges", ranges.into());
         put("bigPercent", big.into());
         put("compression", name(&compression).into());
@@ -88,13 +110,20 @@ impl Run {
 
     /// The cells of its row, in the order of the head.
     fn cells(&self) -> Vec<String> {
-        let Setup { size, ranges, big, compression, destination } = self.setup;
-        let setup = [shown_size(size), ranges.to_string(), big.to_string(), name(&compression), name(&destination)];
+        let Setup { level, size, ranges, big, compression, destination } = self.setup;
+        let setup = [
+            name(&level),
+            shown_extent(size),
+            ranges.to_string(),
+            big.to_string(),
+            name(&compression),
+            name(&destination),
+        ];
         setup.into_iter().chain([self.rounds.to_string()]).chain(self.measures.iter().map(shown)).collect()
     }
 
     fn head(&self) -> Vec<String> {
-        let setup = ["size", "feed ranges", "in documents of 2 MB, %", "compression", "destination", "rounds"];
+        let setup = ["level", "size", "feed ranges", "in documents of 2 MB, %", "compression", "destination", "rounds"];
         let titles = self.measures.iter().map(|measure| match measure.unit {
             "" => measure.name.to_owned(),
             unit => format!("{}, {unit}", measure.name),
@@ -106,16 +135,21 @@ impl Run {
 impl Report {
     pub fn json(&self) -> Value {
         let growth = self.growth().into_iter().map(|Growth { from, to, percent }| {
-            json!({ "from": from.size, "to": to.size, "ranges": to.ranges, "compression": name(&to.compression),
+            json!({ "level": name(&to.level), "from": amount(from.size), "to": amount(to.size), "ranges": to.ranges, "compression": name(&to.compression),
                 "cpuPerGigabytePercent": rounded(percent) })
         });
-        json!({ "runs": self.runs.iter().map(Run::json).collect::<Vec<_>>(), "growth": growth.collect::<Vec<_>>() })
+        let prices = self.prices().into_iter().map(|Price { of, time, cpu }| {
+            json!({ "level": name(&of.level), "of": amount(of.size), "ranges": of.ranges,
+                "compression": name(&of.compression), "timePerResource": rounded(time), "cpuPerResource": rounded(cpu) })
+        });
+        json!({ "runs": self.runs.iter().map(Run::json).collect::<Vec<_>>(), "growth": growth.collect::<Vec<_>>(),
+            "timesSystem": prices.collect::<Vec<_>>() })
     }
 
     /// From the smallest size to the largest, for runs that are the same in all else; the destination may differ, since
     /// it is not the handler.
     fn growth(&self) -> Vec<Growth> {
-        let same = |a: Setup, b: Setup| (a.ranges, a.big, a.compression) == (b.ranges, b.big, b.compression);
+        let same = |a: Setup, b: Setup| Setup { size: b.size, destination: b.destination, ..a } == b;
         let mut growth: Vec<Growth> = Vec::new();
         for run in &self.runs {
             if growth.iter().any(|known| same(known.to, run.setup)) {
@@ -131,6 +165,17 @@ impl Report {
             }
         }
         growth
+    }
+
+    /// Of all levels but that of the system, where there is a run of it on the same store.
+    fn prices(&self) -> Vec<Price> {
+        let price = |run: &Run| {
+            let same = Setup { level: Level::System, ..run.setup };
+            let system = self.runs.iter().find(|other| other.setup == same && run.setup != same)?;
+            let (time, cpu) = (run.time_each()? / system.time_each()?, run.cpu_each()? / system.cpu_each()?);
+            Some(Price { of: run.setup, time, cpu })
+        };
+        self.runs.iter().filter_map(price).collect()
     }
 }
 
@@ -149,12 +194,15 @@ impl fmt::Display for Report {
         let rows: Vec<_> = std::iter::once(first.head()).chain(self.runs.iter().map(Run::cells)).collect();
         table(f, &rows)?;
         for Growth { from, to, percent } in self.growth() {
-            let (small, large) = (shown_size(from.size), shown_size(to.size));
-            let compression = name(&to.compression);
+            let (small, large) = (shown_extent(from.size), shown_extent(to.size));
+            writeln!(f, "growth of CPU per GB from {small} to {large}, {}: {percent:+.1} %", besides(to))?;
+        }
+        for Price { of, time, cpu } in self.prices() {
+            let size = shown_extent(of.size);
             writeln!(
                 f,
-                "growth of CPU per GB from {small} to {large}, {} ranges, compression {compression}: {percent:+.1} %",
-                to.ranges
+                "a resource, in times of the level system, {size}, {}: time {time:.2}, CPU {cpu:.2}",
+                besides(of)
             )?;
         }
         Ok(())
@@ -209,6 +257,26 @@ pub fn shown_size(bytes: u64) -> String {
     }
 }
 
+fn shown_extent(size: Size) -> String {
+    match size {
+        Size::Bytes(bytes) => shown_size(bytes),
+        Size::Documents(documents) => format!("{} resources", HumanCount(documents)),
+    }
+}
+
+/// In bytes or documents: all runs of a command have the same.
+fn amount(size: Size) -> u64 {
+    match size {
+        Size::Bytes(amount) | Size::Documents(amount) => amount,
+    }
+}
+
+/// What a setup is beside its size.
+fn besides(setup: Setup) -> String {
+    let Setup { level, ranges, compression, .. } = setup;
+    format!("level {}, {ranges} ranges, compression {}", name(&level), name(&compression))
+}
+
 /// As it is written on the command line.
 fn name(value: &impl ValueEnum) -> String {
     value.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
@@ -224,7 +292,7 @@ mod tests {
             let measure = |key, name, unit, value| Measure { key, name, unit, value };
             vec![measure(CPU, "CPU", "s/GB", *value), measure("files", "files", "", 12_345.0)]
         };
-        let setup = Setup { size, ranges, big: 5, compression, destination };
+        let setup = Setup { level: Level::System, size: Size::Bytes(size), ranges, big: 5, compression, destination };
         Run::of_rounds(setup, cpu.iter().map(round).collect())
     }
 
@@ -246,8 +314,41 @@ mod tests {
         ];
         let growth = Report { runs }.growth();
         assert_eq!(growth.len(), 1);
-        assert_eq!((growth[0].from.size, growth[0].to.size), (100_000_000, 10_000_000_000));
+        assert_eq!((growth[0].from.size, growth[0].to.size), (Size::Bytes(100_000_000), Size::Bytes(10_000_000_000)));
         assert!((growth[0].percent - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_level_is_compared_with_the_system_on_the_same_store() {
+        let of = |level, size, seconds: f64, resources: f64| {
+            let measure = |key, value| Measure { key, name: key, unit: "", value };
+            let measures = vec![
+                measure("seconds", seconds),
+                measure("resources", resources),
+                measure(CPU, 3.0),
+                measure("bytes", 50.0 * seconds),
+            ];
+            let setup = Setup { level, size: Size::Documents(size), ..run(1, 8, &[]).setup };
+            Run { setup, rounds: 1, measures }
+        };
+        let report = Report {
+            runs: vec![
+                of(Level::Group, 1000, 12.0, 800.0),
+                of(Level::System, 1000, 10.0, 1000.0),
+                of(Level::Group, 2000, 12.0, 800.0),
+            ],
+        };
+        assert_eq!(
+            report.prices().iter().map(|price| (price.of.level, price.time)).collect::<Vec<_>>(),
+            [(Level::Group, 1.5)]
+        );
+        let shown = report.to_string();
+        assert!(
+            shown.contains("1,000 resources, level group, 8 ranges, compression none: time 1.50, CPU 1.50"),
+            "{shown}"
+        );
+        assert_eq!(report.json()["timesSystem"][0]["timePerResource"], json!(1.5));
+        assert_eq!(report.json()["growth"][0]["from"], json!(1000));
     }
 
     #[test]
@@ -260,7 +361,10 @@ mod tests {
             "{shown}"
         );
         assert!(lines[..4].iter().all(|line| line.len() == lines[0].len()), "{shown}");
-        assert!(lines[4].ends_with("from 100 MB to 1.5 GB, 1 ranges, compression none: +50.0 %"), "{shown}");
+        assert!(
+            lines[4].ends_with("from 100 MB to 1.5 GB, level system, 1 ranges, compression none: +50.0 %"),
+            "{shown}"
+        );
     }
 
     #[test]

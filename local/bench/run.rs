@@ -16,8 +16,9 @@ use super::usage::Usage;
 use crate::blobs::{BlobSummary, blob_of};
 use crate::checksum::Crc;
 use crate::client::{BulkClient, Manifest, Progress, kick_off_url};
-use crate::store::Expected;
-use crate::system::{Options, System};
+use crate::data::Stored;
+use crate::store::{Expected, GeneratedStore, Level};
+use crate::system::{CONTAINER, DATABASE, Options, System};
 
 /// Waits of a client that is in no hurry would be the largest part of a short export.
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -25,6 +26,8 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 const STARTS: usize = 5;
 /// The plain client uploads no more: it costs the same for each byte.
 const UPLOAD: u64 = 1_000_000_000;
+/// The Group of all patients.
+const GROUP: &str = "everybody";
 
 /// What is measured with.
 pub struct Executables<'a> {
@@ -36,6 +39,8 @@ pub struct Executables<'a> {
 /// One round.
 struct Round {
     exported: Expected,
+    /// Of the store.
+    patients: u64,
     files: usize,
     /// From the kick-off to the manifest.
     time: Duration,
@@ -64,14 +69,18 @@ pub async fn round(
 
 async fn measure(system: &System, with: &Executables<'_>, setup: &Setup, progress: &Progress) -> Result<Round> {
     let surroundings = &system.surroundings;
-    let expected = surroundings.expected.context("the content is not computed")?;
     let store = surroundings.generated.as_ref().context("the content is not computed")?;
+    let expected = match setup.level {
+        Level::System => surroundings.expected.context("the content is not computed")?,
+        Level::Patient | Level::Group => store.expected(setup.level).await?,
+    };
+    let patients = prepare(system, setup.level, store).await?;
     let start = start(system).await?;
     let processes = system.host.handler_pids();
     let (before, asked_before) =
         (Usage::of(&processes)?, Served::so_far(surroundings.cosmos(), surroundings.storage()));
     let started = Instant::now();
-    let manifest = export(system, progress).await?;
+    let manifest = export(system, setup.level, progress).await?;
     let time = started.elapsed();
     let usage = Usage::of(&processes)?.since(before);
     let requests = Served::so_far(surroundings.cosmos(), surroundings.storage()).since(&asked_before);
@@ -82,10 +91,10 @@ async fn measure(system: &System, with: &Executables<'_>, setup: &Setup, progres
     };
     ensure!(exported == expected, "exported were {exported}, but the store has {expected}");
     let uploaded =
-        upload::upload(surroundings.storage(), store.pieces(upload::BLOCK), UPLOAD.min(setup.size.max(1))).await?;
+        upload::upload(surroundings.storage(), store.pieces(upload::BLOCK), UPLOAD.min(exported.bytes.max(1))).await?;
     let transform = transform::transform(with.transform, &store.sample()).await?;
     let files = manifest.output.len();
-    Ok(Round { exported, files, time, writing, usage, requests, start, uploaded, transform })
+    Ok(Round { exported, patients, files, time, writing, usage, requests, start, uploaded, transform })
 }
 
 /// In milliseconds.
@@ -97,9 +106,26 @@ async fn start(system: &System) -> Result<f64> {
     Ok(median(times))
 }
 
-/// Exports everything and returns the manifest.
-pub async fn export(system: &System, progress: &Progress) -> Result<Manifest> {
-    let url = kick_off_url(&system.host.base(), &[], &[])?;
+/// Stores what an export at this level is about, if it is anything beside the computed documents. Returns how many patients
+/// there are.
+async fn prepare(system: &System, level: Level, store: &GeneratedStore) -> Result<u64> {
+    if level == Level::Group {
+        for Stored { partition_key, document, .. } in store.group(GROUP) {
+            system.surroundings.cosmos().insert(DATABASE, CONTAINER, &partition_key, document).await?;
+        }
+    }
+    Ok(store.patients().count() as u64)
+}
+
+/// Exports everything at a level and returns the manifest.
+pub async fn export(system: &System, level: Level, progress: &Progress) -> Result<Manifest> {
+    let base = system.host.base();
+    let url = match level {
+        Level::System => format!("{base}/$export"),
+        Level::Patient => format!("{base}/Patient/$export"),
+        Level::Group => format!("{base}/Group/{GROUP}/$export"),
+    };
+    let url = kick_off_url(&url, &[], &[])?;
     let status = BulkClient::new(&[])?.kick_off(&url).await?;
     let waiting = progress.waiting();
     let http = reqwest::Client::new();
@@ -153,7 +179,7 @@ async fn download(manifest: &Manifest) -> Result<Expected> {
 
 impl Round {
     fn measures(&self) -> Vec<Measure> {
-        let Self { exported, files, time, writing, usage, requests, start, uploaded, transform } = self;
+        let Self { exported, patients, files, time, writing, usage, requests, start, uploaded, transform } = self;
         let gigabytes = exported.bytes as f64 / 1e9;
         let seconds = |time: Duration| time.as_secs_f64();
         let per_gigabyte = |time: Duration| seconds(time) / gigabytes;
@@ -165,6 +191,7 @@ impl Round {
         let mut measures = vec![
             count("resources", "resources", exported.lines.count),
             count("bytes", "bytes of lines", exported.bytes),
+            count("patients", "patients of the store", *patients),
             count("files", "files", *files as u64),
             measure("seconds", "time", "s", seconds(*time)),
             measure("resourcesPerSecond", "resources/s", "", exported.lines.count as f64 / seconds(*time)),
@@ -204,7 +231,7 @@ impl Round {
             count("hostQueueCalls", "queue calls of the host", requests.host_queue_calls),
         ];
         if let Some(writing) = writing {
-            let behind_speed = 6;
+            let behind_speed = 7;
             measures.insert(behind_speed, measure("writingSeconds", "of the time writing", "s", seconds(*writing)));
         }
         measures
@@ -266,6 +293,7 @@ mod tests {
         };
         let round = Round {
             exported: Expected { bytes: 500_000_000, lines: Lines { count: 100_000, sum: 1 } },
+            patients: 2500,
             files: 3,
             time: Duration::from_secs(10),
             writing: Some(Duration::from_secs(8)),

@@ -16,7 +16,7 @@ use super::run::{export, prove};
 use super::usage::Busy;
 use crate::client::Progress;
 use crate::cosmos::pages::BYTES_PER_UNIT;
-use crate::store::{ServedPage, StoreOptions};
+use crate::store::{Level, ServedPage, StoreOptions};
 use crate::system::{Options, System};
 
 /// All ranges together may give so many bytes a second: what two cores serve, export and check with ease.
@@ -117,7 +117,7 @@ async fn measure(system: &System, progress: &Progress) -> Result<(u64, Duration,
     let store = surroundings.generated.as_ref().context("the content is not computed")?;
     let sink = surroundings.storage().sink().context("the blobs do not go to the sink")?;
     let (busy, started) = (Busy::of_machine()?, Instant::now());
-    let manifest = export(system, progress).await?;
+    let manifest = export(system, Level::System, progress).await?;
     let (time, idle) = (started.elapsed(), Busy::of_machine()?.idle_since(busy));
     let exported = prove(&manifest, sink.blobs())?;
     ensure!(exported == expected, "exported were {exported}, but the store has {expected}");
@@ -228,6 +228,7 @@ impl ScaleOut {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Size;
 
     const SUPPLY: Supply = Supply { units: 90.0, latency: Duration::from_millis(400), page: 64_000, seconds: 30.0 };
 
@@ -260,7 +261,10 @@ mod tests {
     #[test]
     fn a_store_lasts_as_long_as_it_is_to_be_read() {
         let range = 90.0 * 1024.0 * 0.8;
-        let bytes = |workers, ranges| SUPPLY.store(workers, ranges).bytes as f64 / f64::from(ranges) / range;
+        let bytes = |workers, ranges| match SUPPLY.store(workers, ranges).size {
+            Size::Bytes(bytes) => bytes as f64 / f64::from(ranges) / range,
+            Size::Documents(_) => panic!("not in bytes"),
+        };
         let close = |seconds: f64, expected: f64| (seconds - expected).abs() < 0.1;
         assert!(close(bytes(50, 200), 30.0) && close(bytes(1, 8), 30.0), "all ranges at a time");
         assert!(close(bytes(10, 200), 12.0), "with 80 of 200 at a time");

@@ -107,7 +107,8 @@ impl CosmosEmulator {
         Ok(())
     }
 
-    /// Creates a container that answers queries with computed documents. There can be one.
+    /// Creates a container that answers queries of feed ranges with computed documents. There can be one. What is inserted
+    /// there is found by its partition key, and by that alone.
     pub async fn create_generated(&self, database: &str, container: &str, store: Arc<GeneratedStore>) -> Result<()> {
         self.create_container(database, container, "/partitionKey", store.ranges()).await?;
         let path = format!("/dbs/{database}/colls/{container}/docs");
@@ -151,7 +152,8 @@ impl Account {
         if !exchange::is_query(request) {
             return Answer::to(&self.emulator, request).await;
         }
-        match self.generated.get().filter(|generated| generated.path == request.url().path()) {
+        let is_sweep = request.headers().get_optional_str(&PARTITION_KEY).is_none();
+        match self.generated.get().filter(|generated| is_sweep && generated.path == request.url().path()) {
             Some(generated) => generated.store.page(&self.emulator, request).await,
             None => self.pages.page(&self.emulator, request).await,
         }

@@ -4,6 +4,7 @@ mod codes;
 mod expected;
 mod fhir;
 mod generate;
+mod group_of;
 mod index;
 mod instants;
 mod json;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use expected::Expected;
 pub use generate::{GenerateOptions, generate};
+pub use group_of::group_of;
 pub use ndjson::ndjson_folder;
 pub use random::mixed;
 

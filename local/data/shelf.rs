@@ -60,6 +60,14 @@ pub fn put(draft: &Draft, moment: &Moment, random: &mut Random, out: &mut Vec<St
     out.push(edition.stored(draft, State::Current, written, Some(line)));
 }
 
+/// Stores a resource that was written once, by a server of today.
+pub fn put_once(draft: &Draft, at: OffsetDateTime, random: &mut Random) -> Stored {
+    let edition = Edition::new(draft, Era::Set, "1".to_owned(), at, random);
+    let line =
+        Line { resource_type: draft.resource_type.to_owned(), id: draft.id.clone(), text: edition.texts.line.clone() };
+    edition.stored(draft, State::Current, Written::Server, Some(line))
+}
+
 /// Stores a resource that was deleted: a tombstone, and its only version if history was kept.
 pub fn bury(draft: &Draft, moment: &Moment, random: &mut Random, out: &mut Vec<Stored>) {
     if random.per_cent(50) {

@@ -1,33 +1,38 @@
 //! The container itself: answers queries of it, a page at a time, and remembers what it has served.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use azure_core::http::Request;
+use azure_core::http::headers::Headers;
 use azure_data_cosmos_driver::in_memory_emulator::InMemoryEmulatorHttpClient;
 use bytes::Bytes;
 use serde::Deserialize;
 
+use super::belongs::Level;
 use super::budget::Budget;
 use super::feed::{Format, Page};
 use super::id::Place;
 use super::query::{Queries, Rows};
 use super::sequence::{Expected, Sequence};
-use super::shapes::Shapes;
+use super::shapes::{NOW, Shapes};
 use crate::cosmos::exchange::{
     Answer, CHARGE, CONTINUATION, END_EPK, FORMATS, ITEM_COUNT, MAX_ITEMS, PARTITION_KEY, RANGE_ID, START_EPK,
 };
 use crate::cosmos::pages::{MAX_PAGE_BYTES, charge};
+use crate::data::{Stored, group_of};
 
 /// What the store holds, and what it may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
     pub seed: u64,
-    /// Of the lines of an export of everything; met to a document.
-    pub bytes: u64,
+    pub size: Size,
     /// Feed ranges.
     pub ranges: u32,
+    /// Of so many documents the first is a patient, and the others are about that patient.
+    pub per_patient: u64,
     /// The part of the bytes that is in documents of nearly 2 MB, from 0 to 1.
     pub big_share: f64,
     /// Request units that each range has; without them reading is free.
@@ -40,11 +45,31 @@ pub struct StoreOptions {
     pub sample_bytes: usize,
 }
 
+/// How much there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Size {
+    /// Of the lines of an export of everything; met to a document.
+    Bytes(u64),
+    Documents(u64),
+}
+
+/// As many documents as the generated clinic has for a patient.
+const PER_PATIENT: u64 = 40;
+
 impl StoreOptions {
     /// Without big documents, limits and waits.
     pub fn new(seed: u64, bytes: u64, ranges: u32) -> Self {
-        let (units_per_second, latency, page_bytes) = (None, Duration::ZERO, MAX_PAGE_BYTES);
-        Self { seed, bytes, ranges, big_share: 0.0, units_per_second, latency, page_bytes, sample_bytes: 0 }
+        Self {
+            seed,
+            size: Size::Bytes(bytes),
+            ranges,
+            per_patient: PER_PATIENT,
+            big_share: 0.0,
+            units_per_second: None,
+            latency: Duration::ZERO,
+            page_bytes: MAX_PAGE_BYTES,
+            sample_bytes: 0,
+        }
     }
 }
 
@@ -55,7 +80,17 @@ pub struct GeneratedStore {
     latency: Duration,
     page_bytes: usize,
     sample_bytes: usize,
+    /// By range.
+    envelopes: Mutex<HashMap<String, Envelope>>,
     served: Mutex<Served>,
+}
+
+/// What is the same in all answers about a range.
+#[derive(Clone)]
+struct Envelope {
+    headers: Headers,
+    /// Of the container.
+    rid: String,
 }
 
 /// What was served: pages that have rows in them.
@@ -87,23 +122,42 @@ impl GeneratedStore {
         ensure!((1..=1000).contains(&options.ranges), "a generated store has 1 to 1000 ranges");
         ensure!((0.0..=1.0).contains(&options.big_share), "the share of big documents is a part of 1");
         ensure!(options.page_bytes <= MAX_PAGE_BYTES, "the service makes no pages of more than {MAX_PAGE_BYTES} bytes");
-        let StoreOptions { seed, bytes, ranges, big_share, units_per_second, latency, page_bytes, sample_bytes } =
-            *options;
-        let shapes = Shapes::new(seed)?;
+        ensure!(options.per_patient > 0, "a patient is a document as well");
+        let StoreOptions { ranges, units_per_second, latency, page_bytes, sample_bytes, .. } = *options;
+        let shapes = Shapes::new(options.seed)?;
         let queries = Queries::new(&shapes.all).await.context("prepare the model documents")?;
-        let sequence = Arc::new(Sequence::new(shapes, seed, bytes, ranges, big_share));
+        let sequence = Arc::new(Sequence::new(shapes, options));
         let budget = units_per_second.map(|units| Budget::new(units, ranges, Instant::now()));
-        Ok(Self { sequence, queries, budget, latency, page_bytes, sample_bytes, served: Mutex::default() })
+        Ok(Self {
+            sequence,
+            queries,
+            budget,
+            latency,
+            page_bytes,
+            sample_bytes,
+            envelopes: Mutex::default(),
+            served: Mutex::default(),
+        })
     }
 
     pub fn ranges(&self) -> u32 {
         self.sequence.ranges()
     }
 
-    /// What an export of everything must be: computed, which takes about a second for a gigabyte.
-    pub async fn expected(&self) -> Result<Expected> {
+    /// What an export at this level must be: computed, which takes about a second for a gigabyte.
+    pub async fn expected(&self, level: Level) -> Result<Expected> {
         let sequence = Arc::clone(&self.sequence);
-        Ok(tokio::task::spawn_blocking(move || sequence.expected()).await?)
+        Ok(tokio::task::spawn_blocking(move || sequence.expected(level)).await?)
+    }
+
+    /// The ids of all patients.
+    pub fn patients(&self) -> impl Iterator<Item = String> {
+        self.sequence.patients().map(|id| String::from_utf8_lossy(&id).into_owned())
+    }
+
+    /// A Group of all patients, as documents to be put beside the computed ones.
+    pub fn group(&self, id: &str) -> Vec<Stored> {
+        group_of(id, self.patients(), NOW)
     }
 
     /// The lines of all documents in their order, in pieces of about this size.
@@ -131,31 +185,54 @@ impl GeneratedStore {
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Answers a query of the container, which is there in the account, but empty.
+    /// Answers a query of feed ranges of the container, which is there in the account as well.
     pub async fn page(&self, account: &Arc<InMemoryEmulatorHttpClient>, request: &Request) -> Answer {
-        // The emulator's own answer about no documents has everything that is the same in any: whether there is such
-        // a container and range at all, and the headers of the service.
-        let empty = Answer::to(account, &without_paging(request)).await;
-        if !empty.is_success() {
-            return empty;
-        }
-        match self.filled(empty, request).await {
+        let envelope = match self.envelope(account, request).await {
+            Ok(Ok(envelope)) => envelope,
+            Ok(Err(refusal)) => return refusal,
+            Err(error) => return Answer::refusal(&format!("{error:#}")),
+        };
+        match self.filled(envelope, request).await {
             Ok(answer) => answer,
             Err(error) => Answer::refusal(&format!("{error:#}")),
         }
     }
 
-    async fn filled(&self, empty: Answer, request: &Request) -> Result<Answer> {
+    /// The emulator's own answer has everything that is the same in any: whether there is such a container and range at
+    /// all, and the headers of the service. It is asked once: it would look at whatever lies beside the computed documents.
+    async fn envelope(
+        &self,
+        account: &Arc<InMemoryEmulatorHttpClient>,
+        request: &Request,
+    ) -> Result<Result<Envelope, Answer>> {
+        let envelopes = || self.envelopes.lock().unwrap_or_else(PoisonError::into_inner);
+        let range = request.headers().get_optional_str(&RANGE_ID).unwrap_or_default().to_owned();
+        if let Some(known) = envelopes().get(&range) {
+            return Ok(Ok(known.clone()));
+        }
+        let answer = Answer::to(account, &without_paging(request)).await;
+        if !answer.is_success() {
+            return Ok(Err(answer));
+        }
+        let mut headers = Headers::new();
+        for (name, value) in answer.headers.iter().filter(|(name, _)| **name != CONTINUATION) {
+            headers.insert(name.clone(), value.clone());
+        }
+        let envelope = Envelope { rid: rid(&answer)?, headers };
+        envelopes().insert(range, envelope.clone());
+        Ok(Ok(envelope))
+    }
+
+    async fn filled(&self, envelope: Envelope, request: &Request) -> Result<Answer> {
         let slice = Slice::of(request)?;
         if let Some(Err(wait)) = self.budget.as_ref().map(|budget| budget.admit(slice.from.range, Instant::now())) {
             return Ok(Answer::throttled(wait.as_millis() as u64 + 1));
         }
         let rows = self.queries.rows(request, slice.format).await?;
-        let (page, next) = self.fill(&slice, &rows, &rid(&empty)?);
+        let (page, next) = self.fill(&slice, &rows, &envelope.rid);
         let count = page.count;
-        let mut answer = empty;
+        let mut answer = Answer { status: 200, headers: envelope.headers, body: page.finish().into() };
         answer.headers.insert(ITEM_COUNT, count.to_string());
-        answer.body = page.finish().into();
         let units = charge(&answer.body);
         answer.headers.insert(CHARGE, format!("{units:.2}"));
         if let Some(index) = next {
@@ -221,7 +298,7 @@ impl Slice {
     }
 }
 
-/// The request as it goes to the empty container: tokens of this store mean nothing there, and its answer is read.
+/// The request as it goes to the emulator: tokens of this store mean nothing there, and its answer is read.
 fn without_paging(request: &Request) -> Request {
     let mut plain = Request::new(request.url().clone(), request.method());
     for (name, value) in request.headers().iter().filter(|(name, _)| ![CONTINUATION, FORMATS].contains(name)) {

@@ -4,12 +4,13 @@ use anyhow::{Result, ensure};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
+use super::belongs::Belongs;
 use super::id::ID_BYTES;
 use super::template::{Ids, Template};
 use crate::data::{GenerateOptions, Stored, generate};
 
 /// Nothing in a store was modified later: any export includes all of it, and a seed means the same on every day.
-const NOW: OffsetDateTime = datetime!(2025-06-01 00:00 UTC);
+pub const NOW: OffsetDateTime = datetime!(2025-06-01 00:00 UTC);
 /// About 40 documents each.
 const PATIENTS: usize = 12;
 /// Each of these clinics adds its biggest document.
@@ -25,6 +26,7 @@ pub struct Shape {
     pub document: String,
     /// The line that an export must have, without its line end.
     pub line: Template,
+    pub belongs: Belongs,
 }
 
 /// All of them, by what they are.
@@ -45,7 +47,7 @@ impl Shapes {
         for clinic in clinics {
             let stored: Vec<Stored> = generate(&clinic).collect();
             let is_sample = clinic.patients == PATIENTS;
-            shapes.add(&stored, is_sample);
+            shapes.add(&stored, is_sample)?;
         }
         let complete = [&shapes.patients, &shapes.others, &shapes.big].iter().all(|kind| !kind.is_empty());
         ensure!(complete, "the generated clinic lacks a kind of document");
@@ -53,7 +55,7 @@ impl Shapes {
     }
 
     /// Adds the big documents of a clinic, and of the one that is the sample all others, too.
-    fn add(&mut self, clinic: &[Stored], is_sample: bool) {
+    fn add(&mut self, clinic: &[Stored], is_sample: bool) -> Result<()> {
         let lines = || clinic.iter().filter_map(|stored| stored.line.as_ref().map(|line| (stored, line)));
         let patients: Vec<&str> =
             lines().filter(|(_, line)| line.resource_type == "Patient").map(|(_, line)| line.id.as_str()).collect();
@@ -71,9 +73,11 @@ impl Shapes {
                 partition_key: stored.partition_key.clone(),
                 document: stored.document.clone(),
                 line: Template::new(line.text.as_bytes(), &ids),
+                belongs: Belongs::of(&line.text, &ids)?,
                 ids,
             });
         }
+        Ok(())
     }
 
     /// The mean length of the lines of some of them, with their line ends.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use azure_data_cosmos::clients::{ContainerClient, CosmosClient};
 use azure_data_cosmos::feed::{ContinuationToken, FeedRange};
 use azure_data_cosmos::options::{MaxItemCountHint, QueryOptions, Region};
-use azure_data_cosmos::{AccountReference, CosmosStatus, FeedScope, Query, RoutingStrategy};
+use azure_data_cosmos::{AccountReference, CosmosStatus, FeedScope, PartitionKey, Query, RoutingStrategy};
 use futures::{TryStreamExt, future};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Expected, GeneratedStore, StoreOptions};
+use super::{Expected, GeneratedStore, Level, StoreOptions};
 use crate::checksum::{Crc, Lines};
 use crate::cosmos::{CosmosEmulator, CosmosTarget};
 use crate::faults::Rule;
@@ -37,6 +37,7 @@ struct RawResource {
 
 struct Fixture {
     emulator: CosmosEmulator,
+    store: Arc<GeneratedStore>,
     expected: Expected,
 }
 
@@ -44,10 +45,10 @@ impl Fixture {
     async fn new(bytes: u64, ranges: u32, big_share: f64, units_per_second: Option<f64>) -> Self {
         let options = StoreOptions { big_share, units_per_second, ..StoreOptions::new(3, bytes, ranges) };
         let store = Arc::new(GeneratedStore::new(&options).await.unwrap());
-        let expected = store.expected().await.unwrap();
+        let expected = store.expected(Level::System).await.unwrap();
         let emulator = CosmosEmulator::start(None).await.unwrap();
-        emulator.create_generated("health", "fhirR4", store).await.unwrap();
-        Self { emulator, expected }
+        emulator.create_generated("health", "fhirR4", Arc::clone(&store)).await.unwrap();
+        Self { emulator, store, expected }
     }
 
     /// A client that asks for text pages.
@@ -161,6 +162,30 @@ async fn queries_are_answered_by_their_own_conditions() {
     let sorted = format!("{CURRENT} ORDER BY c.id");
     let range = container.read_feed_ranges(None).await.unwrap().remove(0);
     assert!(page(&container, &sorted, &range, None, MaxItemCountHint::ServerDecides).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_lies_beside_the_computed_documents_is_found_by_its_key_alone() {
+    let fixture = Fixture::new(1_000_000, 2, 0.0, None).await;
+    let patients = fixture.store.patients().count();
+    for stored in fixture.store.group("all") {
+        fixture.emulator.insert("health", "fhirR4", &stored.partition_key, stored.document).await.unwrap();
+    }
+    for container in [fixture.text_client().await, fixture.binary_client().await] {
+        let of_key = |key: &'static str| {
+            let scope = FeedScope::partition(PartitionKey::from(key));
+            let container = &container;
+            async move { container.query_items::<Row>(query(CURRENT), scope, None).await.unwrap().try_collect().await }
+        };
+        let rows: Vec<Row> = of_key("Group_all-1").await.unwrap();
+        let [group] = &rows[..] else { panic!("{} rows", rows.len()) };
+        assert_eq!(group.raw_resource.data.matches("\"Patient/").count(), patients);
+        let nobody: Vec<Row> = of_key("Group_nobody").await.unwrap();
+        assert!(nobody.is_empty());
+        let pages = sweep(&container, CURRENT, MaxItemCountHint::ServerDecides).await;
+        assert!(self::rows(&pages).all(|row| row.resource_type_name != "Group"));
+        assert_eq!(self::rows(&pages).count() as u64, fixture.expected.lines.count);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -36,6 +36,11 @@ pub fn all(world: &World) -> Vec<Draft> {
     ]
 }
 
+/// A Group of all these.
+pub fn of(id: &str, name: &str, members: impl Iterator<Item = Reference>) -> Draft {
+    group(id, name, &members.map(|entity| (entity, Present)).collect::<Vec<_>>())
+}
+
 fn group(id: &str, name: &str, members: &[(Reference, Membership)]) -> Draft {
     const PERSONS: Code = hl7("http://hl7.org/fhir/group-type", "person", "Person");
     Draft::write("Group", id.to_owned(), |o, index| {
