@@ -39,6 +39,11 @@ pub struct Queries {
 type Evaluated = Arc<OnceCell<Arc<Rows>>>;
 
 #[derive(Deserialize)]
+struct Asked {
+    query: String,
+}
+
+#[derive(Deserialize)]
 struct Found<'a> {
     #[serde(rename = "Documents", borrow)]
     documents: Vec<&'a RawValue>,
@@ -88,7 +93,9 @@ impl Queries {
     }
 
     async fn evaluate(&self, query: &Bytes, format: Format) -> Result<Rows> {
-        let text = String::from_utf8_lossy(query).to_uppercase();
+        // Not what is bound to it: a Group is a type as well.
+        let Asked { query: text } = serde_json::from_slice(query).context("read the query")?;
+        let text = text.to_uppercase();
         let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
         let odd = words.find(|word| NOT_PLAIN.contains(word));
         ensure!(odd.is_none(), "the generated store answers plain queries only, none with {}", odd.unwrap_or_default());

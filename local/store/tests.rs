@@ -159,8 +159,12 @@ async fn queries_are_answered_by_their_own_conditions() {
     let pages = sweep(&container, &patients, MaxItemCountHint::Limit(5.try_into().unwrap())).await;
     assert!(pages.iter().all(|(rows, _)| rows.len() <= 5) && pages.len() > 4);
     assert!(rows(&pages).all(|row| row.resource_type_name == "Patient"));
-    let sorted = format!("{CURRENT} ORDER BY c.id");
     let range = container.read_feed_ranges(None).await.unwrap().remove(0);
+    let bound =
+        query(&format!("{CURRENT} AND c.resourceTypeName != @other")).with_parameter("@other", "Group").unwrap();
+    let others = container.query_items::<Row>(bound, FeedScope::range(range.clone()), None).await.unwrap();
+    assert!(!others.try_collect::<Vec<_>>().await.unwrap().is_empty(), "only the words of the query itself count");
+    let sorted = format!("{CURRENT} ORDER BY c.id");
     assert!(page(&container, &sorted, &range, None, MaxItemCountHint::ServerDecides).await.is_err());
 }
 
