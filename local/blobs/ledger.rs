@@ -11,8 +11,8 @@ use crate::checksum::{self, Digest, Lines};
 
 /// The service takes no more blocks in one blob.
 const MOST_BLOCKS: usize = 50_000;
-/// What a file is called that its writer reads again, for a while.
-const KEPT: &str = "/keys-";
+/// What the files of an export are called.
+const FILE: &str = ".ndjson";
 
 /// All containers.
 #[derive(Default)]
@@ -62,9 +62,10 @@ pub struct Part {
     pub etag: u64,
 }
 
-/// Whether the content of a blob of this name is kept, and not only counted.
+/// Whether the content of a blob of this name is kept, and not only counted: what lies in the folder of a job and is no file
+/// of the export is read again by its later steps.
 pub fn keeps(blob: &str) -> bool {
-    blob.contains(KEPT)
+    blob.contains('/') && !blob.contains(FILE)
 }
 
 impl Ledger {
