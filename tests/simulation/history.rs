@@ -44,6 +44,8 @@ pub struct Asking {
     pub of_patients: Option<Whose>,
     /// Of these, only the Observations of certain performers.
     pub filtered: bool,
+    /// In blocks, each of what belongs to a patient.
+    pub in_blocks: bool,
     /// What is exported beside that; of patients, no superseded versions and no marked tombstones.
     pub associated: Associated,
     /// What lenient handling passed over.
@@ -165,7 +167,7 @@ fn asking() -> impl Strategy<Value = Asking> {
         1 => Just(Some(Whose::Everybody)),
         1 => Just(Some(Whose::Some)),
     ];
-    let filtered = prop::bool::weighted(0.3);
+    let (filtered, in_blocks) = (prop::bool::weighted(0.3), prop::bool::weighted(0.4));
     let only_patients = prop::bool::weighted(0.2);
     let associated = prop_oneof![
         4 => Just(Associated::default()),
@@ -175,9 +177,17 @@ fn asking() -> impl Strategy<Value = Asking> {
         1 => Just(Associated { provenance: Some(Provenance::Relevant), ..Associated::default() }),
         1 => Just(Associated { provenance: Some(Provenance::Latest), ..Associated::default() }),
     ];
-    let beside = (coding, whose, filtered, associated);
+    let beside = (coding, whose, (filtered, in_blocks), associated);
     (only_patients, ages(), ages(), largest, beside, 0u8..3, prop::bool::weighted(0.3)).prop_map(
-        |(only_patients, since, before, largest_file, (coding, of_patients, filtered, associated), notes, in_pages)| {
+        |(
+            only_patients,
+            since,
+            before,
+            largest_file,
+            (coding, of_patients, (filtered, in_blocks), associated),
+            notes,
+            in_pages,
+        )| {
             Asking {
                 only_patients,
                 since,
@@ -186,6 +196,7 @@ fn asking() -> impl Strategy<Value = Asking> {
                 coding,
                 of_patients,
                 filtered,
+                in_blocks,
                 associated,
                 notes,
                 in_pages,

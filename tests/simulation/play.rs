@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use fhir_export::bulk::asked::Asked;
+use fhir_export::bulk::asked::{Asked, Organized};
 use fhir_export::bulk::job::{Job, State};
 use fhir_export::bulk::level::Level;
 use fhir_export::bulk::limits::Limits;
+use fhir_export::bulk::timestamp::Timestamp;
+use serde_json::Value;
 
-use crate::support::belongs::{self, Whose, belongs};
+use crate::support::belongs::{self, Whose, belongs, blocks};
 use crate::support::clinic::Clinic;
 use crate::support::export::{Export, text};
-use crate::support::exported::{Exported, download};
+use crate::support::exported::{Exported, download, download_blocks};
 use crate::support::gate::{Fault, When, WorkerId};
 use crate::support::host::{Host, Progress};
 use crate::support::judge::{every_blob_is_recorded, is_gone, judge, no_file_is_larger};
@@ -281,18 +283,8 @@ impl Played {
             return Ok(());
         }
         let manifest = whole.ok_or("a complete export without a manifest")?;
-        let exported = download(&self.world, &self.export.job, &manifest)?;
         let until = stored.map(|job| job.transaction_time).ok_or("no job")?;
-        match self.asked.level {
-            Level::System => judge(&exported, &self.clinic, until, &self.asked)?,
-            Level::Patient | Level::Group(_) => {
-                let patients = self.asked.patients.as_ref();
-                let patients = patients.map(|ids| ids.iter().map(|id| id.as_str()).collect());
-                let belongs = belongs(&self.clinic, until, &self.asked, &Whose { group: None, patients });
-                belongs::judge(&exported, &belongs, &self.asked.notes)?;
-            }
-        }
-        no_file_is_larger(&exported, &self.asked)?;
+        let exported = self.judged(&manifest, until)?;
         match &self.handed_out {
             Some(before) if *before != exported => Err("the manifest has changed".into()),
             _ => {
@@ -300,6 +292,28 @@ impl Played {
                 Ok(())
             }
         }
+    }
+
+    /// What was handed out, which must be what belongs there.
+    fn judged(&self, manifest: &Value, until: Timestamp) -> Result<Exported, String> {
+        let (job, asked) = (&self.export.job, &self.asked);
+        let patients = asked.patients.as_ref().map(|ids| ids.iter().map(|id| id.as_str()).collect());
+        let whose = Whose { group: None, patients };
+        if asked.organized == Organized::ByPatient {
+            let (exported, found) = download_blocks(&self.world, job, manifest)?;
+            let (blocks, belongs) = blocks(&self.clinic, until, asked, &whose);
+            belongs::judge(&exported, &belongs, &asked.notes)?;
+            return if found == blocks { Ok(exported) } else { Err(format!("blocks of {found:?} and not {blocks:?}")) };
+        }
+        let exported = download(&self.world, job, manifest)?;
+        match asked.level {
+            Level::System => judge(&exported, &self.clinic, until, asked)?,
+            Level::Patient | Level::Group(_) => {
+                belongs::judge(&exported, &belongs(&self.clinic, until, asked, &whose), &asked.notes)?;
+            }
+        }
+        no_file_is_larger(&exported, asked)?;
+        Ok(exported)
     }
 
     /// As soon as the export is completed, what it hands out must hold.

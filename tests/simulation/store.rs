@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fhir_export::bulk::asked::Asked;
+use fhir_export::bulk::asked::{Asked, Organized};
 use fhir_export::bulk::associated::Associated;
 use fhir_export::bulk::level::Level;
 use fhir_export::bulk::limits::Limits;
@@ -67,13 +67,19 @@ impl Cast {
 
 pub fn settings(setup: &Setup) -> Settings {
     let small = small();
-    Settings { limits: Limits { chunks: setup.chunks, ..small.limits }, ceiling: setup.ceiling, ..small }
+    Settings {
+        limits: Limits { chunks: setup.chunks, arranged_bytes: 900, ..small.limits },
+        ceiling: setup.ceiling,
+        ..small
+    }
 }
 
 /// What a client asks for at this moment.
 pub fn asked(asking: &Asking, now: Timestamp) -> Asked {
     let ago = |seconds: Option<u32>| seconds.map(|seconds| now.minus(Duration::from_secs(seconds.into())));
     let note = |number| Note::new(Severity::Information, "not-supported", "passed over").about(format!("_p{number}"));
+    // What a kick-off refuses is not asked for.
+    let in_blocks = asking.in_blocks && asking.of_patients.is_some() && asking.associated.provenance.is_none();
     Asked {
         level: if asking.of_patients.is_some() { Level::Patient } else { Level::System },
         patients: match asking.of_patients {
@@ -90,7 +96,8 @@ pub fn asked(asking: &Asking, now: Timestamp) -> Asked {
             None => asking.associated,
         },
         filters: (asking.filtered && asking.of_patients.is_some()).then(of_performers).into_iter().collect(),
-        partial_manifests: asking.in_pages,
+        organized: if in_blocks { Organized::ByPatient } else { Organized::ByType },
+        partial_manifests: asking.in_pages && !in_blocks,
         notes: (0..asking.notes).map(note).collect(),
         ..Asked::default()
     }

@@ -55,8 +55,11 @@ impl Reader {
         let link = page.as_object_mut().and_then(|page| page.remove("link"));
         for array in ARRAYS {
             for file in page[array].as_array_mut().into_iter().flatten() {
-                let url = file["url"].as_str().unwrap_or_default();
-                file["url"] = url.split('?').next().unwrap_or_default().into();
+                for link in ["url", "continuesInFile"] {
+                    if let Some(url) = file[link].as_str() {
+                        file[link] = url.split('?').next().unwrap_or_default().into();
+                    }
+                }
             }
         }
         let before = self.pages.entry(path.to_owned()).or_insert_with(|| page.clone());
