@@ -1,6 +1,9 @@
 //! What goes with the compartments of patients: Provenance of what is in them, and the context, which is what is referred to
 //! out of them (requirements PV-01, PC-10 to PC-12).
 
+use std::borrow::Cow;
+
+use memchr::{memchr2, memmem};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -46,19 +49,35 @@ pub fn types() -> impl Iterator<Item = ResourceType> {
 
 /// Hands to `found` type and id of each context resource that a resource's text refers to, wherever that stands.
 pub fn references(text: &str, base: &str, found: &mut dyn FnMut(&str, &str)) {
-    for (at, name) in text.match_indices("\"reference\"") {
+    const NAME: &str = "\"reference\"";
+    for at in memmem::find_iter(text.as_bytes(), NAME) {
         // Behind a backslash a quote is in the middle of a string.
         if text[..at].ends_with('\\') {
             continue;
         }
-        let value = text[at + name.len()..].trim_start().strip_prefix(':').map(str::trim_start);
-        let Some(value) = value.filter(|value| value.starts_with('"')) else { continue };
-        let raw = serde_json::Deserializer::from_str(value).into_iter::<&RawValue>().next();
-        let Some(value) = raw.and_then(Result::ok).and_then(|raw| string(raw.get())) else { continue };
+        let behind = &text[at + NAME.len()..];
+        let Some(value) = plain_string(behind).map(Cow::Borrowed).or_else(|| odd_string(behind)) else { continue };
         if let Some((of, id)) = reference::local(&value, base).filter(|(of, _)| has(of)) {
             found(of, id);
         }
     }
+}
+
+/// The string behind a name, as servers write it.
+fn plain_string(behind: &str) -> Option<&str> {
+    let content = behind.strip_prefix(":\"")?;
+    let end = memchr2(b'"', b'\\', content.as_bytes())?;
+    (content.as_bytes()[end] == b'"').then(|| &content[..end])
+}
+
+/// The same, with spaces around it or escapes in it.
+fn odd_string(behind: &str) -> Option<Cow<'_, str>> {
+    let value = behind.trim_start().strip_prefix(':')?.trim_start();
+    if !value.starts_with('"') {
+        return None;
+    }
+    let raw = serde_json::Deserializer::from_str(value).into_iter::<&RawValue>().next();
+    string(raw?.ok()?.get())
 }
 
 #[cfg(test)]

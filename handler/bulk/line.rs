@@ -5,7 +5,7 @@
 //! missing, as the server does on every read. Numbers and everything else are never rendered anew.
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -110,10 +110,53 @@ pub enum Appended {
     LeftOut,
 }
 
+/// The text of a document, unescaped: for whoever decides by it before its line is written.
+pub struct Unescaped {
+    text: String,
+    /// Of a text as servers write it.
+    shape: Option<shape::Shape>,
+}
+
+impl Unescaped {
+    /// Where there is no text, or none that is JSON, writing its line tells why.
+    pub fn of(document: &Document) -> Option<Self> {
+        if document.format.as_deref().is_some_and(|format| format != "Json") {
+            return None;
+        }
+        let mut text = Vec::new();
+        document.data.as_ref()?.append_to(&mut text).ok()?;
+        let text = String::from_utf8(text).ok()?;
+        if let Some(shape) = shape::Shape::of(text.as_bytes()) {
+            return Some(Self { text, shape: Some(shape) });
+        }
+        let text = trimmed(&text).to_owned();
+        // Whoever looks for something in a text may find it before the place where the text breaks off.
+        serde_json::from_str::<&RawValue>(&text).is_ok().then_some(Self { text, shape: None })
+    }
+}
+
+impl Deref for Unescaped {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
 /// Appends the line for `document` to `out`, with its line end. If there is none, `out` is as it was.
 pub fn append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> Result<Appended, Unwritten> {
+    append_text(document, None, selection, out)
+}
+
+/// The same, of a document whose text may have been unescaped already.
+pub fn append_text(
+    document: &Document,
+    text: Option<&Unescaped>,
+    selection: &Selection,
+    out: &mut Vec<u8>,
+) -> Result<Appended, Unwritten> {
     let start = out.len();
-    let appended = try_append(document, selection, out);
+    let appended = try_append(document, text, selection, out);
     match appended {
         Ok(Appended::Line | Appended::Flawed(_)) => {}
         Ok(Appended::LeftOut) | Err(_) => out.truncate(start),
@@ -121,20 +164,39 @@ pub fn append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> 
     appended
 }
 
+/// Without what may stand around JSON, and a byte order mark.
+fn trimmed(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}').trim_matches([' ', '\t', '\r', '\n'])
+}
+
 fn with_id(is_the_same: bool) -> Appended {
     if is_the_same { Appended::Line } else { Appended::Flawed(Flaw::OtherId) }
 }
 
 /// The text goes straight to where its line shall be, and nearly always it is the line.
-fn try_append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> Result<Appended, Unwritten> {
+fn try_append(
+    document: &Document,
+    text: Option<&Unescaped>,
+    selection: &Selection,
+    out: &mut Vec<u8>,
+) -> Result<Appended, Unwritten> {
     if document.format.as_deref().is_some_and(|format| format != "Json") {
         return Err(Flaw::NotJsonFormat.into());
     }
     let start = out.len();
-    document.data.as_ref().ok_or(Flaw::NoText)?.append_to(out)?;
+    let known = match text {
+        Some(Unescaped { text, shape: Some(shape) }) => {
+            out.extend_from_slice(text.as_bytes());
+            Some(shape.clone())
+        }
+        _ => {
+            document.data.as_ref().ok_or(Flaw::NoText)?.append_to(out)?;
+            None
+        }
+    };
     if selection.elements.is_none()
         && !document.is_deleted
-        && let Some(shape) = shape::Shape::of(&out[start..])
+        && let Some(shape) = known.or_else(|| shape::Shape::of(&out[start..]))
     {
         let value =
             |span: Option<Range<usize>>| Present(span.and_then(|span| str::from_utf8(&out[start..][span]).ok()));
@@ -153,12 +215,7 @@ fn try_append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> 
     }
     let text = out.split_off(start);
     let text = str::from_utf8(&text).map_err(|_| Flaw::NotUtf8)?;
-    Ok(append_changed(
-        document,
-        selection,
-        text.trim_start_matches('\u{feff}').trim_matches([' ', '\t', '\r', '\n']),
-        out,
-    )?)
+    Ok(append_changed(document, selection, trimmed(text), out)?)
 }
 
 /// Decided on the text as it stands: `_elements` may leave out what decides.

@@ -15,5 +15,5 @@ pub fn local<'r>(reference: &'r str, base: &str) -> Option<(&'r str, &'r str)> {
         (Some("_history"), Some(version)) => is_id(version) && rest.is_none(),
         (_, _) => false,
     };
-    (versioned && is_id(id) && ResourceType::parse(resource_type).is_ok()).then_some((resource_type, id))
+    (versioned && is_id(id) && ResourceType::is_name(resource_type)).then_some((resource_type, id))
 }

@@ -22,12 +22,13 @@ pub struct NotAResourceType;
 impl ResourceType {
     /// An upper-case letter, then letters: at most 64.
     pub fn parse(text: &str) -> Result<Self, NotAResourceType> {
+        if Self::is_name(text) { Ok(Self(text.into())) } else { Err(NotAResourceType) }
+    }
+
+    /// Whether this could be the name of a type.
+    pub fn is_name(text: &str) -> bool {
         let letters = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphabetic());
-        if letters && text.starts_with(|c: char| c.is_ascii_uppercase()) {
-            Ok(Self(text.into()))
-        } else {
-            Err(NotAResourceType)
-        }
+        letters && text.starts_with(|c: char| c.is_ascii_uppercase())
     }
 
     /// The type of the lines in `deleted` files.

@@ -4,13 +4,12 @@ use crate::bulk::asked::Organized;
 use crate::bulk::document::Document;
 use crate::bulk::gathered::Gathered;
 use crate::bulk::key_log::ResourceKey;
-use crate::bulk::line::{self, Appended, Unwritten};
+use crate::bulk::line::{self, Appended, Unescaped, Unwritten};
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::shuffle::Entry;
 use crate::ports::{ErrorKind, PortError};
 
 use super::commit::{Interrupted, Work};
-use super::follow::text_of;
 
 impl Work<'_> {
     pub(super) fn is_organized(&self) -> bool {
@@ -21,7 +20,7 @@ impl Work<'_> {
     /// compartments it is.
     pub(super) async fn write_owned(&mut self, document: &Document) -> Result<(), Interrupted> {
         let Some(line) = self.line_of(document, false).await? else { return Ok(()) };
-        let (Some(text), Some(compartments)) = (text_of(document), &self.selection.compartments) else {
+        let (Some(text), Some(compartments)) = (Unescaped::of(document), &self.selection.compartments) else {
             return Ok(());
         };
         let owners = compartments.owners(&document.resource_type, &document.id, &text).unwrap_or_default();

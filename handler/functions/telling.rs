@@ -10,7 +10,7 @@ use crate::bulk::document::Document;
 use crate::bulk::gathered::Gathered;
 use crate::bulk::job::Job;
 use crate::bulk::key_log::ResourceKey;
-use crate::bulk::line::Flaw;
+use crate::bulk::line::{Flaw, Unescaped};
 use crate::bulk::paths::{NotJson, Paths};
 use crate::bulk::plan::Plan;
 use crate::bulk::reading::{self, Matter};
@@ -20,7 +20,6 @@ use crate::ports::{ErrorKind, PortError};
 
 use super::App;
 use super::commit::{Interrupted, Work};
-use super::follow::text_of;
 use super::gathered::{self, Heap, Log};
 use super::scratch::Pieces;
 
@@ -116,7 +115,7 @@ impl Work<'_> {
             let provenance = self.log(document);
             // Whoever exports it as a type tells what is wrong with it.
             let is_told = self.job.asked.wants_other_provenance() && window.holds(document);
-            let Some(text) = text_of(document) else {
+            let Some(text) = Unescaped::of(document) else {
                 if !is_told {
                     self.write(document).await?;
                 }

@@ -8,7 +8,7 @@ use crate::bulk::document::Document;
 use crate::bulk::file::{Kind, Severities};
 use crate::bulk::key_log::ResourceKey;
 use crate::bulk::limits;
-use crate::bulk::line::{self, Appended, Flaw, Unwritten};
+use crate::bulk::line::{self, Appended, Flaw, Unescaped, Unwritten};
 use crate::bulk::note::Note;
 use crate::bulk::reading::Matter;
 use crate::bulk::resource_type::{NotAResourceType, ResourceType};
@@ -64,6 +64,15 @@ impl Work<'_> {
 
     /// The line of a document that belongs to the export and is in the key log, if it needs to be.
     pub(super) async fn write(&mut self, document: &Document) -> Result<(), Interrupted> {
+        self.write_text(document, None).await
+    }
+
+    /// The same, of a document whose text may have been unescaped already.
+    pub(super) async fn write_text(
+        &mut self,
+        document: &Document,
+        text: Option<&Unescaped>,
+    ) -> Result<(), Interrupted> {
         let Ok(resource_type) = self.type_of(document) else {
             return self.append_note(&Flaw::OtherType.note(document)).await;
         };
@@ -79,7 +88,7 @@ impl Work<'_> {
         let buffer = self.buffer(file);
         buffer.make_room(size, block_bytes);
         let before = buffer.lines.len();
-        let flaw = match line::append(document, selection, &mut buffer.lines) {
+        let flaw = match line::append_text(document, text, selection, &mut buffer.lines) {
             Ok(Appended::LeftOut) => return Ok(()),
             Ok(Appended::Line) => {
                 self.resource_added(document, file, before).await?;

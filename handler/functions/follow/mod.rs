@@ -6,8 +6,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
 use crate::bulk::asked::Organized;
 use crate::bulk::chunk::Position;
 use crate::bulk::compartment::{self, Compartments};
@@ -16,14 +14,13 @@ use crate::bulk::document::Document;
 use crate::bulk::gathered::Gathered;
 use crate::bulk::job::Job;
 use crate::bulk::key_log::ResourceKey;
-use crate::bulk::line::Flaw;
+use crate::bulk::line::{Flaw, Unescaped};
 use crate::bulk::paths::{NotJson, Paths};
 use crate::bulk::plan::Plan;
 use crate::bulk::reading::{self, Matter, Reading};
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::search::Filters;
 use crate::bulk::selection::Selection;
-use crate::bulk::shape::Shape;
 use crate::bulk::window::{Spelled, Window};
 use crate::ports::{ErrorKind, PortError};
 
@@ -224,7 +221,7 @@ impl Work<'_> {
             if !self.is_compartments(document) {
                 continue;
             }
-            let Some(text) = text_of(document) else {
+            let Some(text) = Unescaped::of(document) else {
                 self.write_wanted(document).await?;
                 continue;
             };
@@ -232,7 +229,7 @@ impl Work<'_> {
                 Ok(true) => {
                     self.gather(Gathered::Compartments, key.bytes()).await?;
                     match self.is_organized() {
-                        true => self.keep_owned(follow, document, &text).await?,
+                        true => self.keep_owned(follow, document, text).await?,
                         false => self.keep(follow, document, &text).await?,
                     }
                 }
@@ -262,7 +259,7 @@ impl Work<'_> {
     async fn follow_references(&mut self, follow: &Follow, documents: &[&Document]) -> Result<(), Interrupted> {
         for document in self.named(follow, documents.to_vec()).await? {
             self.log(document);
-            let text = text_of(document);
+            let text = Unescaped::of(document);
             if self.is_of_first_stage(follow, document, text.as_deref()) {
                 continue;
             }
@@ -288,20 +285,23 @@ impl Work<'_> {
     }
 
     /// A resource that belongs to the export, unless a filter of its type says otherwise.
-    async fn keep(&mut self, follow: &Follow, document: &Document, text: &str) -> Result<(), Interrupted> {
+    async fn keep(&mut self, follow: &Follow, document: &Document, text: &Unescaped) -> Result<(), Interrupted> {
         match follow.filters.let_pass(document, text) {
             Ok(true) => {}
             Ok(false) => return Ok(()),
             Err(NotJson) => return self.tell_flaw(document).await,
         }
         if follow.has_next {
-            let mut keys = Vec::new();
+            let (mut keys, mut name) = (Vec::new(), String::new());
             let (job, seen, next) = (&self.job.id, &mut self.gathering.seen, &mut self.next);
             context::references(text, follow.compartments.base(), &mut |of, id| {
                 if seen.len() >= REMEMBERED {
                     seen.clear();
                 }
-                if seen.insert(format!("{of}/{id}")) {
+                name.clear();
+                name.extend([of, "/", id]);
+                if !seen.contains(&name) {
+                    seen.insert(name.clone());
                     next.refers(of);
                     keys.push(ResourceKey::of(job, of, id));
                 }
@@ -310,7 +310,10 @@ impl Work<'_> {
                 self.gather(Gathered::References, key.bytes()).await?;
             }
         }
-        self.write_wanted(document).await
+        match self.job.asked.wants(&document.resource_type) {
+            true => self.write_text(document, Some(text)).await,
+            false => Ok(()),
+        }
     }
 
     async fn write_wanted(&mut self, document: &Document) -> Result<(), Interrupted> {
@@ -363,18 +366,4 @@ impl Work<'_> {
         self.next.logged(index, block, length);
         Ok(())
     }
-}
-
-/// The text of a resource. Where there is none, writing it tells why.
-pub(super) fn text_of(document: &Document) -> Option<String> {
-    if document.format.as_deref().is_some_and(|format| format != "Json") {
-        return None;
-    }
-    let mut text = Vec::new();
-    document.data.as_ref()?.append_to(&mut text).ok()?;
-    let text = String::from_utf8(text).ok()?;
-    let text = text.trim_start_matches('\u{feff}').trim_matches([' ', '\t', '\r', '\n']);
-    // Whoever looks for something in a text may find it before the place where the text breaks off.
-    let is_whole = Shape::of(text.as_bytes()).is_some() || serde_json::from_str::<&RawValue>(text).is_ok();
-    is_whole.then(|| text.to_owned())
 }

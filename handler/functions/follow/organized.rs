@@ -12,6 +12,7 @@ use crate::bulk::context;
 use crate::bulk::document::Document;
 use crate::bulk::gathered::Gathered;
 use crate::bulk::key_log::ResourceKey;
+use crate::bulk::line::Unescaped;
 use crate::bulk::paths::NotJson;
 use crate::bulk::resource_id::ResourceId;
 use crate::bulk::resource_type::ResourceType;
@@ -21,7 +22,7 @@ use crate::ports::{ErrorKind, Place, PortError, Sought};
 use super::super::commit::{Interrupted, Work};
 use super::super::gathered::Log;
 use super::super::scratch::Pieces;
-use super::{Follow, text_of};
+use super::Follow;
 
 /// So many pairs are remembered as gathered already.
 const REMEMBERED: usize = 65_536;
@@ -32,7 +33,7 @@ const AT_ONCE: usize = 16;
 /// A resource of which the blocks are still sought.
 struct Homeless<'d> {
     document: &'d Document,
-    text: String,
+    text: Unescaped,
     /// An earlier stage has put it into blocks, counted it, and told what is wrong with it.
     is_known: bool,
     /// What comes into the blocks, once there is one.
@@ -51,7 +52,7 @@ struct Content {
 }
 
 impl<'d> Homeless<'d> {
-    fn new(document: &'d Document, text: String) -> Self {
+    fn new(document: &'d Document, text: Unescaped) -> Self {
         Self { document, text, is_known: false, content: None, housed: HashSet::new() }
     }
 }
@@ -62,15 +63,15 @@ impl Work<'_> {
         &mut self,
         follow: &Follow,
         document: &Document,
-        text: &str,
+        text: Unescaped,
     ) -> Result<(), Interrupted> {
-        let owners = follow.compartments.owners(&document.resource_type, &document.id, text);
+        let owners = follow.compartments.owners(&document.resource_type, &document.id, &text);
         let Ok(owners) = owners else { return self.tell_flaw(document).await };
         let resource = ResourceKey::new(&self.job.id, document);
         for patient in &owners {
             self.gather_pair(Gathered::Owners, Pair { resource, patient }).await?;
         }
-        let mut homeless = Homeless::new(document, text.to_owned());
+        let mut homeless = Homeless::new(document, text);
         for patient in &owners {
             self.house(follow, &mut homeless, patient).await?;
         }
@@ -92,7 +93,7 @@ impl Work<'_> {
                 continue;
             }
             self.log(document);
-            let text = text_of(document);
+            let text = Unescaped::of(document);
             let is_known = followed.contains(&key) || self.is_of_first_stage(follow, document, text.as_deref());
             match text {
                 Some(text) => {
@@ -121,7 +122,7 @@ impl Work<'_> {
                 self.follow_deletion(follow, document).await?;
                 continue;
             }
-            let Some(text) = text_of(document) else {
+            let Some(text) = Unescaped::of(document) else {
                 self.write_wanted(document).await?;
                 continue;
             };
@@ -169,7 +170,7 @@ impl Work<'_> {
         }
         let sought = Sought { resource_type, id, until: self.job.transaction_time };
         let Some(document) = self.app.resources.version(&sought).await? else { return Ok(Vec::new()) };
-        let Some(text) = text_of(&document) else { return Ok(Vec::new()) };
+        let Some(text) = Unescaped::of(&document) else { return Ok(Vec::new()) };
         Ok(follow.compartments.owners(of, &document.id, &text).unwrap_or_default())
     }
 

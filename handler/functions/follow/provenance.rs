@@ -8,6 +8,7 @@ use futures::future::try_join_all;
 use crate::bulk::context::PROVENANCE;
 use crate::bulk::document::Document;
 use crate::bulk::key_log::ResourceKey;
+use crate::bulk::line::Unescaped;
 use crate::bulk::paths::NotJson;
 use crate::bulk::reference;
 use crate::bulk::resource_id::ResourceId;
@@ -15,7 +16,7 @@ use crate::bulk::resource_type::ResourceType;
 use crate::ports::{PortError, Sought};
 
 use super::super::commit::{Interrupted, Work};
-use super::{Follow, text_of};
+use super::Follow;
 
 /// So many targets of Provenance are looked up at the same time.
 const AT_ONCE: usize = 16;
@@ -53,7 +54,7 @@ impl Work<'_> {
                 self.follow_deletion(follow, document).await?;
                 continue;
             }
-            let Some(text) = text_of(document) else {
+            let Some(text) = Unescaped::of(document) else {
                 self.write_wanted(document).await?;
                 continue;
             };
@@ -119,7 +120,7 @@ impl Work<'_> {
         }
         let sought = Sought { resource_type, id, until: self.job.transaction_time };
         let Some(document) = self.app.resources.version(&sought).await? else { return Ok(false) };
-        let Some(text) = text_of(&document) else { return Ok(false) };
+        let Some(text) = Unescaped::of(&document) else { return Ok(false) };
         Ok(follow.compartments.hold(of, &document.id, &text).unwrap_or_default())
     }
 }
