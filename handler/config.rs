@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::bulk::about;
 use crate::bulk::asked::Version;
 use crate::bulk::authority::Authorization;
 use crate::bulk::coding::Coding;
@@ -200,6 +201,11 @@ pub const SETTINGS: &[Setting] = &[
         "EXPORT_MAX_ACTIVE",
         Some("10"),
         "Most exports of one caller that run at the same time; a further one is refused with 429",
+    ),
+    setting(
+        "EXPORT_SMALL_GROUP",
+        Some("0"),
+        "A Group, or a list of patients, of so many at most, up to 100, is exported by the FHIR server's own index; 0 is never",
     ),
     setting("EXPORT_SAFETY_LAG_SECONDS", Some("120"), "transactionTime is the kick-off minus this"),
     setting(
@@ -442,6 +448,7 @@ impl Reader<'_> {
             self.text("EXPORT_MAX_RU_PER_SECOND").map(|_| self.number("EXPORT_MAX_RU_PER_SECOND", 1, 10_000_000));
         let ceiling = ceiling.and_then(|units| u32::try_from(units).ok());
         let most_active = usize::try_from(self.number("EXPORT_MAX_ACTIVE", 1, 1000)).unwrap_or(1);
+        let small_group = usize::try_from(self.number("EXPORT_SMALL_GROUP", 0, about::MOST)).unwrap_or(0);
         let (version, coding) = (self.version(), self.coding());
         let terms = Terms {
             public_url: public_url?,
@@ -467,6 +474,7 @@ impl Reader<'_> {
             patience,
             default_account: default_account.map(str::to_owned),
             most_active,
+            small_group,
         })
     }
 

@@ -15,6 +15,7 @@ use futures::stream::BoxStream;
 use serde_json::Value;
 use url::Url;
 
+use crate::bulk::about::About;
 use crate::bulk::block::{Block, BlockId, Blocks};
 use crate::bulk::caller::Whose;
 use crate::bulk::chunk::Pass;
@@ -72,6 +73,10 @@ pub struct Slice {
     pub window: Window,
     /// Only these types; `None` is every type.
     pub types: Option<Vec<ResourceType>>,
+    /// Whom the store's index is asked for. In the pass over what is current, it is then what the index says nothing of:
+    /// these patients and their Group themselves, deletions, and whatever has no index. In the pass by the index, whatever
+    /// refers to one of these patients comes at least once, and as often as there are references.
+    pub about: Option<Arc<About>>,
 }
 
 /// Of which resources the history is looked up.

@@ -166,9 +166,9 @@ fn query(slice: &Slice) -> Result<Query, PortError> {
     let Window { since, until, before, deletions } = slice.window;
     let mut columns = "c.resourceTypeName, c.resourceId, c.version, c._etag, c.lastModified".to_owned();
     let mut conditions = vec!["c.isSystem = false", "IS_DEFINED(c.resourceTypeName)", "IS_DEFINED(c.rawResource)"];
-    let mut bound = vec![("@until", json!(until.last_modified()))];
+    let mut bound = vec![("@until".to_owned(), json!(until.last_modified()))];
     match slice.pass {
-        Pass::Current => conditions.extend(["c.isHistory = false", "c.lastModified <= @until"]),
+        Pass::Current | Pass::Indexed => conditions.extend(["c.isHistory = false", "c.lastModified <= @until"]),
         Pass::History => {
             conditions.extend(["c.isHistory = true", "c.activePeriodEndDateTime > @until", "c.lastModified <= @until"]);
         }
@@ -181,18 +181,18 @@ fn query(slice: &Slice) -> Result<Query, PortError> {
         ]),
     }
     match slice.pass {
-        Pass::Current | Pass::History | Pass::Superseded => {
+        Pass::Current | Pass::Indexed | Pass::History | Pass::Superseded => {
             columns += if deletions { ", c.isDeleted, c.rawResource" } else { ", c.rawResource" };
             if !deletions {
                 conditions.push("c.isDeleted = false");
             }
             if let Some(since) = since {
                 conditions.push("c.lastModified > @since");
-                bound.push(("@since", json!(since.last_modified())));
+                bound.push(("@since".into(), json!(since.last_modified())));
             }
             if let Some(before) = before {
                 conditions.push("c.lastModified < @before");
-                bound.push(("@before", json!(before.last_modified())));
+                bound.push(("@before".into(), json!(before.last_modified())));
             }
         }
         // Whatever it is now, an earlier version may have lain in the window.
@@ -200,14 +200,42 @@ fn query(slice: &Slice) -> Result<Query, PortError> {
     }
     if let Some(types) = &slice.types {
         conditions.push("ARRAY_CONTAINS(@types, c.resourceTypeName)");
-        bound.push(("@types", json!(types)));
+        bound.push(("@types".into(), json!(types)));
     }
-    bind(format!("SELECT {columns} FROM c WHERE {}", conditions.join(" AND ")), bound)
+    let (from, narrower) = narrowed(slice, &mut bound);
+    conditions.extend(narrower.as_deref());
+    bind(format!("SELECT {columns} FROM {from} WHERE {}", conditions.join(" AND ")), bound)
+}
+
+/// The index holds an entry for each value by which a resource can be found; of a reference, type and id. In a plain query
+/// none can be looked for, so a document is joined with its entries: it comes once for each of those that lead to it.
+fn narrowed(slice: &Slice, bound: &mut Vec<(String, Value)>) -> (&'static str, Option<String>) {
+    let Some(about) = &slice.about else { return ("c", None) };
+    let names: Vec<String> = (0..about.patients.len()).map(|number| format!("@patient{number}")).collect();
+    let among = names.join(", ");
+    bound.extend(names.into_iter().zip(about.patients.iter().map(|id| json!(id))));
+    bound.push(("@patient".into(), json!("Patient")));
+    if slice.pass == Pass::Indexed {
+        bound.push(("@group".into(), json!("Group")));
+        let others = "c.isDeleted = false AND c.resourceTypeName != @patient AND c.resourceTypeName != @group";
+        let leads = format!("s.ri IN ({among}) AND (NOT IS_DEFINED(s.rt) OR s.rt = @patient)");
+        return ("c JOIN s IN c.searchIndices", Some(format!("{others} AND {leads}")));
+    }
+    let mut any = vec!["NOT IS_DEFINED(c.searchIndices)".to_owned()];
+    any.push(format!("(c.resourceTypeName = @patient AND c.resourceId IN ({among}))"));
+    if slice.window.deletions {
+        any.push("c.isDeleted = true".into());
+    }
+    if let Some(group) = &about.group {
+        bound.extend([("@group".into(), json!("Group")), ("@itself".into(), json!(group))]);
+        any.push("(c.resourceTypeName = @group AND c.resourceId = @itself)".into());
+    }
+    ("c", Some(format!("({})", any.join(" OR "))))
 }
 
 /// Values are bound, never written into the text. (Literals would have to stand in single quotes: the emulator takes
 /// double-quoted ones for names.)
-fn bind(text: String, values: Vec<(&str, Value)>) -> Result<Query, PortError> {
+fn bind<N: Into<String>>(text: String, values: Vec<(N, Value)>) -> Result<Query, PortError> {
     let broken = |_| PortError::new(ErrorKind::Broken, "bind the parameters of a query");
     let bound =
         values.into_iter().try_fold(Query::from(text), |query, (name, value)| query.with_parameter(name, value));
@@ -272,6 +300,8 @@ fn feed_range(range: &KeyRange) -> Result<FeedRange, PortError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bulk::about::About;
+    use crate::bulk::resource_id::ResourceId;
 
     #[test]
     fn a_range_goes_to_the_sdk_and_back() {
@@ -287,7 +317,7 @@ mod tests {
         let range = KeyRange { min: "".into(), max: "FF".into() };
         let types = Some(vec![crate::bulk::resource_type::ResourceType::parse("Patient").unwrap()]);
         let window = Window { since: Some(until), ..Window::up_to(until) };
-        let query = query(&Slice { range, pass: Pass::Current, window, types }).unwrap();
+        let query = query(&Slice { range, pass: Pass::Current, window, types, about: None }).unwrap();
         let spec = serde_json::to_value(&query).unwrap();
         let text = spec["query"].as_str().unwrap();
         assert!(
@@ -296,5 +326,34 @@ mod tests {
         );
         assert_eq!(spec["parameters"][0]["value"], "2026-01-02T03:04:05.0000000+00:00");
         assert_eq!(spec["parameters"][2]["value"], json!(["Patient"]));
+    }
+
+    #[test]
+    fn a_query_by_the_index_names_each_patient_as_a_parameter() {
+        let id = |id: &str| ResourceId::parse(id).unwrap();
+        let about = |group| Arc::new(About { patients: vec![id("a"), id("b")], group });
+        let spec = |pass, group, deletions| {
+            let until = crate::bulk::timestamp::Timestamp::parse("2026-01-02T03:04:05Z").unwrap();
+            let range = KeyRange { min: "".into(), max: "FF".into() };
+            let window = Window { deletions, ..Window::up_to(until) };
+            let slice = Slice { range, pass, window, types: None, about: Some(about(group)) };
+            let spec = serde_json::to_value(query(&slice).unwrap()).unwrap();
+            let text = spec["query"].as_str().unwrap().to_owned();
+            let values = spec["parameters"].as_array().unwrap().iter();
+            let names: Vec<String> = values.map(|value| value["name"].as_str().unwrap().to_owned()).collect();
+            assert!(names.iter().all(|name| text.contains(name.as_str())) && !text.contains(['"', '\'']), "{text}");
+            text
+        };
+        let indexed = spec(Pass::Indexed, None, false);
+        assert!(
+            indexed.contains(" FROM c JOIN s IN c.searchIndices WHERE ")
+                && indexed.contains("s.ri IN (@patient0, @patient1)")
+        );
+        let beside = spec(Pass::Current, None, false);
+        assert!(beside.contains("NOT IS_DEFINED(c.searchIndices)") && !beside.contains("JOIN"), "{beside}");
+        assert!(spec(Pass::Current, Some(id("g")), false).contains("c.resourceId = @itself"));
+        assert!(
+            !beside.contains("c.isDeleted = true") && spec(Pass::Current, None, true).contains("c.isDeleted = true")
+        );
     }
 }

@@ -36,6 +36,12 @@ pub struct Asked {
     /// `patient`: only what is about these; absent is every patient. In a stored document they are in the restriction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub patients: Option<Vec<ResourceId>>,
+    /// Whether the patients are so few that the store's index is asked for what is about them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub by_index: bool,
+    /// The members of a Group that is so small. In a stored document they are in the restriction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<ResourceId>>,
     /// `_type`; absent is every type that there is at the level.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<Vec<ResourceType>>,

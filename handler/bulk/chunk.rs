@@ -127,9 +127,12 @@ pub struct Position {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Pass {
-    /// The documents that are current.
+    /// The documents that are current; of a small export ([`super::about`]), those that the store's index says nothing of.
     #[default]
     Current,
+    /// Of a small export, the documents that are current and refer to its patients, as the index tells. They may come again
+    /// and again.
+    Indexed,
     /// The versions that were superseded after the transaction time: those that the first pass came too late for.
     History,
     /// The resources that were changed after the transaction time: one whose earlier version neither pass has seen may be

@@ -1,5 +1,6 @@
 //! The rules of an export: values in, values out. Not async, no clock, no I/O, no Azure.
 
+pub mod about;
 pub mod address;
 pub mod asked;
 pub mod associated;

@@ -53,6 +53,20 @@ impl Matter {
             | Matter::Runs => at,
         }
     }
+
+    /// Whether references to patients alone decide what is wanted, so that an index of these leads to it.
+    pub fn is_of_patients(self) -> bool {
+        match self {
+            Matter::Everything | Matter::Compartments => true,
+            Matter::Superseded
+            | Matter::Provenance
+            | Matter::Named
+            | Matter::Told
+            | Matter::Decision
+            | Matter::Chosen
+            | Matter::Runs => false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

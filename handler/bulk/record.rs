@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::asked::Organized;
 use super::associated::Associated;
-use super::chunk::{Chunk, ChunkState};
+use super::chunk::{Chunk, ChunkState, Pass};
 use super::coding::Coding;
 use super::context::Context;
 use super::file::{Files, Kind};
@@ -17,7 +17,7 @@ use super::release::Release;
 use super::summary::Summary;
 
 /// The newest version of the stored form. Golden files under `tests/golden` keep each one loading.
-pub const VERSION: u64 = 6;
+pub const VERSION: u64 = 7;
 
 /// A document of the `jobs` container.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -93,6 +93,9 @@ impl Record {
     /// The oldest version whose builds do the right thing with this document: to those before, it is one of a newer build.
     fn version(&self) -> u64 {
         match self {
+            // The builds before knew of no index: a place in what it leads to is none in what they read.
+            Record::Job(job) if job.asked.by_index => 7,
+            Record::Chunk(chunk) if chunk.position.pass == Pass::Indexed => 7,
             // The builds before knew of R4 alone, whose compartments and elements are others.
             Record::Job(job) if job.asked.release != Release::default() => 6,
             // The builds before knew of what is current alone, and would leave out the rest.

@@ -16,6 +16,8 @@ struct Restriction {
     patients: Option<Vec<ResourceId>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     filters: Vec<Filter>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    members: Option<Vec<ResourceId>>,
 }
 
 /// The key of one restriction.
@@ -24,7 +26,8 @@ pub const KEY_BYTES: usize = 32;
 /// What was asked with its restriction sealed for `job`; `None` if it has none. `key` must be fresh random bytes, and is to
 /// be kept apart.
 pub fn sealed(asked: &Asked, job: &str, key: [u8; KEY_BYTES]) -> Option<Asked> {
-    let restriction = Restriction { patients: asked.patients.clone(), filters: asked.filters.clone() };
+    let Asked { patients, filters, members, .. } = asked.clone();
+    let restriction = Restriction { patients, filters, members };
     if restriction == Restriction::default() {
         return None;
     }
@@ -32,14 +35,15 @@ pub fn sealed(asked: &Asked, job: &str, key: [u8; KEY_BYTES]) -> Option<Asked> {
     let text = Secret::new(serde_json::to_string(&restriction).unwrap_or_default());
     // The key seals this one text.
     let sealed = keys(key).seal(&text, job, [0; 12]);
-    Some(Asked { patients: None, filters: Vec::new(), restriction: Some(sealed), ..asked.clone() })
+    Some(Asked { patients: None, filters: Vec::new(), members: None, restriction: Some(sealed), ..asked.clone() })
 }
 
 /// What was asked, whole again.
 pub fn opened(asked: &Asked, sealed: &Sealed, job: &str, key: [u8; KEY_BYTES]) -> Result<Asked, CannotOpen> {
     let text = keys(key).open(sealed, job)?;
-    let Restriction { patients, filters } = serde_json::from_str(text.reveal()).map_err(|_| CannotOpen::NotGenuine)?;
-    Ok(Asked { patients, filters, restriction: None, ..asked.clone() })
+    let restriction = serde_json::from_str(text.reveal()).map_err(|_| CannotOpen::NotGenuine)?;
+    let Restriction { patients, filters, members } = restriction;
+    Ok(Asked { patients, filters, members, restriction: None, ..asked.clone() })
 }
 
 fn keys(key: [u8; KEY_BYTES]) -> SealingKeys {
@@ -55,8 +59,9 @@ mod tests {
     fn asked() -> Asked {
         let store = Store { base: "https://fhir.example", release: Release::R4 };
         let (filter, _) = Filter::read("Patient?identifier=4711", store).unwrap();
-        let patients = Some(vec![ResourceId::parse("p-4712").unwrap()]);
-        Asked { request: "https://fhir.example/$export".into(), patients, filters: vec![filter], ..Asked::default() }
+        let [patients, members] = ["p-4712", "m-4713"].map(|id| Some(vec![ResourceId::parse(id).unwrap()]));
+        let request = "https://fhir.example/$export".into();
+        Asked { request, patients, filters: vec![filter], members, ..Asked::default() }
     }
 
     #[test]

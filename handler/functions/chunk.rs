@@ -1,9 +1,11 @@
 //! The step *chunk*: claims a chunk, reads it page by page until it is read or the time is up, and commits.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::SemaphorePermit;
 
+use crate::bulk::about::About;
 use crate::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped, Totals};
 use crate::bulk::context::Context;
 use crate::bulk::document::Document;
@@ -18,7 +20,7 @@ use crate::bulk::summary::Summary;
 use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Expected, Page, PortError, Slice, Versioned};
 
-use super::commit::{Interrupted, Work};
+use super::commit::{Decides, Interrupted, Work};
 use super::follow::Follow;
 use super::telling::Telling;
 use super::{App, LostRange, group, restriction};
@@ -54,8 +56,7 @@ pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> 
         Ok(decides) => (decides, None),
         Err(error) => (Decides::default(), Some(error)),
     };
-    let Decides { selection, follow, telling } = &decides;
-    let mut work = Work::new(app, &job, (selection, follow.as_ref(), telling.as_ref()), chunk);
+    let mut work = Work::new(app, &job, &decides, chunk);
     let mut worked = match (unread, lost) {
         // Nothing is read of which nobody knows whether it is wanted.
         (Some(error), _) => Err(Interrupted::Trouble(error)),
@@ -100,29 +101,22 @@ fn may_be_lost(app: &App, job: &Job, plan: &Plan, chunk: &Chunk) -> bool {
         && !matches!(matter, Some(Matter::Decision | Matter::Runs))
 }
 
-/// What decides about the resources that a chunk reads.
-#[derive(Default)]
-struct Decides {
-    selection: Selection,
-    follow: Option<Follow>,
-    telling: Option<Telling>,
-}
-
 async fn decided_by(app: &App, job: &Job, plan: &Plan, number: u32) -> Result<Decides, PortError> {
     let telling = Telling::new(app, job, plan, number).await?;
     let readings = reading::of_chunk(&job.asked, plan, number);
     if readings.iter().all(|reading| matches!(reading.matter, Matter::Decision | Matter::Chosen | Matter::Runs)) {
-        return Ok(Decides { selection: Selection::of_elements(job), follow: None, telling });
+        return Ok(Decides { selection: Selection::of_elements(job), telling, ..Decides::default() });
     }
     let restored = restriction::restored(app, job).await?;
     let members = group::members(app, job).await?;
+    let about = About::of(&restored.asked).map(Arc::new);
     let strange = |_| PortError::new(ErrorKind::Broken, "understand the filters of an export");
     let selection = Selection::of(&restored, &app.settings.terms.public_url, members).map_err(strange)?;
     match job.asked.context {
-        Context::Left => Ok(Decides { selection, follow: None, telling }),
+        Context::Left => Ok(Decides { selection, telling, about, ..Decides::default() }),
         Context::Followed => {
             let follow = Some(Follow::new(app, job, plan, number, selection).await?);
-            Ok(Decides { selection: Selection::of_elements(job), follow, telling })
+            Ok(Decides { selection: Selection::of_elements(job), follow, telling, about })
         }
     }
 }
@@ -226,7 +220,8 @@ async fn read_page<'a>(
     let position = work.position().clone();
     let (range, window, types) = (reading.range.clone(), work.window_read(), work.types.clone());
     let pass = reading.matter.pass(position.pass);
-    let slice = Slice { range, pass, window, types };
+    let about = work.about.filter(|_| reading.matter.is_of_patients()).cloned();
+    let slice = Slice { range, pass, window, types, about };
     let app = work.app;
     let held = match ahead {
         Some(held) => held,
@@ -244,8 +239,9 @@ async fn read_page<'a>(
     taken_in?;
     let next = match (page.next, pass) {
         (Some(cursor), _) => Position { cursor: Some(cursor), ..position },
+        (None, Pass::Current) if slice.about.is_some() => Position { pass: Pass::Indexed, cursor: None, ..position },
         // What was superseded while the first pass was under way is complete only now.
-        (None, Pass::Current) => Position { pass: Pass::History, cursor: None, ..position },
+        (None, Pass::Current | Pass::Indexed) => Position { pass: Pass::History, cursor: None, ..position },
         (None, Pass::History) => Position { pass: Pass::Changed, cursor: None, ..position },
         (None, Pass::Changed | Pass::Superseded) => Position { range: position.range + 1, ..Position::default() },
     };
@@ -276,11 +272,11 @@ async fn take_in(
             }
             Ok(())
         }
-        (Pass::History, Matter::Everything) => work.append_missed(documents).await,
+        (Pass::Indexed | Pass::History, Matter::Everything) => work.append_missed(documents).await,
         (Pass::Changed, Matter::Everything) => work.tell_undocumented(&reading.range, documents.iter().collect()).await,
         (Pass::Superseded, _) => work.append_superseded(documents).await,
         (Pass::Current, _) => work.follow(documents.iter().collect()).await,
-        (Pass::History, _) => {
+        (Pass::Indexed | Pass::History, _) => {
             let missed = work.unlogged(documents.iter().collect()).await?;
             work.follow(missed).await
         }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bulk::about::About;
 use crate::bulk::block::{Block, Blocks};
 use crate::bulk::chunk::{Chunk, Position};
 use crate::bulk::coding::Coding;
@@ -55,15 +56,26 @@ impl From<PortError> for Interrupted {
     }
 }
 
+/// What decides about the resources that a chunk reads.
+#[derive(Default)]
+pub struct Decides {
+    pub selection: Selection,
+    /// What decides instead where references are followed.
+    pub follow: Option<Follow>,
+    /// What decides about Provenance of what is returned.
+    pub telling: Option<Telling>,
+    /// For whom the store's index is asked.
+    pub about: Option<Arc<About>>,
+}
+
 /// What one claim does to its chunk.
 pub struct Work<'a> {
     pub app: &'a App,
     pub job: &'a Job,
     pub(super) selection: &'a Selection,
-    /// What decides instead where references are followed.
     pub(super) follow: Option<&'a Follow>,
-    /// What decides about Provenance of what is returned.
     pub(super) telling: Option<&'a Telling>,
+    pub about: Option<&'a Arc<About>>,
     /// What is gathered for the next stage and is not staged yet.
     pub(super) gathering: Gathering,
     /// What is read at the position.
@@ -101,18 +113,14 @@ pub struct Work<'a> {
 
 impl<'a> Work<'a> {
     /// Begins to work on a chunk that was just claimed.
-    pub fn new(
-        app: &'a App,
-        job: &'a Job,
-        (selection, follow, telling): (&'a Selection, Option<&'a Follow>, Option<&'a Telling>),
-        claimed: Versioned<Chunk>,
-    ) -> Self {
+    pub fn new(app: &'a App, job: &'a Job, decides: &'a Decides, claimed: Versioned<Chunk>) -> Self {
         Self {
             app,
             job,
-            selection,
-            follow,
-            telling,
+            selection: &decides.selection,
+            follow: decides.follow.as_ref(),
+            telling: decides.telling.as_ref(),
+            about: decides.about.as_ref(),
             gathering: Gathering::default(),
             matter: Matter::Everything,
             types: job.asked.types_read(),

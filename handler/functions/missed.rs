@@ -15,7 +15,8 @@ use super::scratch::Pieces;
 const LOOKED_UP: usize = 200;
 
 impl Work<'_> {
-    /// The second pass: adds those documents that the first one has not seen, superseded before it came to them.
+    /// The second pass: adds those documents that the first one has not seen, superseded before it came to them. So does the
+    /// pass by the store's index, in which documents are repeated: what was added is in the log.
     pub async fn append_missed(&mut self, documents: &[Document]) -> Result<(), Interrupted> {
         for document in self.unlogged(documents.iter().collect()).await? {
             self.append(document).await?;
@@ -50,7 +51,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Those documents whose resources are not in the key log of the range.
+    /// Those documents whose resources are not in the key log of the range, each resource once.
     pub(super) async fn unlogged<'d>(
         &mut self,
         documents: Vec<&'d Document>,
@@ -63,7 +64,7 @@ impl Work<'_> {
         let mut missed = keyed.iter().map(|(key, _)| *key).collect();
         key_log::strike_out(&mut missed, &self.keys);
         self.strike_out_logged(&mut missed).await?;
-        Ok(keyed.into_iter().filter(|(key, _)| missed.contains(key)).map(|(_, document)| document).collect())
+        Ok(keyed.into_iter().filter(|(key, _)| missed.remove(key)).map(|(_, document)| document).collect())
     }
 
     /// Streams the recorded part of the range's key log. Committing a segment again changes nothing.

@@ -116,6 +116,8 @@ pub struct Settings {
     pub default_account: Option<String>,
     /// A caller may have so many exports that run.
     pub most_active: usize,
+    /// Of so many patients at most, the store's index is asked for what is about them.
+    pub small_group: usize,
 }
 
 /// How files of the default destination are handed out.

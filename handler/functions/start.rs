@@ -71,6 +71,7 @@ async fn start(app: &App, caller: &Caller, kick_off: &KickOff) -> Result<Accepte
         Some(named) => prepare_named(app, &id, named).await?,
         None => prepare_default(app, &id).await?,
     };
+    let asked = asked.by_index_if_small(members.as_deref(), app.settings.small_group);
     let members = members.map(|ids| Members::new(&id, &ids));
     let (asked, key) = restriction::sealed(app, &id, asked);
     let job = Job::accepted(id, asked, destination, now, app.settings.safety_lag);

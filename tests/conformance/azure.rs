@@ -90,6 +90,17 @@ fn document(stored: &Stored) -> Value {
     if let Some(end) = superseded {
         json["activePeriodEndDateTime"] = end.as_str().into();
     }
+    if let Some(patients) = stored.index().filter(|_| *kind == Kind::Current) {
+        let id = json!({ "p": "_id", "c": &*document.id });
+        // Not every server noted the type.
+        let entry = |(number, id): (usize, String)| match number % 2 {
+            0 => json!({ "p": "subject", "rt": "Patient", "ri": id }),
+            _ => json!({ "p": "patient", "ri": id }),
+        };
+        // Of another type, with the same id.
+        let other = json!({ "p": "focus", "rt": "Device", "ri": "r6" });
+        json["searchIndices"] = [id, other].into_iter().chain(patients.into_iter().enumerate().map(entry)).collect();
+    }
     json
 }
 

@@ -37,6 +37,8 @@ macro_rules! keeps_all {
                 what_was_superseded_before_is_read_by_itself,
                 a_window_holds_the_deletions_as_well,
                 the_third_pass_reads_what_was_changed_since,
+                what_has_no_index_comes_once_beside_those_whom_an_export_is_about,
+                what_refers_to_them_by_its_index_comes_at_least_once,
                 a_history_tells_what_a_resource_was,
                 a_resource_is_found_as_it_stood_at_a_time,
             );

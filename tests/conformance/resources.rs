@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fhir_export::bulk::about::About;
 use fhir_export::bulk::chunk::Pass;
 use fhir_export::bulk::data::Data;
 use fhir_export::bulk::document::Document;
@@ -56,7 +57,10 @@ pub fn shelf() -> Vec<Stored> {
 fn stored(n: usize, kind: Kind) -> Stored {
     let (resource_type, id) = (TYPES[n % TYPES.len()], format!("r{n}"));
     let padding = "x".repeat(60_000);
-    let data = format!(r#"{{"resourceType":"{resource_type}","id":"{id}","n":{n}.0,"text":"\"ä😀\n{padding}"}}"#);
+    let reference = format!(r#"{{"reference":"Patient/r{}"}}"#, [0, 6, 0, 6, 3][n % 5]);
+    let references = format!(r#""subject":{reference},"performer":[{reference}]"#);
+    let data =
+        format!(r#"{{"resourceType":"{resource_type}","id":"{id}",{references},"n":{n}.0,"text":"\"ä😀\n{padding}"}}"#);
     let document = Document {
         resource_type: resource_type.into(),
         id: id.into(),
@@ -80,10 +84,20 @@ pub fn text(data: &Data) -> String {
 /// Every document of the slices over all ranges, page by page, each page asked of the other process. Also says how many
 /// pages the longest range had.
 async fn read(views: &Views, pass: Pass, window: Window, types: Option<&[&str]>) -> (Vec<Document>, usize) {
+    read_about(views, (pass, None), window, types).await
+}
+
+async fn read_about(
+    views: &Views,
+    (pass, about): (Pass, Option<&Arc<About>>),
+    window: Window,
+    types: Option<&[&str]>,
+) -> (Vec<Document>, usize) {
+    let about = about.cloned();
     let types = types.map(|types| types.iter().map(|name| ResourceType::parse(name).unwrap()).collect::<Vec<_>>());
     let (mut found, mut most) = (Vec::new(), 0);
     for range in views[0].ranges().await.unwrap() {
-        let slice = Slice { range, pass, window, types: types.clone() };
+        let slice = Slice { range, pass, window, types: types.clone(), about: about.clone() };
         let (mut cursor, mut pages): (Option<String>, usize) = (None, 0);
         loop {
             let page = views[pages % 2].page(&slice, cursor.as_deref()).await.unwrap();
@@ -148,7 +162,7 @@ pub async fn only_the_types_that_were_asked_for_come(views: &Views) {
 
 pub async fn a_range_without_documents_ends_at_once(views: &Views) {
     let range = KeyRange { min: LOWEST.into(), max: "00000000000000000000000000000001".into() };
-    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(now()), types: None };
+    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(now()), types: None, about: None };
     let mut page = views[0].page(&slice, None).await.unwrap();
     assert!(page.documents.is_empty());
     // One more page may be needed to learn that there is nothing.
@@ -204,6 +218,43 @@ pub async fn the_third_pass_reads_what_was_changed_since(views: &Views) {
     expected.sort_by_key(|document| document.reference());
     let expected = expected.iter().map(|document| (document.reference(), document.version.clone()));
     assert_eq!(found, expected.collect::<Vec<_>>());
+}
+
+/// Two of the patients, and a Group, which the shelf calls an Observation.
+fn about() -> Arc<About> {
+    let [first, second, group] = ["r0", "r6", "r1"].map(|id| ResourceId::parse(id).unwrap());
+    Arc::new(About { patients: vec![first, second], group: Some(group) })
+}
+
+pub async fn what_has_no_index_comes_once_beside_those_whom_an_export_is_about(views: &Views) {
+    let about = about();
+    let is_beside = |stored: &Stored| {
+        let itself = &*stored.document.resource_type == "Patient" && ["r0", "r6"].contains(&&*stored.document.id);
+        itself || stored.index().is_none()
+    };
+    let (found, _) = read_about(views, (Pass::Current, Some(&about)), Window::up_to(now()), None).await;
+    assert_same(found, |stored| is_current(stored) && is_beside(stored));
+    let window =
+        Window { since: Some(now().minus(hours(CURRENT as u64 + 10))), deletions: true, ..Window::up_to(now()) };
+    let (found, _) = read_about(views, (Pass::Current, Some(&about)), window, None).await;
+    assert_eq!(found.iter().filter(|document| document.is_deleted).count(), 10);
+    assert_same(found, |stored| {
+        let in_time = *stored.document.last_modified > *now().minus(hours(CURRENT as u64 + 10)).last_modified();
+        stored.kind == Kind::Current && in_time && (stored.document.is_deleted || is_beside(stored))
+    });
+}
+
+pub async fn what_refers_to_them_by_its_index_comes_at_least_once(views: &Views) {
+    let (mut found, pages) = read_about(views, (Pass::Indexed, Some(&about())), Window::up_to(now()), None).await;
+    assert!(pages > 1, "no cursor was ever used");
+    let rows = found.len();
+    found.sort_by_key(Document::reference);
+    found.dedup_by_key(|document| document.reference());
+    assert!(rows > found.len(), "each has its patient several times in its index");
+    assert_same(found, |stored| {
+        let leads = stored.index().is_some_and(|ids| ids.iter().any(|id| ["r0", "r6"].contains(&id.as_str())));
+        is_current(stored) && leads && &*stored.document.resource_type != "Patient"
+    });
 }
 
 pub async fn a_history_tells_what_a_resource_was(views: &Views) {

@@ -74,13 +74,35 @@ fn items(value: &Value) -> Vec<Value> {
     value.as_array().cloned().unwrap_or_else(|| vec![value.clone()])
 }
 
-/// What the references at these elements lead to.
-pub fn at(resource: &Value, paths: &[&[&str]]) -> Vec<Name> {
-    let values = |path: &&[&str]| {
+/// What stands at these elements.
+fn values(resource: &Value, paths: &[&[&str]]) -> Vec<Value> {
+    let values = |path: &&[&str]| -> Vec<Value> {
         path.iter()
             .fold(vec![resource.clone()], |values, name| values.iter().flat_map(|value| items(&value[*name])).collect())
     };
-    paths.iter().flat_map(values).filter_map(|value: Value| local(value["reference"].as_str()?)).collect()
+    paths.iter().flat_map(values).collect()
+}
+
+/// What the references at these elements lead to.
+pub fn at(resource: &Value, paths: &[&[&str]]) -> Vec<Name> {
+    values(resource, paths).iter().filter_map(|value| local(value["reference"].as_str()?)).collect()
+}
+
+/// The patients whom the FHIR server's index has for a resource: once for each reference by which it can be found, wherever
+/// that leads to.
+pub fn indexed(resource: &Value) -> Vec<String> {
+    let of = resource["resourceType"].as_str().unwrap_or_default();
+    let by_links: &[&[&str]] = if of == "Patient" { &[&["link", "other"]] } else { &[] };
+    let paths = [elements(of).unwrap_or_default(), by_links].concat();
+    let references =
+        values(resource, &paths).into_iter().filter_map(|value| Some(value["reference"].as_str()?.to_owned()));
+    let patient = |reference: String| {
+        let (_, id) = reference.rsplit_once("Patient/").filter(|(base, _)| base.is_empty() || base.ends_with('/'))?;
+        Some(id.split('/').next()?.to_owned())
+    };
+    // What is about somebody can be found by `subject` and by `patient`.
+    let twice = |id: String| if resource.get("subject").is_some() { vec![id.clone(), id] } else { vec![id] };
+    references.filter_map(patient).flat_map(twice).collect()
 }
 
 /// All references in a resource that lead to the context.

@@ -9,6 +9,7 @@ use fhir_export::bulk::plan::{HIGHEST, KeyRange, LOWEST};
 use fhir_export::bulk::window::Window;
 use fhir_export::ports::{Documented, ErrorKind, Page, PortError, Resources, Slice, Sought};
 
+use super::belongs::indexed;
 use super::gate::{Call, refused};
 use super::world::{World, mixed};
 
@@ -27,6 +28,8 @@ pub struct Store {
     pub wide: bool,
     /// Each page is read twice.
     pub rereads: bool,
+    /// How many rows the pages had that were read.
+    pub served: usize,
 }
 
 /// A document with the fields that queries are about.
@@ -56,6 +59,7 @@ impl Default for Store {
             tears: false,
             wide: false,
             rereads: false,
+            served: 0,
         }
     }
 }
@@ -100,7 +104,8 @@ impl Store {
         ranges.skip(usize::from(self.tears)).collect()
     }
 
-    /// One page: what of the next few documents of the slice matches, and where to go on.
+    /// One page: what of the next few documents of the slice matches, and where to go on. By the index, a document is
+    /// repeated within a page, and across the bounds of two.
     fn page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError> {
         let token = match cursor {
             Some(token) => serde_json::from_str(token).map_err(|_| refused(ErrorKind::Broken, "resources.page"))?,
@@ -115,11 +120,13 @@ impl Store {
         let mut rest = self.documents.iter().enumerate().skip(from).filter(|(_, stored)| here(stored));
         let looked_at: Vec<_> = rest.by_ref().take(self.page_size).collect();
         if let Some((next, _)) = rest.next() {
-            parts.insert(0, (min.clone(), max.clone(), next));
+            let again = looked_at.last().filter(|(last, _)| slice.pass == Pass::Indexed && *last > from);
+            parts.insert(0, (min.clone(), max.clone(), again.map_or(next, |(last, _)| *last)));
         }
         let matching = looked_at.iter().filter(|(_, stored)| stored.matches(slice) || self.is_too_much(stored, slice));
+        let rows = matching.flat_map(|(_, stored)| vec![stored.shown(slice); stored.times(slice)]);
         Ok(Page {
-            documents: matching.map(|(_, stored)| stored.shown(slice)).collect(),
+            documents: rows.collect(),
             next: (!parts.is_empty()).then(|| serde_json::to_string(&parts).unwrap()),
             request_charge: 1.0 + looked_at.len() as f64,
             reread: self.rereads.then_some("it was damaged"),
@@ -163,7 +170,8 @@ impl Stored {
             && before.is_none_or(|before| **modified < *before.last_modified());
         let wanted = deletions || !self.document.is_deleted;
         let due = match slice.pass {
-            Pass::Current => self.kind == Kind::Current && in_window && wanted,
+            Pass::Current => self.kind == Kind::Current && in_window && wanted && self.is_beside_index(slice),
+            Pass::Indexed => self.kind == Kind::Current && in_window && !self.document.is_deleted,
             Pass::History => self.ends_after(&until) && in_window && wanted,
             Pass::Changed => self.kind == Kind::Current && **modified > *until,
             Pass::Superseded => self.kind == Kind::History && !self.ends_after(&until) && in_window && wanted,
@@ -175,9 +183,44 @@ impl Stored {
     fn shown(&self, slice: &Slice) -> Document {
         let document = self.document.clone();
         match slice.pass {
-            Pass::Current | Pass::History | Pass::Superseded if slice.window.deletions => document,
-            Pass::Current | Pass::History | Pass::Superseded => Document { is_deleted: false, ..document },
+            Pass::Current | Pass::Indexed | Pass::History | Pass::Superseded if slice.window.deletions => document,
+            Pass::Current | Pass::Indexed | Pass::History | Pass::Superseded => {
+                Document { is_deleted: false, ..document }
+            }
             Pass::Changed => Document { is_deleted: false, is_meta_set: false, format: None, data: None, ..document },
+        }
+    }
+
+    /// Whom the index has it for: of a reference, each parameter by which it is found has one. What cannot be read has no
+    /// index, as some of what servers wrote at first.
+    pub fn index(&self) -> Option<Vec<String>> {
+        let document = &self.document;
+        if document.is_deleted {
+            return Some(Vec::new());
+        }
+        let draw = document.id.bytes().fold(0, |draw, byte| mixed(draw ^ u64::from(byte)));
+        let without = !document.is_meta_set && draw.is_multiple_of(3);
+        let mut text = Vec::new();
+        document.data.as_ref()?.append_to(&mut text).ok()?;
+        let resource = serde_json::from_slice(&text).ok().filter(|_| !without)?;
+        Some(indexed(&resource))
+    }
+
+    fn is_beside_index(&self, slice: &Slice) -> bool {
+        let Some(about) = &slice.about else { return true };
+        let (of, id) = (&*self.document.resource_type, &*self.document.id);
+        let is_group = of == "Group" && about.group.as_ref().is_some_and(|group| group.as_str() == id);
+        let is_patient = of == "Patient" && about.patients.iter().any(|patient| patient.as_str() == id);
+        is_group || is_patient || self.document.is_deleted || self.index().is_none()
+    }
+
+    /// How often it comes: once, or by the index for each of its references to the patients.
+    fn times(&self, slice: &Slice) -> usize {
+        let (Some(about), Pass::Indexed) = (&slice.about, slice.pass) else { return 1 };
+        let among = |id: &&String| about.patients.iter().any(|patient| patient.as_str() == id.as_str());
+        match &*self.document.resource_type {
+            "Patient" | "Group" => 0,
+            _ => self.index().iter().flatten().filter(among).count(),
         }
     }
 
@@ -215,7 +258,9 @@ impl Resources for World {
         let what = format!("{:?} {}…{} {}", slice.pass, slice.range.min, slice.range.max, cursor.unwrap_or_default());
         let read = |state: &mut super::world::State| {
             state.now = state.now.plus(state.store.page_takes);
-            state.store.page(slice, cursor)
+            let page = state.store.page(slice, cursor)?;
+            state.store.served += page.documents.len();
+            Ok(page)
         };
         self.call(Call::read("resources.page", what), read).await
     }

@@ -225,5 +225,6 @@ pub fn small() -> Settings {
         patience: Duration::from_secs(24 * 60 * 60),
         default_account: Some("exports".into()),
         most_active: 10,
+        small_group: 0,
     }
 }

@@ -140,7 +140,7 @@ async fn odd_documents_cost_neither_their_page_nor_each_other() {
     let container = filled(oddities.into_iter().chain((0..20).map(|n| plain(&format!("p{n}"))))).await;
     let port = azure::connect(&config(&[("FhirServer__CosmosDb__CollectionId", &container)])).unwrap().resources;
     let range = KeyRange { min: LOWEST.into(), max: HIGHEST.into() };
-    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(resources::now()), types: None };
+    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(resources::now()), types: None, about: None };
     let (mut found, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let page = port.page(&slice, cursor.as_deref()).await.unwrap();
@@ -168,7 +168,7 @@ async fn a_plain_page_is_read_once_and_its_texts_are_slices_of_it() {
     let container = filled((0..20).map(|n| plain(&format!("p{n}")))).await;
     let port = azure::connect(&config(&[("FhirServer__CosmosDb__CollectionId", &container)])).unwrap().resources;
     let range = KeyRange { min: LOWEST.into(), max: HIGHEST.into() };
-    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(resources::now()), types: None };
+    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(resources::now()), types: None, about: None };
     let (mut found, mut cursor) = (0, None::<String>);
     loop {
         let page = port.page(&slice, cursor.as_deref()).await.unwrap();
@@ -190,7 +190,7 @@ async fn a_page_that_is_damaged_on_its_way_is_read_again_by_the_sdk() {
     let container = filled([document].into_iter()).await;
     let port = azure::connect(&config(&[("FhirServer__CosmosDb__CollectionId", &container)])).unwrap().resources;
     let range = KeyRange { min: LOWEST.into(), max: HIGHEST.into() };
-    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(resources::now()), types: None };
+    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(resources::now()), types: None, about: None };
     // Pages before it may be empty.
     let (mut cursor, mut sound) = (None, port.page(&slice, None).await.unwrap());
     while sound.documents.is_empty() {
