@@ -135,6 +135,23 @@ fn job_with_provenance() -> Job {
     Job { asked: Asked { associated, ..job().asked }, ..job() }
 }
 
+/// The store's index is asked for what is about the members.
+fn job_by_the_index() -> Job {
+    let members = ["a", "b.c-D"].map(|id| ResourceId::parse(id).unwrap());
+    let asked = job_of_a_group().asked.by_index_if_small(Some(&members), 2);
+    let asked = restriction::sealed(&asked, id().as_str(), [7; restriction::KEY_BYTES]);
+    Job { asked: asked.unwrap(), members: Some(2), ..job() }
+}
+
+/// A chunk in the middle of what the index leads to.
+fn chunk_by_the_index() -> Chunk {
+    let mut chunk = chunk();
+    chunk.keys_staged(160);
+    let position = Position { pass: Pass::Indexed, ..chunk.position.clone() };
+    chunk.moved(position);
+    chunk
+}
+
 /// A chunk that has recorded what there is to decide about, and what was decided.
 fn chunk_that_decides() -> Chunk {
     let mut chunk = chunk();
@@ -282,6 +299,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("job-with-provenance", job_with_provenance().into()),
         ("job-of-another-release", job_of_another_release().into()),
         ("job-in-blocks", job_in_blocks().into()),
+        ("job-by-the-index", job_by_the_index().into()),
         ("job-planned", planned.clone().into()),
         ("job-completed", completed.clone().recorded().into()),
         ("job-removed-and-not-recorded", completed.cancelled(now()).unwrap().into()),
@@ -292,6 +310,7 @@ fn records() -> Vec<(&'static str, Record)> {
         ("plan", plan().into()),
         ("chunk", chunk().into()),
         ("chunk-in-its-second-pass", chunk_in_its_second_pass().into()),
+        ("chunk-by-the-index", chunk_by_the_index().into()),
         ("chunk-that-gathers", chunk_that_gathers().into()),
         ("chunk-that-decides", chunk_that_decides().into()),
         ("chunk-that-shuffles", chunk_that_shuffles().into()),
