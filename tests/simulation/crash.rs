@@ -15,6 +15,8 @@ use crate::support::world::{World, small};
 
 const SYSTEM: &str = "/$export";
 const PATIENTS: &str = "/Patient/$export";
+/// By the store's index.
+const GROUP: &str = "/Group/g/$export";
 const BLOCKS: &str = "/Patient/$export?organizeOutputBy=Patient";
 
 const FAULTS: [Fault; 2] = [Fault::KillBefore, Fault::KillAfter];
@@ -29,6 +31,7 @@ fn export(path: &str, deaths: &[(u32, Fault)]) -> (Exported, u32) {
         // The blocks of some patients, and less than that of one.
         settings.limits.arranged_bytes = 900;
     }
+    settings.small_group = 2;
     let mut host = Host::new(&world, settings);
     let export = Export::accepted(&host.get(path));
     // A kick-off whose worker dies has promised nothing to anybody.
@@ -49,9 +52,11 @@ fn export(path: &str, deaths: &[(u32, Fault)]) -> (Exported, u32) {
             let verdict = judge(&exported, &clinic, until, &asked);
             (exported, verdict)
         }
-        PATIENTS => {
+        PATIENTS | GROUP => {
+            let members = Whose { group: Some("g"), patients: Some(vec!["r1", "r2"]) };
+            let whose = if path == GROUP { members } else { everybody };
             let exported = download(&world, &export.job, &manifest).unwrap_or_else(|why| whole(why));
-            let verdict = belongs::judge(&exported, &belongs(&clinic, until, &asked, &everybody), &[]);
+            let verdict = belongs::judge(&exported, &belongs(&clinic, until, &asked, &whose), &[]);
             (exported, verdict)
         }
         _ => {
@@ -94,6 +99,13 @@ fn reference_store(world: &World, path: &str) -> Clinic {
         let target = format!(r#""target":[{{"reference":"Observation/{id}"}}],"#);
         clinic.write_with(world, ("Provenance", &id), Form::WithMeta, stamp, &target);
     }
+    if path == GROUP {
+        // Its members are those of another one.
+        let of = |to: &str| format!(r#"{{"entity":{{"reference":"{to}"}}}}"#);
+        for (id, members) in [("g", of("Group/h")), ("h", [of("Patient/r1"), of("Patient/r2")].join(","))] {
+            clinic.write_with(world, ("Group", id), Form::WithMeta, stamp, &format!(r#""member":[{members}],"#));
+        }
+    }
     clinic.write(world, ("Patient", "broken"), Form::Broken, stamp);
     clinic.write(world, ("Patient", "r1"), Form::WithMeta, world.now());
     clinic
@@ -120,6 +132,21 @@ fn a_worker_may_die_at_any_effect_of_an_export_in_stages() {
     for nth in 0..effects {
         for fault in FAULTS {
             let (exported, _) = export(PATIENTS, &[(nth, fault)]);
+            assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
+        }
+    }
+}
+
+#[test]
+fn a_worker_may_die_at_any_effect_of_an_export_by_the_index() {
+    let (undisturbed, effects) = export(GROUP, &[]);
+    assert!((80..=500).contains(&effects), "the reference export has {effects} effects");
+    for of in [("Group", "g"), ("Observation", "r2"), ("Organization", "r2")] {
+        assert!(undisturbed.lines.contains_key(&(of.0.into(), of.1.into())), "{of:?}");
+    }
+    for nth in 0..effects {
+        for fault in FAULTS {
+            let (exported, _) = export(GROUP, &[(nth, fault)]);
             assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
         }
     }

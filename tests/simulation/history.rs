@@ -46,6 +46,8 @@ pub struct Asking {
     pub filtered: bool,
     /// In blocks, each of what belongs to a patient.
     pub in_blocks: bool,
+    /// Of a few, by the store's index.
+    pub by_index: bool,
     /// What is exported beside that; of patients, no superseded versions and no marked tombstones.
     pub associated: Associated,
     /// What lenient handling passed over.
@@ -177,14 +179,14 @@ fn asking() -> impl Strategy<Value = Asking> {
         1 => Just(Associated { provenance: Some(Provenance::Relevant), ..Associated::default() }),
         1 => Just(Associated { provenance: Some(Provenance::Latest), ..Associated::default() }),
     ];
-    let beside = (coding, whose, (filtered, in_blocks), associated);
+    let beside = (coding, (whose, any::<bool>()), (filtered, in_blocks), associated);
     (only_patients, ages(), ages(), largest, beside, 0u8..3, prop::bool::weighted(0.3)).prop_map(
         |(
             only_patients,
             since,
             before,
             largest_file,
-            (coding, of_patients, (filtered, in_blocks), associated),
+            (coding, (of_patients, by_index), (filtered, in_blocks), associated),
             notes,
             in_pages,
         )| {
@@ -195,6 +197,7 @@ fn asking() -> impl Strategy<Value = Asking> {
                 largest_file,
                 coding,
                 of_patients,
+                by_index,
                 filtered,
                 in_blocks,
                 associated,

@@ -101,6 +101,7 @@ pub fn asked(asking: &Asking, now: Timestamp) -> Asked {
         notes: (0..asking.notes).map(note).collect(),
         ..Asked::default()
     }
+    .by_index_if_small(None, if asking.by_index { 3 } else { 0 })
     .with_context()
 }
 

@@ -179,6 +179,11 @@ impl Wanted {
     }
 }
 
+/// Every other export of a few patients asks the store's index for them.
+pub(super) fn settings(seed: u64) -> Settings {
+    Settings { small_group: if seed.is_multiple_of(2) { 100 } else { 0 }, ..small() }
+}
+
 /// A search for one of the types of the compartment that can be found by something.
 fn searched(draw: u64) -> Search {
     Search::drawn(SEARCHED[(draw >> 8) as usize % 3], draw)
@@ -230,13 +235,14 @@ pub(super) fn complete(host: &mut Host, export: &Export) -> Exported {
 
 #[test]
 fn an_export_of_patients_holds_what_is_in_their_compartments_while_a_writer_goes_on() {
-    let (mut held, mut followed) = (0, [0; 3]);
+    let (mut held, mut followed, mut by_index) = (0, [0; 3], 0);
     for seed in 0..combinations(100) {
         let world = World::new();
         let mut clinic = generated(&world, seed);
-        let mut host = Host::new(&world, small());
+        let mut host = Host::new(&world, settings(seed));
         let wanted = Wanted::drawn(mixed(seed), &world);
         let export = wanted.start(&mut host);
+        by_index += usize::from(export.asked(&world).by_index);
         let mut draw = mixed(!seed);
         while export.is_open(&world) {
             draw = mixed(draw);
@@ -258,6 +264,7 @@ fn an_export_of_patients_holds_what_is_in_their_compartments_while_a_writer_goes
         followed = std::array::from_fn(|step| followed[step] + belongs.followed[step]);
     }
     assert!(held > 500 && followed.iter().all(|count| *count > 30), "{held} and {followed:?} prove little");
+    assert!(by_index > 10, "{by_index} by the index");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fhir_export::bulk::timestamp::Timestamp;
+use fhir_export::functions::Settings;
 use serde_json::{Value, json};
 
 use crate::support::clinic::{Clinic, Form};
@@ -13,7 +14,7 @@ use crate::support::judge::is_gone;
 use crate::support::world::{PUBLIC_URL, World, mixed, small};
 
 use super::clinics::long_ago;
-use super::compartments::{PATIENTS, Wanted, combinations, complete, generated, post, write_any};
+use super::compartments::{PATIENTS, Wanted, combinations, complete, generated, post, settings, write_any};
 
 /// A member as a Group may name it, and whether the export has it.
 fn member(draw: u64) -> (Value, Option<&'static str>) {
@@ -56,14 +57,15 @@ fn write_groups(clinic: &mut Clinic, world: &World, draw: u64) -> Vec<&'static s
 
 #[test]
 fn an_export_of_a_group_holds_the_compartments_of_its_members_of_that_time() {
-    let (mut held, mut empty) = (0, 0);
+    let (mut held, mut empty, mut by_index) = (0, 0, 0);
     for seed in 0..combinations(60) {
         let world = World::new();
         let mut clinic = generated(&world, seed);
         let patients = write_groups(&mut clinic, &world, mixed(seed));
-        let mut host = Host::new(&world, small());
+        let mut host = Host::new(&world, settings(seed));
         let wanted = Wanted { group: Some("g0"), patients: Some(patients), ..Wanted::drawn(mixed(seed), &world) };
         let export = wanted.start(&mut host);
+        by_index += usize::from(export.asked(&world).by_index);
         let mut draw = mixed(!seed);
         while export.is_open(&world) {
             draw = mixed(draw);
@@ -80,6 +82,34 @@ fn an_export_of_a_group_holds_the_compartments_of_its_members_of_that_time() {
         empty += usize::from(exported.lines.is_empty());
     }
     assert!(held > 200 && empty > 0, "{held} resources, and {empty} empty exports, prove little");
+    assert!(by_index > 10, "{by_index} by the index");
+}
+
+#[test]
+fn a_small_group_is_exported_by_the_index_and_most_of_the_store_is_not_read() {
+    let exported = |small_group: usize| {
+        let world = World::new();
+        let mut clinic = Clinic::default();
+        for number in 0..200 {
+            let patient = format!("p{number}");
+            let members = format!(r#""subject":{{"reference":"Patient/{patient}"}},"#);
+            clinic.write(&world, ("Patient", &patient), Form::WithMeta, long_ago(&world));
+            clinic.write_with(&world, ("Observation", &patient), Form::WithMeta, long_ago(&world), &members);
+        }
+        let members = ["Patient/p3", "Patient/p7"].map(|reference| json!({ "entity": { "reference": reference } }));
+        write_group(&mut clinic, &world, "g0", &members, long_ago(&world));
+        let mut host = Host::new(&world, Settings { small_group, ..small() });
+        let export = Export::accepted(&host.get("/Group/g0/$export"));
+        let stored = world.state().container.history("job").last().expect("a job").to_string();
+        assert!(!stored.contains("p3"), "the members stand in no document: {stored}");
+        let lines = complete(&mut host, &export).lines;
+        let served = world.state().store.served;
+        (lines, served)
+    };
+    let [(swept, by_sweep), (found, by_index), (unlike, by_sweep_again)] = [0, 2, 1].map(exported);
+    assert_eq!((swept.len(), &found, &unlike), (5, &swept, &swept));
+    // Both patients and their Group, and each Observation as often as the index has its subject.
+    assert_eq!((by_index, by_sweep, by_sweep_again), (3 + 2 * 2, 401, 401));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use fhir_export::bulk::timestamp::Timestamp;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::support::system::export::{completed, download, lines};
+use crate::support::system::export::{completed, download, download_by, lines};
 use crate::support::system::http::Http;
 use crate::support::system::{System, cosmos, folder, shared};
 
@@ -158,6 +158,38 @@ async fn nothing_but_current_resources_leaves_the_store() {
         assert_is_of(document, &line, &resource);
     }
     assert!(expected.is_empty(), "missing: {:?}", expected.keys());
+}
+
+/// Ten patients belong to the Group, and one more who does not exist to the other one: too many for the index.
+#[tokio::test]
+async fn a_small_group_comes_out_by_the_index_as_by_a_sweep() {
+    let http = Http::new();
+    let system = System::up(&["--patients", "50", "--seed", "7", "--set", "EXPORT_SMALL_GROUP=10"]);
+    let members = ["Group/research-programme", "Patient/never"].map(|to| json!({ "entity": { "reference": to } }));
+    let group = json!({ "resourceType": "Group", "id": "larger", "type": "person", "actual": true, "member": members });
+    let document = json!({
+        "id": "larger", "partitionKey": "Group_larger", "isSystem": false, "resourceTypeName": "Group",
+        "resourceId": "larger", "version": "1", "lastModified": "2024-01-01T00:00:00.0000000+00:00",
+        "isHistory": false, "isDeleted": false,
+        "rawResource": { "data": group.to_string(), "format": "Json", "isMetaSet": true },
+    });
+    let account = &system.ready.cosmos;
+    let container = account.open(&account.database, &account.container).await;
+    container.create_item("Group_larger", "larger", document, None).await.unwrap();
+    let mut exported = Vec::new();
+    for id in ["research-programme", "larger"] {
+        let accepted = http.get(&format!("{}/Group/{id}/$export", system.ready.base)).await;
+        assert_eq!(accepted.status, 202, "{}", accepted.text());
+        let manifest = completed(&http, accepted.header("content-location")).await;
+        let mut all = lines(&download_by(&manifest, async |url| http.get(url).await).await);
+        let before = all.len();
+        all.retain(|line| type_of(line) != "Group");
+        assert_eq!(before - all.len(), 1, "the Group itself");
+        exported.push(all);
+    }
+    crate::support::system::lines::assert_same(&exported[1], &exported[0]);
+    let types: BTreeSet<String> = exported[0].iter().map(|line| type_of(line)).collect();
+    assert!(exported[0].len() > 100 && types.len() > 8, "{} lines of {types:?}", exported[0].len());
 }
 
 fn is_current(document: &Value) -> bool {
