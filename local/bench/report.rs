@@ -103,7 +103,7 @@ impl Run {
         put("rounds", self.rounds.into());
         put("exact", true.into());
         for measure in &self.measures {
-            put(measure.key, rounded(measure.value).into());
+            put(measure.key, number(measure));
         }
         json.into()
     }
@@ -238,6 +238,14 @@ pub fn median(mut values: Vec<f64>) -> f64 {
 
 fn rounded(number: f64) -> f64 {
     (number * 1000.0).round() / 1000.0
+}
+
+/// What is counted is a whole number.
+fn number(measure: &Measure) -> Value {
+    match measure.value {
+        value if measure.unit.is_empty() && value.fract() == 0.0 => (value as u64).into(),
+        value => rounded(value).into(),
+    }
 }
 
 /// Counts as a whole, everything else in a few digits.
@@ -375,6 +383,7 @@ mod tests {
         assert!(shown.lines().any(|line| line.starts_with("files ") && line.ends_with(" 12,345")), "{shown}");
         let json = report.json();
         assert_eq!((&json["runs"][0][CPU], &json["runs"][0]["destination"]), (&json!(1.235), &json!("sink")));
+        assert_eq!(json["runs"][0]["files"], json!(12_345));
         assert_eq!(json["growth"], json!([]));
     }
 }
