@@ -65,7 +65,7 @@ pub mod selection;
 pub mod series;
 pub mod shape;
 pub mod shuffle;
-mod simd;
+pub mod simd;
 pub mod smart;
 pub mod step;
 pub mod summary;
