@@ -103,6 +103,8 @@ pub fn download_blocks(world: &World, job: &JobId, manifest: &Value) -> Verdict<
     let entries: Vec<&Value> = manifest["output"].as_array().into_iter().flatten().collect();
     // The file in which the block of a patient has to go on.
     let (mut continued, mut begun) = (BTreeMap::new(), BTreeMap::new());
+    // The files in which the patients themselves stand: files come in the order of their names, not in that of a block.
+    let (mut themselves, mut starts) = (Vec::new(), Vec::new());
     for entry in &entries {
         let url = entry["url"].as_str().ok_or("an entry without url")?;
         if entry.get("type").is_some() {
@@ -118,15 +120,23 @@ pub fn download_blocks(world: &World, job: &JobId, manifest: &Value) -> Verdict<
         }
         let (mut patients, mut before) = (BTreeSet::new(), String::new());
         for (patient, line) in lines {
-            if patient != before && !patients.insert(patient.clone()) {
+            let leads = patient != before;
+            if leads && !patients.insert(patient.clone()) {
                 return Err(format!("{patient} has two blocks in {url}"));
+            }
+            if leads {
+                starts.push((url.to_owned(), patient.clone()));
             }
             before.clone_from(&patient);
             let parsed: Value = serde_json::from_str(&line).map_err(|error| format!("torn: {line}: {error}"))?;
             let name = (string(&parsed["resourceType"]), string(&parsed["id"]));
             let is_new = blocks.entry(patient.clone()).or_default().insert(name.clone());
-            if !is_new || blocks[&patient].len() > 1 && name == ("Patient".to_owned(), patient.clone()) {
+            let is_itself = name == ("Patient".to_owned(), patient.clone());
+            if !is_new || is_itself && !leads {
                 return Err(format!("{name:?} comes twice or too late in the block of {patient}"));
+            }
+            if is_itself {
+                themselves.push((url.to_owned(), patient.clone()));
             }
             match exported.lines.entry(name).or_insert_with(|| vec![line.clone()])[0] == line {
                 true => {}
@@ -134,15 +144,20 @@ pub fn download_blocks(world: &World, job: &JobId, manifest: &Value) -> Verdict<
             }
         }
     }
-    let mut seen = BTreeSet::new();
-    for (url, patient) in begun {
-        match continued.get(&url) {
-            Some(before) if *before == patient => {}
-            Some(before) => return Err(format!("{url} goes on with {patient} instead of {before}")),
-            None if seen.contains(&patient) => return Err(format!("the block of {patient} is in two files")),
-            None => {}
+    if let Some((url, patient)) = themselves.iter().find(|(url, patient)| continued.get(url) == Some(patient)) {
+        return Err(format!("Patient/{patient} stands in {url}, where its block goes on"));
+    }
+    for (url, patient) in &continued {
+        if begun.get(url) != Some(patient) {
+            return Err(format!("{url} does not go on with {patient}"));
         }
-        seen.insert(patient);
+    }
+    let mut seen = BTreeSet::new();
+    for (url, patient) in starts {
+        let goes_on = begun[&url] == patient && continued.contains_key(&url);
+        if !goes_on && !seen.insert(patient.clone()) {
+            return Err(format!("the block of {patient} is in two files"));
+        }
     }
     Ok((exported, blocks))
 }
