@@ -96,11 +96,7 @@ impl Compartments {
 
     /// Whether they hold this resource, which stands in a JSON text.
     pub fn hold(&self, resource_type: &str, id: &str, text: &str) -> Result<bool, NotJson> {
-        let references = match index(resource_type, self.release) {
-            Some(index) => &self.references[index],
-            None if resource_type == DEVICE => &self.owners,
-            None => return Ok(false),
-        };
+        let Some(references) = self.references_of(resource_type) else { return Ok(false) };
         match (&self.patients, resource_type) {
             // `link` leads to the same person, but to another compartment (PC-06).
             (Patients::Every, "Patient") => return Ok(true),
@@ -119,15 +115,12 @@ impl Compartments {
     /// The patients in whose compartments a resource is, each once. A Group is in those of all its members, and would stand there
     /// as often as it is long: it is in nobody's.
     pub fn owners(&self, resource_type: &str, id: &str, text: &str) -> Result<Vec<String>, NotJson> {
-        if !self.hold(resource_type, id, text)? {
-            return Ok(Vec::new());
+        let Some(references) = self.references_of(resource_type) else { return Ok(Vec::new()) };
+        match resource_type {
+            "Patient" => return Ok(self.hold(resource_type, id, text)?.then(|| id.to_owned()).into_iter().collect()),
+            "Group" => return self.hold(resource_type, id, text).map(|_| Vec::new()),
+            _ => {}
         }
-        let references = match (index(resource_type, self.release), resource_type) {
-            (_, "Patient") => return Ok(vec![id.to_owned()]),
-            (_, "Group") | (None, _) if resource_type != DEVICE => return Ok(Vec::new()),
-            (Some(index), _) => &self.references[index],
-            (None, _) => &self.owners,
-        };
         let mut owners: Vec<String> = Vec::new();
         references.visit(text, &mut |raw| {
             if let Some(reference) = string(raw)
@@ -139,6 +132,14 @@ impl Compartments {
             ControlFlow::Continue(())
         })?;
         Ok(owners)
+    }
+
+    /// The elements by which resources of a type are held; none of a type that never is.
+    fn references_of(&self, resource_type: &str) -> Option<&Paths> {
+        match index(resource_type, self.release) {
+            Some(index) => Some(&self.references[index]),
+            None => (resource_type == DEVICE).then_some(&self.owners),
+        }
     }
 
     /// Whether a resource that was deleted may have been held: what it was about is not known any more (DE-04).

@@ -4,12 +4,12 @@ use crate::bulk::asked::Organized;
 use crate::bulk::document::Document;
 use crate::bulk::gathered::Gathered;
 use crate::bulk::key_log::ResourceKey;
-use crate::bulk::line::{self, Appended, Unescaped, Unwritten};
+use crate::bulk::line::{self, Unescaped};
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::shuffle::Entry;
-use crate::ports::{ErrorKind, PortError};
 
 use super::commit::{Interrupted, Work};
+use super::write::appended;
 
 impl Work<'_> {
     pub(super) fn is_organized(&self) -> bool {
@@ -19,8 +19,9 @@ impl Work<'_> {
     /// Puts a document that belongs to the export, if it fulfils the selection, into the blocks of the patients in whose
     /// compartments it is.
     pub(super) async fn write_owned(&mut self, document: &Document) -> Result<(), Interrupted> {
-        let Some(line) = self.line_of(document, false).await? else { return Ok(()) };
-        let (Some(text), Some(compartments)) = (Unescaped::of(document), &self.selection.compartments) else {
+        let text = Unescaped::of(document);
+        let Some(line) = self.line_of(document, text.as_ref(), false).await? else { return Ok(()) };
+        let (Some(text), Some(compartments)) = (text, &self.selection.compartments) else {
             return Ok(());
         };
         let owners = compartments.owners(&document.resource_type, &document.id, &text).unwrap_or_default();
@@ -34,18 +35,11 @@ impl Work<'_> {
     pub(super) async fn line_of(
         &mut self,
         document: &Document,
+        text: Option<&Unescaped>,
         was_told: bool,
     ) -> Result<Option<Vec<u8>>, Interrupted> {
         let mut line = Vec::new();
-        let (is_line, flaw) = match line::append(document, self.selection, &mut line) {
-            Ok(Appended::LeftOut) => (false, None),
-            Ok(Appended::Line) => (true, None),
-            Ok(Appended::Flawed(flaw)) => (true, Some(flaw)),
-            Err(Unwritten::Flawed(flaw)) => (false, Some(flaw)),
-            Err(Unwritten::Garbled) => {
-                return Err(PortError::new(ErrorKind::Unreadable, "unescape the text of a resource").into());
-            }
-        };
+        let (is_line, flaw) = appended(line::append_text(document, text, self.selection, &mut line))?;
         if let Some(flaw) = flaw.filter(|_| !was_told) {
             self.append_note(&flaw.note(document)).await?;
         }

@@ -88,21 +88,10 @@ impl Work<'_> {
         let buffer = self.buffer(file);
         buffer.make_room(size, block_bytes);
         let before = buffer.lines.len();
-        let flaw = match line::append_text(document, text, selection, &mut buffer.lines) {
-            Ok(Appended::LeftOut) => return Ok(()),
-            Ok(Appended::Line) => {
-                self.resource_added(document, file, before).await?;
-                None
-            }
-            Ok(Appended::Flawed(flaw)) => {
-                self.resource_added(document, file, before).await?;
-                Some(flaw)
-            }
-            Err(Unwritten::Flawed(flaw)) => Some(flaw),
-            Err(Unwritten::Garbled) => {
-                return Err(PortError::new(ErrorKind::Unreadable, "unescape the text of a resource").into());
-            }
-        };
+        let (is_line, flaw) = appended(line::append_text(document, text, selection, &mut buffer.lines))?;
+        if is_line {
+            self.resource_added(document, file, before).await?;
+        }
         match flaw {
             Some(flaw) => self.append_note(&flaw.note(document)).await,
             None => Ok(()),
@@ -240,5 +229,16 @@ impl Work<'_> {
     /// What a file has, staged or not.
     pub(super) fn written_of(&self, file: usize) -> u64 {
         self.next.files[file].held.bytes + self.buffered_of(file) as u64
+    }
+}
+
+/// Whether there is a line, and what should be told of it.
+pub(super) fn appended(appended: Result<Appended, Unwritten>) -> Result<(bool, Option<Flaw>), PortError> {
+    match appended {
+        Ok(Appended::LeftOut) => Ok((false, None)),
+        Ok(Appended::Line) => Ok((true, None)),
+        Ok(Appended::Flawed(flaw)) => Ok((true, Some(flaw))),
+        Err(Unwritten::Flawed(flaw)) => Ok((false, Some(flaw))),
+        Err(Unwritten::Garbled) => Err(PortError::new(ErrorKind::Unreadable, "unescape the text of a resource")),
     }
 }

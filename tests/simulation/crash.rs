@@ -111,17 +111,22 @@ fn reference_store(world: &World, path: &str) -> Clinic {
     clinic
 }
 
+/// Before and after each effect: it always comes to the same.
+fn die_at_each_of(effects: u32, path: &str, undisturbed: &Exported) {
+    for nth in 0..effects {
+        for fault in FAULTS {
+            let (exported, _) = export(path, &[(nth, fault)]);
+            assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
+        }
+    }
+}
+
 #[test]
 fn a_worker_may_die_at_any_effect() {
     let (undisturbed, effects) = export(SYSTEM, &[]);
     assert!((40..=120).contains(&effects), "the reference export has {effects} effects");
     assert!(undisturbed.files.len() > 3);
-    for nth in 0..effects {
-        for fault in FAULTS {
-            let (exported, _) = export(SYSTEM, &[(nth, fault)]);
-            assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
-        }
-    }
+    die_at_each_of(effects, SYSTEM, &undisturbed);
 }
 
 #[test]
@@ -129,12 +134,7 @@ fn a_worker_may_die_at_any_effect_of_an_export_in_stages() {
     let (undisturbed, effects) = export(PATIENTS, &[]);
     assert!((100..=500).contains(&effects), "the reference export has {effects} effects");
     assert!(undisturbed.lines.contains_key(&("Organization".into(), "r2".into())), "two steps away");
-    for nth in 0..effects {
-        for fault in FAULTS {
-            let (exported, _) = export(PATIENTS, &[(nth, fault)]);
-            assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
-        }
-    }
+    die_at_each_of(effects, PATIENTS, &undisturbed);
 }
 
 #[test]
@@ -144,12 +144,7 @@ fn a_worker_may_die_at_any_effect_of_an_export_by_the_index() {
     for of in [("Group", "g"), ("Observation", "r2"), ("Organization", "r2")] {
         assert!(undisturbed.lines.contains_key(&(of.0.into(), of.1.into())), "{of:?}");
     }
-    for nth in 0..effects {
-        for fault in FAULTS {
-            let (exported, _) = export(GROUP, &[(nth, fault)]);
-            assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
-        }
-    }
+    die_at_each_of(effects, GROUP, &undisturbed);
 }
 
 #[test]
@@ -157,12 +152,7 @@ fn a_worker_may_die_at_any_effect_of_an_export_that_is_organized_by_patient() {
     let (undisturbed, effects) = export(BLOCKS, &[]);
     assert!((100..=700).contains(&effects), "the reference export has {effects} effects");
     assert!(undisturbed.files.len() > 3);
-    for nth in 0..effects {
-        for fault in FAULTS {
-            let (exported, _) = export(BLOCKS, &[(nth, fault)]);
-            assert_eq!((&exported.lines, &exported.told), (&undisturbed.lines, &undisturbed.told));
-        }
-    }
+    die_at_each_of(effects, BLOCKS, &undisturbed);
 }
 
 #[test]

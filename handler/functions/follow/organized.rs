@@ -14,21 +14,17 @@ use crate::bulk::gathered::Gathered;
 use crate::bulk::key_log::ResourceKey;
 use crate::bulk::line::Unescaped;
 use crate::bulk::paths::NotJson;
-use crate::bulk::resource_id::ResourceId;
-use crate::bulk::resource_type::ResourceType;
 use crate::bulk::shuffle::Pair;
-use crate::ports::{ErrorKind, Place, PortError, Sought};
+use crate::ports::{ErrorKind, Place, PortError};
 
 use super::super::commit::{Interrupted, Work};
 use super::super::gathered::Log;
 use super::super::scratch::Pieces;
 use super::Follow;
+use super::provenance::{AT_ONCE, Target};
 
 /// So many pairs are remembered as gathered already.
 const REMEMBERED: usize = 65_536;
-
-/// So many targets of Provenance are looked up at the same time.
-const AT_ONCE: usize = 16;
 
 /// A resource of which the blocks are still sought.
 struct Homeless<'d> {
@@ -117,15 +113,7 @@ impl Work<'_> {
     ) -> Result<(), Interrupted> {
         let (mut homeless, mut by_key, mut targets) = (Vec::new(), HashMap::new(), HashMap::new());
         for document in documents {
-            self.log(document);
-            if document.is_deleted {
-                self.follow_deletion(follow, document).await?;
-                continue;
-            }
-            let Some(text) = Unescaped::of(document) else {
-                self.write_wanted(document).await?;
-                continue;
-            };
+            let Some(text) = self.text_to_follow(follow, document).await? else { continue };
             let owners = follow.compartments.owners(&document.resource_type, &document.id, &text);
             let Ok((owners, its_targets)) = owners.and_then(|owners| Ok((owners, follow.targets_of(&text)?))) else {
                 self.tell_flaw(document).await?;
@@ -161,17 +149,9 @@ impl Work<'_> {
     }
 
     /// The patients in whose compartments a resource was at the transaction time.
-    async fn owners_of(&self, follow: &Follow, (of, id): &(String, String)) -> Result<Vec<String>, PortError> {
-        let (Ok(resource_type), Ok(id)) = (ResourceType::parse(of), ResourceId::parse(id)) else {
-            return Ok(Vec::new());
-        };
-        if of == context::PROVENANCE || !follow.compartments.may_hold(of) {
-            return Ok(Vec::new());
-        }
-        let sought = Sought { resource_type, id, until: self.job.transaction_time };
-        let Some(document) = self.app.resources.version(&sought).await? else { return Ok(Vec::new()) };
-        let Some(text) = Unescaped::of(&document) else { return Ok(Vec::new()) };
-        Ok(follow.compartments.owners(of, &document.id, &text).unwrap_or_default())
+    async fn owners_of(&self, follow: &Follow, target: &Target) -> Result<Vec<String>, PortError> {
+        let Some((document, text)) = self.version_of(follow, target).await? else { return Ok(Vec::new()) };
+        Ok(follow.compartments.owners(&target.0, &document.id, &text).unwrap_or_default())
     }
 
     /// What a resource brings into blocks, if no filter of its type says otherwise and it can be written.
@@ -195,7 +175,7 @@ impl Work<'_> {
             });
         }
         let line = match self.job.asked.wants(&document.resource_type) {
-            true => self.line_of(document, *is_known).await?,
+            true => self.line_of(document, Some(text), *is_known).await?,
             false => None,
         };
         Ok(Content { line, references })

@@ -19,10 +19,10 @@ use super::super::commit::{Interrupted, Work};
 use super::Follow;
 
 /// So many targets of Provenance are looked up at the same time.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// Type and id.
-type Target = (String, String);
+pub(super) type Target = (String, String);
 
 impl Follow {
     /// The targets of a Provenance that lead into the store.
@@ -49,15 +49,7 @@ impl Work<'_> {
     ) -> Result<(), Interrupted> {
         let mut texts = Vec::new();
         for document in documents {
-            self.log(document);
-            if document.is_deleted {
-                self.follow_deletion(follow, document).await?;
-                continue;
-            }
-            let Some(text) = Unescaped::of(document) else {
-                self.write_wanted(document).await?;
-                continue;
-            };
+            let Some(text) = self.text_to_follow(follow, document).await? else { continue };
             let by_itself = follow.compartments.hold(&document.resource_type, &document.id, &text);
             match by_itself.and_then(|held| Ok((held, follow.targets_of(&text)?))) {
                 Ok((held, targets)) => texts.push((*document, text, held, targets)),
@@ -113,14 +105,41 @@ impl Work<'_> {
         Ok(held)
     }
 
-    async fn is_in_compartments(&self, follow: &Follow, (of, id): &Target) -> Result<bool, PortError> {
-        let (Ok(resource_type), Ok(id)) = (ResourceType::parse(of), ResourceId::parse(id)) else { return Ok(false) };
+    async fn is_in_compartments(&self, follow: &Follow, target: &Target) -> Result<bool, PortError> {
+        let Some((document, text)) = self.version_of(follow, target).await? else { return Ok(false) };
+        Ok(follow.compartments.hold(&target.0, &document.id, &text).unwrap_or_default())
+    }
+
+    /// A target as it stood at the transaction time, and its text. None of what can be in no compartment.
+    pub(super) async fn version_of(
+        &self,
+        follow: &Follow,
+        (of, id): &Target,
+    ) -> Result<Option<(Document, Unescaped)>, PortError> {
+        let (Ok(resource_type), Ok(id)) = (ResourceType::parse(of), ResourceId::parse(id)) else { return Ok(None) };
         if of == PROVENANCE || !follow.compartments.may_hold(of) {
-            return Ok(false);
+            return Ok(None);
         }
         let sought = Sought { resource_type, id, until: self.job.transaction_time };
-        let Some(document) = self.app.resources.version(&sought).await? else { return Ok(false) };
-        let Some(text) = Unescaped::of(&document) else { return Ok(false) };
-        Ok(follow.compartments.hold(of, &document.id, &text).unwrap_or_default())
+        let Some(document) = self.app.resources.version(&sought).await? else { return Ok(None) };
+        Ok(Unescaped::of(&document).map(|text| (document, text)))
+    }
+
+    /// The text of a document that is read for what it refers to. One that is deleted or has none is dealt with.
+    pub(super) async fn text_to_follow(
+        &mut self,
+        follow: &Follow,
+        document: &Document,
+    ) -> Result<Option<Unescaped>, Interrupted> {
+        self.log(document);
+        if document.is_deleted {
+            self.follow_deletion(follow, document).await?;
+            return Ok(None);
+        }
+        let text = Unescaped::of(document);
+        if text.is_none() {
+            self.write_wanted(document).await?;
+        }
+        Ok(text)
     }
 }
