@@ -125,8 +125,9 @@ async fn look_for_the_end(app: &App, job: &Versioned<Job>, chunks: u32) -> Resul
     app.jobs.write(job.with(watched)).await.unless_conflict().map(drop)
 }
 
-/// A planned job of which nothing is heard for so long gets a *finish*, in case a report was lost.
-const QUIET: Duration = Duration::from_secs(5 * 60);
+/// A planned job of which nothing is heard for so long gets a *finish*, in case a report was lost: what a death costs is to be
+/// two minutes at most, and a *finish* that comes too early costs a read of each chunk up to the first that is open.
+const QUIET: Duration = limits::JOB_WATCH;
 
 async fn send(app: &App, job: &Versioned<Job>, kind: StepKind, again: Duration) -> Result<(), PortError> {
     let watched = (**job).clone().watched(app.now().plus(again));

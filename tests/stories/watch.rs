@@ -71,6 +71,20 @@ fn a_chunk_that_cannot_be_sent_while_the_queue_is_away_is_sent_soon_after() {
 }
 
 #[test]
+fn an_export_whose_last_report_is_lost_ends_within_two_minutes() {
+    let world = World::new();
+    let clinic = patients(&world, 3);
+    let (mut host, export) = planned(&world);
+    host.break_next("jobs.load", "summary", Fault::OUTAGE);
+    host.deliver();
+    let lost = world.now();
+    assert!(export.is_open(&world), "the report that was to be lost was not");
+    completed_exactly(&mut host, &export, &clinic, None);
+    let waited = world.now().since(lost);
+    assert!(waited <= Duration::from_secs(120), "{waited:?}");
+}
+
+#[test]
 fn the_trouble_of_one_export_does_not_keep_others_waiting() {
     let world = World::new();
     let clinic = patients(&world, 6);

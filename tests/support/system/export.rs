@@ -1,6 +1,6 @@
 //! A Bulk Data client as a caller would write it, independent of the one in `local`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -66,11 +66,15 @@ pub async fn completed(http: &Http, status_url: &str) -> Value {
 /// The same for an export that is disturbed.
 pub async fn completed_within(patience: Duration, http: &Http, status_url: &str) -> Value {
     let mut pace = Pace::default();
-    until_within(patience, "the export is complete", async || {
+    let started = Instant::now();
+    until_within(2 * patience, "the export is complete", async || {
         pace.wait().await;
         let answer = http.get(status_url).await;
         match answer.status {
-            202 => None,
+            202 => {
+                assert!(started.elapsed() < patience, "after {patience:?} it is {}", answer.header("x-progress"));
+                None
+            }
             200 => {
                 EVERYWHERE.assert_none_in("a manifest", &answer.text());
                 Some(answer.json())
