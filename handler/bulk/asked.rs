@@ -91,14 +91,16 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// The types that are read; `None` is every type.
+    /// The types that are read, sorted; `None` is every type.
     pub fn types_read(&self) -> Option<Vec<ResourceType>> {
-        match (&self.level, &self.types) {
-            (Level::System, types) => types.clone(),
+        let mut types: Vec<_> = match (&self.level, &self.types) {
+            (Level::System, types) => types.clone()?,
             // The rights of a caller may name more than there is at the level.
-            (level, Some(types)) => Some(types.iter().filter(|name| level.has(name, self.release)).cloned().collect()),
-            (Level::Patient | Level::Group(_), None) => Some(compartment::types(self.release).collect()),
-        }
+            (level, Some(types)) => types.iter().filter(|name| level.has(name, self.release)).cloned().collect(),
+            (Level::Patient | Level::Group(_), None) => compartment::types(self.release).collect(),
+        };
+        types.sort_unstable();
+        Some(types)
     }
 
     /// The same, with what goes with the compartments, where it is of types that are asked for.

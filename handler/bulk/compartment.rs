@@ -11,7 +11,7 @@ use url::Url;
 
 use super::job_id::JobId;
 use super::key_log::ResourceKey;
-use super::paths::{NotJson, Paths};
+use super::paths::{NotJson, Paths, Text};
 use super::reference;
 use super::release::Release;
 use super::resource_id::ResourceId;
@@ -95,7 +95,7 @@ impl Compartments {
     }
 
     /// Whether they hold this resource, which stands in a JSON text.
-    pub fn hold(&self, resource_type: &str, id: &str, text: &str) -> Result<bool, NotJson> {
+    pub fn hold<T: Text + ?Sized>(&self, resource_type: &str, id: &str, text: &T) -> Result<bool, NotJson> {
         let Some(references) = self.references_of(resource_type) else { return Ok(false) };
         match (&self.patients, resource_type) {
             // `link` leads to the same person, but to another compartment (PC-06).
@@ -114,7 +114,7 @@ impl Compartments {
 
     /// The patients in whose compartments a resource is, each once. A Group is in those of all its members, and would stand there
     /// as often as it is long: it is in nobody's.
-    pub fn owners(&self, resource_type: &str, id: &str, text: &str) -> Result<Vec<String>, NotJson> {
+    pub fn owners<T: Text + ?Sized>(&self, resource_type: &str, id: &str, text: &T) -> Result<Vec<String>, NotJson> {
         let Some(references) = self.references_of(resource_type) else { return Ok(Vec::new()) };
         match resource_type {
             "Patient" => return Ok(self.hold(resource_type, id, text)?.then(|| id.to_owned()).into_iter().collect()),
@@ -195,7 +195,7 @@ pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
 
 /// The id of the patient that a reference leads to (PC-05).
 pub fn patient_of<'r>(reference: &'r str, base: &str) -> Option<&'r str> {
-    reference::local(reference, base).and_then(|(of, id)| (of == "Patient").then_some(id))
+    reference::local_of(reference, base, |of| of == "Patient").map(|(_, id)| id)
 }
 
 fn index(resource_type: &str, release: Release) -> Option<usize> {
@@ -341,7 +341,7 @@ mod tests {
             ("Observation", "performer", true, true),
         ] {
             for (release, expected) in [(Release::R4, r4), (Release::R4B, r4), (Release::R5, r5)] {
-                let held = compartments(Some(&["a"]), release).hold(of, "ID", &text(element));
+                let held = compartments(Some(&["a"]), release).hold(of, "ID", text(element).as_str());
                 assert_eq!(held, Ok(expected), "{of} {element} {release:?}");
             }
         }

@@ -2,6 +2,7 @@
 //! out of them (requirements PV-01, PC-10 to PC-12).
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use memchr::{memchr2, memmem};
 use serde::{Deserialize, Serialize};
@@ -43,40 +44,46 @@ pub fn has(resource_type: &str) -> bool {
     TYPES.contains(&resource_type)
 }
 
+/// Finds the name of the element that holds a reference.
+static NAMES: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(NAME));
+const NAME: &str = "\"reference\"";
+
 pub fn types() -> impl Iterator<Item = ResourceType> {
     TYPES.iter().filter_map(|name| ResourceType::parse(name).ok())
 }
 
 /// Hands to `found` type and id of each context resource that a resource's text refers to, wherever that stands.
-pub fn references(text: &str, base: &str, found: &mut dyn FnMut(&str, &str)) {
-    const NAME: &str = "\"reference\"";
-    for at in memmem::find_iter(text.as_bytes(), NAME) {
+pub fn references(text: &[u8], base: &str, found: &mut dyn FnMut(&str, &str)) {
+    for at in NAMES.find_iter(text) {
         // Behind a backslash a quote is in the middle of a string.
-        if text[..at].ends_with('\\') {
+        if text[..at].ends_with(b"\\") {
             continue;
         }
         let behind = &text[at + NAME.len()..];
         let Some(value) = plain_string(behind).map(Cow::Borrowed).or_else(|| odd_string(behind)) else { continue };
-        if let Some((of, id)) = reference::local(&value, base).filter(|(of, _)| has(of)) {
+        if let Some((of, id)) = reference::local_of(&value, base, has) {
             found(of, id);
         }
     }
 }
 
 /// The string behind a name, as servers write it.
-fn plain_string(behind: &str) -> Option<&str> {
-    let content = behind.strip_prefix(":\"")?;
-    let end = memchr2(b'"', b'\\', content.as_bytes())?;
-    (content.as_bytes()[end] == b'"').then(|| &content[..end])
+fn plain_string(behind: &[u8]) -> Option<&str> {
+    let content = behind.strip_prefix(b":\"")?;
+    let end = memchr2(b'"', b'\\', content)?;
+    if content[end] != b'"' {
+        return None;
+    }
+    str::from_utf8(&content[..end]).ok()
 }
 
 /// The same, with spaces around it or escapes in it.
-fn odd_string(behind: &str) -> Option<Cow<'_, str>> {
-    let value = behind.trim_start().strip_prefix(':')?.trim_start();
-    if !value.starts_with('"') {
+fn odd_string(behind: &[u8]) -> Option<Cow<'_, str>> {
+    let value = behind.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+    if !value.starts_with(b"\"") {
         return None;
     }
-    let raw = serde_json::Deserializer::from_str(value).into_iter::<&RawValue>().next();
+    let raw = serde_json::Deserializer::from_slice(value).into_iter::<&RawValue>().next();
     string(raw?.ok()?.get())
 }
 
@@ -88,7 +95,7 @@ mod tests {
 
     fn found(text: &str) -> Vec<String> {
         let mut all = Vec::new();
-        references(text, "https://fhir.example", &mut |of, id| all.push(format!("{of}/{id}")));
+        references(text.as_bytes(), "https://fhir.example", &mut |of, id| all.push(format!("{of}/{id}")));
         all
     }
 

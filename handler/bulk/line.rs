@@ -5,7 +5,7 @@
 //! missing, as the server does on every read. Numbers and everything else are never rendered anew.
 
 use std::borrow::Cow;
-use std::ops::{Deref, Range};
+use std::ops::Range;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -18,6 +18,7 @@ use super::paths::NotJson;
 use super::plan::KeyRange;
 use super::selection::Selection;
 use super::shape;
+use super::unescaped::Unescaped;
 
 /// What is wrong with a document, for the `error` file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,39 +111,6 @@ pub enum Appended {
     LeftOut,
 }
 
-/// The text of a document, unescaped: for whoever decides by it before its line is written.
-pub struct Unescaped {
-    text: String,
-    /// Of a text as servers write it.
-    shape: Option<shape::Shape>,
-}
-
-impl Unescaped {
-    /// Where there is no text, or none that is JSON, writing its line tells why.
-    pub fn of(document: &Document) -> Option<Self> {
-        if document.format.as_deref().is_some_and(|format| format != "Json") {
-            return None;
-        }
-        let mut text = Vec::new();
-        document.data.as_ref()?.append_to(&mut text).ok()?;
-        let text = String::from_utf8(text).ok()?;
-        if let Some(shape) = shape::Shape::of(text.as_bytes()) {
-            return Some(Self { text, shape: Some(shape) });
-        }
-        let text = trimmed(&text).to_owned();
-        // Whoever looks for something in a text may find it before the place where the text breaks off.
-        serde_json::from_str::<&RawValue>(&text).is_ok().then_some(Self { text, shape: None })
-    }
-}
-
-impl Deref for Unescaped {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.text
-    }
-}
-
 /// Appends the line for `document` to `out`, with its line end. If there is none, `out` is as it was.
 pub fn append(document: &Document, selection: &Selection, out: &mut Vec<u8>) -> Result<Appended, Unwritten> {
     append_text(document, None, selection, out)
@@ -165,7 +133,7 @@ pub fn append_text(
 }
 
 /// Without what may stand around JSON, and a byte order mark.
-fn trimmed(text: &str) -> &str {
+pub(super) fn trimmed(text: &str) -> &str {
     text.trim_start_matches('\u{feff}').trim_matches([' ', '\t', '\r', '\n'])
 }
 
@@ -184,12 +152,12 @@ fn try_append(
         return Err(Flaw::NotJsonFormat.into());
     }
     let start = out.len();
-    let known = match text {
-        Some(Unescaped { text, shape: Some(shape) }) => {
-            out.extend_from_slice(text.as_bytes());
+    let known = match text.and_then(|text| Some((text, text.shape()?))) {
+        Some((text, shape)) => {
+            out.extend_from_slice(text.bytes());
             Some(shape.clone())
         }
-        _ => {
+        None => {
             document.data.as_ref().ok_or(Flaw::NoText)?.append_to(out)?;
             None
         }

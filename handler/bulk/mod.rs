@@ -75,4 +75,5 @@ pub mod ticket;
 pub mod timestamp;
 pub mod token;
 pub mod transfer;
+pub mod unescaped;
 pub mod window;

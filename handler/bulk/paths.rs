@@ -3,8 +3,10 @@
 use std::fmt;
 use std::ops::ControlFlow;
 
-use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+
+use super::shape::Member;
 
 /// Paths of member names, such as `participant.actor.reference`. A path goes through every item of an array.
 #[derive(Clone, Debug, Default)]
@@ -44,17 +46,36 @@ impl Paths {
     }
 
     /// Hands the raw text of every value at the end of a path to `found`, until it has seen enough.
-    pub fn visit(&self, text: &str, found: &mut dyn FnMut(&str) -> ControlFlow<()>) -> Result<(), NotJson> {
+    pub fn visit<T: Text + ?Sized>(
+        &self,
+        text: &T,
+        found: &mut dyn FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<(), NotJson> {
         let mut visit = Visit { found, is_enough: false };
-        let walked = Walk { paths: self, visit: &mut visit }.deserialize(&mut serde_json::Deserializer::from_str(text));
-        match walked {
+        match text.walk(Walk { paths: self, visit: &mut visit }) {
             Err(_) if !visit.is_enough => Err(NotJson),
             Ok(()) | Err(_) => Ok(()),
         }
     }
+
+    fn node(&self, name: &[u8]) -> Option<&Node> {
+        self.0.iter().find(|node| node.name.as_bytes() == name)
+    }
 }
 
-struct Visit<'f> {
+/// JSON that can be walked.
+pub trait Text {
+    fn walk(&self, walk: Walk<'_, '_, '_>) -> serde_json::Result<()>;
+}
+
+impl Text for str {
+    fn walk(&self, walk: Walk<'_, '_, '_>) -> serde_json::Result<()> {
+        walk.through(self.as_bytes())
+    }
+}
+
+/// What a walk has come by.
+pub struct Visit<'f> {
     found: &'f mut dyn FnMut(&str) -> ControlFlow<()>,
     is_enough: bool,
 }
@@ -74,9 +95,54 @@ impl Visit<'_> {
     }
 }
 
-struct Walk<'p, 'v, 'f> {
+/// A walk that has got this far.
+pub struct Walk<'p, 'v, 'f> {
     paths: &'p Paths,
     visit: &'v mut Visit<'f>,
+}
+
+impl Walk<'_, '_, '_> {
+    /// Goes through a whole text.
+    pub fn through(self, text: &[u8]) -> serde_json::Result<()> {
+        self.deserialize(&mut serde_json::Deserializer::from_slice(text))
+    }
+
+    /// Goes into members of the outermost object of a text, which is JSON, instead.
+    pub fn into_members(self, text: &[u8], members: &[Member]) -> serde_json::Result<()> {
+        for Member { name, value } in members {
+            if let Some(node) = self.paths.node(&text[name.clone()]) {
+                node.enter(&mut serde_json::Deserializer::from_slice(&text[*value..]), self.visit)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Walks on in the value of a member.
+    fn enter<'de, D: Deserializer<'de>>(&self, value: D, visit: &mut Visit<'_>) -> Result<(), D::Error> {
+        if !self.is_end {
+            return Walk { paths: &self.below, visit }.deserialize(value);
+        }
+        let raw = <&RawValue>::deserialize(value)?.get();
+        visit.end(raw)?;
+        if self.below.0.is_empty() {
+            return Ok(());
+        }
+        let below = Walk { paths: &self.below, visit };
+        below.deserialize(&mut serde_json::Deserializer::from_str(raw)).map_err(D::Error::custom)
+    }
+}
+
+/// The same, for the value that is next.
+struct Enter<'n, 'v, 'f>(&'n Node, &'v mut Visit<'f>);
+
+impl<'de> DeserializeSeed<'de> for Enter<'_, '_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, value: D) -> Result<(), D::Error> {
+        self.0.enter(value, self.1)
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Walk<'_, '_, '_> {
@@ -98,15 +164,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_, '_> {
         while let Some(node) = map.next_key_seed(Step(self.paths))? {
             match node {
                 None => drop(map.next_value::<IgnoredAny>()?),
-                Some(node) if node.is_end => {
-                    let raw = map.next_value::<&RawValue>()?.get();
-                    self.visit.end(raw)?;
-                    if !node.below.0.is_empty() {
-                        let below = Walk { paths: &node.below, visit: &mut *self.visit };
-                        below.deserialize(&mut serde_json::Deserializer::from_str(raw)).map_err(A::Error::custom)?;
-                    }
-                }
-                Some(node) => map.next_value_seed(Walk { paths: &node.below, visit: &mut *self.visit })?,
+                Some(node) => map.next_value_seed(Enter(node, &mut *self.visit))?,
             }
         }
         Ok(())
@@ -162,7 +220,7 @@ impl<'p> Visitor<'_> for Step<'p> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.0.0.iter().find(|node| node.name == name))
+        Ok(self.0.node(name.as_bytes()))
     }
 }
 
@@ -171,6 +229,8 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
+    use super::super::document::Document;
+    use super::super::unescaped::Unescaped;
     use super::*;
 
     fn found(paths: &[&str], text: &str) -> Result<Vec<String>, NotJson> {
@@ -238,6 +298,23 @@ mod tests {
             let found = found(&[&path.join(".")], &tree.to_string()).unwrap();
             let found: Vec<Value> = found.iter().map(|raw| serde_json::from_str(raw).unwrap()).collect();
             prop_assert_eq!(found, expected);
+        }
+
+        #[test]
+        fn through_the_members_it_is_the_same(tree in tree(), paths in prop::collection::vec("[a-c](\\.[a-c]){0,2}", 1..4)) {
+            let document = Document { data: Some(tree.to_string().into()), ..Document::default() };
+            let text = Unescaped::of(&document).unwrap();
+            // Also one of which the members are not known.
+            let spaced = Document { data: Some(format!(" {tree}").into()), ..document };
+            for text in [text, Unescaped::of(&spaced).unwrap()] {
+                let mut all = Vec::new();
+                let found_in = Paths::of(&paths).visit(&text, &mut |raw| {
+                    all.push(raw.to_owned());
+                    ControlFlow::Continue(())
+                });
+                let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+                prop_assert_eq!(found_in.map(|()| all), found(&paths, str::from_utf8(text.bytes()).unwrap()));
+            }
         }
     }
 }

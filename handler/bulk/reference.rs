@@ -6,14 +6,25 @@ use super::resource_type::ResourceType;
 /// Type and id of what a reference leads to (PC-05): relative, or below the base, in any version. One that is contained, has
 /// no address yet or lies on another server leads to nothing here.
 pub fn local<'r>(reference: &'r str, base: &str) -> Option<(&'r str, &'r str)> {
+    local_of(reference, base, ResourceType::is_name)
+}
+
+/// The same, of the types that are wanted: most references lead to others, which is seen at the first glance.
+pub fn local_of<'r>(reference: &'r str, base: &str, wanted: impl FnOnce(&str) -> bool) -> Option<(&'r str, &'r str)> {
     let below_base = reference.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
-    let mut parts = below_base.unwrap_or(reference).split('/');
-    let (resource_type, id) = (parts.next()?, parts.next()?);
-    let (marker, version, rest) = (parts.next(), parts.next(), parts.next());
-    let versioned = match (marker, version) {
-        (None, None) => true,
-        (Some("_history"), Some(version)) => is_id(version) && rest.is_none(),
-        (_, _) => false,
+    let (resource_type, rest) = cut(below_base.unwrap_or(reference))?;
+    if !wanted(resource_type) {
+        return None;
+    }
+    let (id, version) = match cut(rest) {
+        None => (rest, None),
+        Some((id, rest)) => (id, Some(rest.strip_prefix("_history/")?)),
     };
-    (versioned && is_id(id) && ResourceType::is_name(resource_type)).then_some((resource_type, id))
+    (is_id(id) && version.is_none_or(is_id)).then_some((resource_type, id))
+}
+
+/// What is before and behind the first slash. It is near: a plain loop finds it sooner than a search for long texts.
+fn cut(text: &str) -> Option<(&str, &str)> {
+    let slash = text.bytes().position(|byte| byte == b'/')?;
+    Some((&text[..slash], &text[slash + 1..]))
 }

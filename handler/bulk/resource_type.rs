@@ -36,11 +36,11 @@ impl ResourceType {
         Self("Bundle".into())
     }
 
-    /// The type of the lines in `error` files.
     pub fn patient() -> Self {
         Self("Patient".into())
     }
 
+    /// The type of the lines in `error` files.
     pub fn operation_outcome() -> Self {
         Self("OperationOutcome".into())
     }

@@ -23,34 +23,53 @@ pub struct Shape {
     pub meta: Option<usize>,
 }
 
+/// A member of the outermost object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its name, without the quotes. There is no escape in it.
+    pub name: Range<usize>,
+    /// Where its value begins.
+    pub value: usize,
+}
+
 impl Shape {
     /// `None` if the text, which must be UTF-8, is no such object, or repeats one of the members.
     pub fn of(text: &[u8]) -> Option<Self> {
-        Self::by(Simd::best(), text)
+        Self::by(Simd::best(), text, |_| {})
     }
 
-    fn by(simd: Simd, text: &[u8]) -> Option<Self> {
+    /// The same, and puts all members into `members`, in their order.
+    pub fn with_members(text: &[u8], members: &mut Vec<Member>) -> Option<Self> {
+        members.clear();
+        Self::by(Simd::best(), text, |member| members.push(member))
+    }
+
+    fn by(simd: Simd, text: &[u8], came_by: impl FnMut(Member)) -> Option<Self> {
         if text.first() != Some(&b'{') || text.last() != Some(&b'}') {
             return None;
         }
-        simd.run(Reading(text))
+        simd.run(Reading { text, came_by })
     }
 }
 
 /// The reading of a text.
-struct Reading<'t>(&'t [u8]);
+struct Reading<'t, F> {
+    text: &'t [u8],
+    came_by: F,
+}
 
-impl Task for Reading<'_> {
+impl<F: FnMut(Member)> Task for Reading<'_, F> {
     type Done = Option<Shape>;
 
     #[inline(always)]
     fn by(self, look: impl Fn(&Window) -> Seen, _: impl Fn(&Piece, u64, &mut Piece)) -> Self::Done {
-        let Self(text) = self;
+        let Self { text, mut came_by } = self;
         let mut reader = Reader { text, strings: Strings::default(), levels: Levels::default(), tokens: Tokens::new() };
         let mut found = Shape::default();
         for base in (0..text.len()).step_by(WINDOW) {
             let mut members = reader.window(base, seen(&text[base..], &look))?;
             while let Some((name, value)) = members.next(text)? {
+                came_by(Member { name: name.clone(), value });
                 match &text[name] {
                     b"resourceType" => set(&mut found.resource_type, string(text, value)?)?,
                     b"id" => set(&mut found.id, string(text, value)?)?,
@@ -387,7 +406,7 @@ mod tests {
 
     /// By whatever this machine has.
     fn shape(text: &[u8]) -> Option<Shape> {
-        let all = Simd::all().map(|simd| Shape::by(simd, text));
+        let all = Simd::all().map(|simd| Shape::by(simd, text, |_| {}));
         let same = |one, other| {
             assert_eq!(one, other);
             one

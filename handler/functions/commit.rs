@@ -80,7 +80,7 @@ pub struct Work<'a> {
     pub(super) gathering: Gathering,
     /// What is read at the position.
     pub(super) matter: Matter,
-    /// Only these types are read; `None` is every type.
+    /// Only these types are read, sorted; `None` is every type.
     pub types: Option<Vec<ResourceType>>,
     /// The document as it was last written.
     pub(super) saved: Versioned<Chunk>,

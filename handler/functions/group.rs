@@ -6,6 +6,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use futures::future::try_join_all;
+
 use crate::bulk::asked::Asked;
 use crate::bulk::compartment::Members;
 use crate::bulk::group::{self, NoMembers};
@@ -25,6 +27,9 @@ use super::{App, Failure, patients, scratch};
 
 /// Groups within groups, so many in all.
 const MOST_GROUPS: usize = 1000;
+
+/// So many of them are read at the same time: each may have 2 MB.
+const AT_ONCE: usize = 8;
 
 /// Of so many members at most it is found out whether they exist.
 const CHECKED: usize = 500;
@@ -58,19 +63,23 @@ async fn roster(app: &App, id: &ResourceId, until: Timestamp) -> Result<(BTreeSe
     let base = app.settings.terms.base();
     let (mut seen, mut due) = (HashSet::from([id.clone()]), vec![id.clone()]);
     let (mut patients, mut others, mut lost) = (BTreeSet::new(), 0, 0);
-    while let Some(next) = due.pop() {
-        let named = match text(app, &next, until).await? {
-            Some(text) => group::members(&text, base, until).map_err(refused),
-            None => Err(Rejection::not_found("There is no such Group.")),
-        };
-        match named {
-            Ok(named) => {
-                patients.extend(named.patients);
-                others += named.others;
-                due.extend(named.groups.into_iter().filter(|group| seen.insert(group.clone())));
+    while !due.is_empty() {
+        let few = due.split_off(due.len().saturating_sub(AT_ONCE));
+        let texts = try_join_all(few.iter().map(|next| text(app, next, until))).await?;
+        for (next, text) in few.iter().zip(texts) {
+            let named = match text {
+                Some(text) => group::members(&text, base, until).map_err(refused),
+                None => Err(Rejection::not_found("There is no such Group.")),
+            };
+            match named {
+                Ok(named) => {
+                    patients.extend(named.patients);
+                    others += named.others;
+                    due.extend(named.groups.into_iter().filter(|group| seen.insert(group.clone())));
+                }
+                Err(refusal) if next == id => return Err(refusal.into()),
+                Err(_) => lost += 1,
             }
-            Err(refusal) if next == *id => return Err(refusal.into()),
-            Err(_) => lost += 1,
         }
         if seen.len() > MOST_GROUPS {
             let told = format!("The Group holds more than {MOST_GROUPS} other Groups.");

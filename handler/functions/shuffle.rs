@@ -4,9 +4,10 @@ use crate::bulk::asked::Organized;
 use crate::bulk::document::Document;
 use crate::bulk::gathered::Gathered;
 use crate::bulk::key_log::ResourceKey;
-use crate::bulk::line::{self, Unescaped};
+use crate::bulk::line;
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::shuffle::Entry;
+use crate::bulk::unescaped::Unescaped;
 
 use super::commit::{Interrupted, Work};
 use super::write::appended;

@@ -10,12 +10,13 @@ use crate::bulk::document::Document;
 use crate::bulk::gathered::Gathered;
 use crate::bulk::job::Job;
 use crate::bulk::key_log::ResourceKey;
-use crate::bulk::line::{Flaw, Unescaped};
+use crate::bulk::line::Flaw;
 use crate::bulk::paths::{NotJson, Paths};
 use crate::bulk::plan::Plan;
 use crate::bulk::reading::{self, Matter};
 use crate::bulk::reference;
 use crate::bulk::telling::{Provenance, Recorded, Share, Targets, Told};
+use crate::bulk::unescaped::Unescaped;
 use crate::ports::{ErrorKind, PortError};
 
 use super::App;
@@ -89,7 +90,7 @@ impl Telling {
     }
 
     /// Type and id of the targets that lead into the store, and when it was recorded.
-    fn read(&self, text: &str) -> Result<(Vec<(String, String)>, Recorded), NotJson> {
+    fn read(&self, text: &Unescaped) -> Result<(Vec<(String, String)>, Recorded), NotJson> {
         let string = |raw: &str| serde_json::from_str::<String>(raw).unwrap_or_default();
         let mut targets = Vec::new();
         self.targets.visit(text, &mut |raw| {

@@ -8,10 +8,11 @@ use crate::bulk::document::Document;
 use crate::bulk::file::{Kind, Severities};
 use crate::bulk::key_log::ResourceKey;
 use crate::bulk::limits;
-use crate::bulk::line::{self, Appended, Flaw, Unescaped, Unwritten};
+use crate::bulk::line::{self, Appended, Flaw, Unwritten};
 use crate::bulk::note::Note;
 use crate::bulk::reading::Matter;
 use crate::bulk::resource_type::{NotAResourceType, ResourceType};
+use crate::bulk::unescaped::Unescaped;
 use crate::ports::{ErrorKind, PortError};
 
 use super::commit::{Interrupted, Work};
@@ -113,8 +114,9 @@ impl Work<'_> {
 
     /// SQL narrows, our code decides.
     pub(super) fn is_asked_for(&self, document: &Document) -> bool {
+        let of = &*document.resource_type;
         let named =
-            self.types.as_ref().is_none_or(|types| types.iter().any(|name| document.resource_type == name.as_str()));
+            self.types.as_ref().is_none_or(|types| types.binary_search_by(|name| name.as_str().cmp(of)).is_ok());
         let comes_later = self.matter == Matter::Everything
             && document.resource_type == PROVENANCE
             && !document.is_deleted

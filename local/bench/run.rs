@@ -21,7 +21,7 @@ use crate::store::{Expected, GeneratedStore, Level};
 use crate::system::{CONTAINER, DATABASE, Options, System};
 
 /// Waits of a client that is in no hurry would be the largest part of a short export.
-const POLL_EVERY: Duration = Duration::from_secs(1);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 /// The handler is started so often; the median counts.
 const STARTS: usize = 5;
 /// The plain client uploads no more: it costs the same for each byte.

@@ -30,7 +30,7 @@ fn a_search_finds_what_its_words_say() {
         let document =
             Document { resource_type: of.into(), last_modified: last_modified.as_str().into(), ..Document::default() };
         let found = Filters::new(std::slice::from_ref(&filter), STORE, transaction_time).unwrap();
-        let found = found.let_pass(&document, &text).unwrap();
+        let found = found.let_pass(&document, text.as_str()).unwrap();
         let when = When { last_modified: &last_modified, transaction_time };
         let expected = finds(&filter, &serde_json::from_str(&text).unwrap(), when);
         assert_eq!(found, expected, "seed {seed}: {search:?} {text}");

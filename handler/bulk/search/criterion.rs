@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::document::Document;
-use super::super::paths::{NotJson, Paths};
+use super::super::paths::{NotJson, Paths, Text};
 use super::super::reference;
 use super::super::release::Release;
 use super::super::resource_id::is_id;
@@ -118,7 +118,7 @@ impl Criterion {
     }
 
     /// Whether a resource fulfils it, in an export of what there was `at` this time.
-    pub fn is_met(&self, document: &Document, text: &str, at: Timestamp) -> Result<bool, NotJson> {
+    pub fn is_met<T: Text + ?Sized>(&self, document: &Document, text: &T, at: Timestamp) -> Result<bool, NotJson> {
         let found = self.found(document, text)?;
         let fits = |alternative: &Vec<Value>, found: &Vec<Vec<String>>| {
             found.iter().zip(alternative).all(|(raws, value)| raws.iter().any(|raw| self.fits(value, raw, at)))
@@ -134,22 +134,31 @@ impl Criterion {
         })
     }
 
-    fn found(&self, document: &Document, text: &str) -> Result<Found, NotJson> {
+    fn found<T: Text + ?Sized>(&self, document: &Document, text: &T) -> Result<Found, NotJson> {
         let mut found = Vec::new();
-        let mut look = |context: &str| {
-            let elements = self.elements.iter().map(|element| self.raws(element, document, context));
-            elements.collect::<Result<_, _>>().map(|raws| found.push(raws))
-        };
         for context in &self.contexts {
             match context {
-                None => look(text)?,
-                Some(paths) => collected(paths, text)?.iter().try_for_each(|context| look(context))?,
+                None => found.push(self.found_in(document, text)?),
+                Some(paths) => {
+                    for context in collected(paths, text)? {
+                        found.push(self.found_in(document, context.as_str())?);
+                    }
+                }
             }
         }
         Ok(found)
     }
 
-    fn raws(&self, element: &Element, document: &Document, context: &str) -> Result<Vec<String>, NotJson> {
+    fn found_in<T: Text + ?Sized>(&self, document: &Document, context: &T) -> Result<Vec<Vec<String>>, NotJson> {
+        self.elements.iter().map(|element| self.raws(element, document, context)).collect()
+    }
+
+    fn raws<T: Text + ?Sized>(
+        &self,
+        element: &Element,
+        document: &Document,
+        context: &T,
+    ) -> Result<Vec<String>, NotJson> {
         let mut raws = match &element.at {
             Place::LastModified => vec![format!("\"{}\"", document.last_modified)],
             Place::In(paths) => collected(paths, context)?,
@@ -214,7 +223,7 @@ fn is_version_of(raw: &str, found: &str, url: &str) -> bool {
     raw.starts_with('"') && found.split_once('|').is_some_and(|(unversioned, _)| unversioned == url)
 }
 
-fn collected(paths: &Paths, text: &str) -> Result<Vec<String>, NotJson> {
+fn collected<T: Text + ?Sized>(paths: &Paths, text: &T) -> Result<Vec<String>, NotJson> {
     let mut found = Vec::new();
     paths.visit(text, &mut |raw| {
         found.push(raw.to_owned());

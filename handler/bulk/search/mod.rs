@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
 use super::document::Document;
-use super::paths::NotJson;
+use super::paths::{NotJson, Text};
 use super::rejection::repeated;
 use super::release::Release;
 use super::resource_type::ResourceType;
@@ -125,7 +125,7 @@ impl Filters {
     }
 
     /// Whether a resource fulfils one of the filters of its type, if there are any (TF-03, TF-04).
-    pub fn let_pass(&self, document: &Document, text: &str) -> Result<bool, NotJson> {
+    pub fn let_pass<T: Text + ?Sized>(&self, document: &Document, text: &T) -> Result<bool, NotJson> {
         let mut filtered = false;
         for search in self.0.iter().filter(|search| document.resource_type == search.of.as_str()) {
             filtered = true;

@@ -32,7 +32,7 @@ fn passes(filters: &[&str], resource: &Value) -> bool {
         ..Document::default()
     };
     let at = Timestamp::parse(AT).unwrap();
-    Filters::new(&filters, STORE, at).unwrap().let_pass(&document, &resource.to_string()).unwrap()
+    Filters::new(&filters, STORE, at).unwrap().let_pass(&document, resource.to_string().as_str()).unwrap()
 }
 
 fn observation() -> Value {

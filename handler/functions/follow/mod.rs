@@ -4,6 +4,7 @@
 //! belongs to the export does not depend on them.
 
 use std::collections::{BTreeMap, HashSet};
+use std::mem;
 use std::sync::Arc;
 
 use crate::bulk::asked::Organized;
@@ -14,13 +15,14 @@ use crate::bulk::document::Document;
 use crate::bulk::gathered::Gathered;
 use crate::bulk::job::Job;
 use crate::bulk::key_log::ResourceKey;
-use crate::bulk::line::{Flaw, Unescaped};
+use crate::bulk::line::Flaw;
 use crate::bulk::paths::{NotJson, Paths};
 use crate::bulk::plan::Plan;
 use crate::bulk::reading::{self, Matter, Reading};
 use crate::bulk::resource_type::ResourceType;
 use crate::bulk::search::Filters;
 use crate::bulk::selection::Selection;
+use crate::bulk::unescaped::Unescaped;
 use crate::bulk::window::{Spelled, Window};
 use crate::ports::{ErrorKind, PortError};
 
@@ -118,6 +120,10 @@ pub struct Gathering {
     logs: BTreeMap<Gathered, Vec<u8>>,
     /// References that were gathered by this claim.
     seen: HashSet<String>,
+    /// One of them.
+    name: String,
+    /// Those of a resource that were not.
+    keys: Vec<ResourceKey>,
     /// The same, of pairs of what was referred to and a patient.
     seen_pairs: HashSet<(ResourceKey, ResourceKey)>,
 }
@@ -173,7 +179,9 @@ impl Work<'_> {
                     compartment::types(self.job.asked.release).filter(|name| name.as_str() != PROVENANCE).chain(owned);
                 let all: Vec<_> = all.collect();
                 let others: Vec<_> = context.filter(|name| !all.contains(name)).collect();
-                Some(all.into_iter().chain(others).collect())
+                let mut types: Vec<_> = all.into_iter().chain(others).collect();
+                types.sort_unstable();
+                Some(types)
             }
             Matter::Provenance | Matter::Told | Matter::Decision | Matter::Chosen => {
                 Some(named(PROVENANCE).into_iter().collect())
@@ -212,6 +220,7 @@ impl Work<'_> {
     }
 
     async fn follow_compartments(&mut self, follow: &Follow, documents: &[&Document]) -> Result<(), Interrupted> {
+        let mut text = Unescaped::default();
         for document in documents {
             let key = self.log(document);
             if document.is_deleted {
@@ -221,15 +230,15 @@ impl Work<'_> {
             if !self.is_compartments(document) {
                 continue;
             }
-            let Some(text) = Unescaped::of(document) else {
+            if !text.becomes(document) {
                 self.write_wanted(document).await?;
                 continue;
-            };
+            }
             match follow.compartments.hold(&document.resource_type, &document.id, &text) {
                 Ok(true) => {
                     self.gather(Gathered::Compartments, key.bytes()).await?;
                     match self.is_organized() {
-                        true => self.keep_owned(follow, document, text).await?,
+                        true => self.keep_owned(follow, document, mem::take(&mut text)).await?,
                         false => self.keep(follow, document, &text).await?,
                     }
                 }
@@ -250,7 +259,7 @@ impl Work<'_> {
     }
 
     /// Whether the first stage has exported a resource, or told what is wrong with it.
-    fn is_of_first_stage(&self, follow: &Follow, document: &Document, text: Option<&str>) -> bool {
+    fn is_of_first_stage(&self, follow: &Follow, document: &Document, text: Option<&Unescaped>) -> bool {
         let hold = |text| follow.compartments.hold(&document.resource_type, &document.id, text);
         self.is_compartments(document) && follow.window.holds(document) && text.map(hold) != Some(Ok(false))
     }
@@ -260,7 +269,7 @@ impl Work<'_> {
         for document in self.named(follow, documents.to_vec()).await? {
             self.log(document);
             let text = Unescaped::of(document);
-            if self.is_of_first_stage(follow, document, text.as_deref()) {
+            if self.is_of_first_stage(follow, document, text.as_ref()) {
                 continue;
             }
             match text {
@@ -292,21 +301,21 @@ impl Work<'_> {
             Err(NotJson) => return self.tell_flaw(document).await,
         }
         if follow.has_next {
-            let (mut keys, mut name) = (Vec::new(), String::new());
-            let (job, seen, next) = (&self.job.id, &mut self.gathering.seen, &mut self.next);
-            context::references(text, follow.compartments.base(), &mut |of, id| {
+            let Gathering { seen, name, keys, .. } = &mut self.gathering;
+            let (job, next) = (&self.job.id, &mut self.next);
+            context::references(text.bytes(), follow.compartments.base(), &mut |of, id| {
                 if seen.len() >= REMEMBERED {
                     seen.clear();
                 }
                 name.clear();
                 name.extend([of, "/", id]);
-                if !seen.contains(&name) {
+                if !seen.contains(name) {
                     seen.insert(name.clone());
                     next.refers(of);
                     keys.push(ResourceKey::of(job, of, id));
                 }
             });
-            for key in keys {
+            while let Some(key) = self.gathering.keys.pop() {
                 self.gather(Gathered::References, key.bytes()).await?;
             }
         }

@@ -12,9 +12,9 @@ use crate::bulk::context;
 use crate::bulk::document::Document;
 use crate::bulk::gathered::Gathered;
 use crate::bulk::key_log::ResourceKey;
-use crate::bulk::line::Unescaped;
 use crate::bulk::paths::NotJson;
 use crate::bulk::shuffle::Pair;
+use crate::bulk::unescaped::Unescaped;
 use crate::ports::{ErrorKind, Place, PortError};
 
 use super::super::commit::{Interrupted, Work};
@@ -90,7 +90,7 @@ impl Work<'_> {
             }
             self.log(document);
             let text = Unescaped::of(document);
-            let is_known = followed.contains(&key) || self.is_of_first_stage(follow, document, text.as_deref());
+            let is_known = followed.contains(&key) || self.is_of_first_stage(follow, document, text.as_ref());
             match text {
                 Some(text) => {
                     by_key.entry(key).or_insert_with(Vec::new).push(homeless.len());
@@ -169,7 +169,7 @@ impl Work<'_> {
         let mut references = Vec::new();
         if follow.has_next {
             let (job, next) = (&self.job.id, &mut self.next);
-            context::references(text, follow.compartments.base(), &mut |of, id| {
+            context::references(text.bytes(), follow.compartments.base(), &mut |of, id| {
                 next.refers(of);
                 references.push(ResourceKey::of(job, of, id));
             });

@@ -8,11 +8,11 @@ use futures::future::try_join_all;
 use crate::bulk::context::PROVENANCE;
 use crate::bulk::document::Document;
 use crate::bulk::key_log::ResourceKey;
-use crate::bulk::line::Unescaped;
 use crate::bulk::paths::NotJson;
 use crate::bulk::reference;
 use crate::bulk::resource_id::ResourceId;
 use crate::bulk::resource_type::ResourceType;
+use crate::bulk::unescaped::Unescaped;
 use crate::ports::{PortError, Sought};
 
 use super::super::commit::{Interrupted, Work};
@@ -26,7 +26,7 @@ pub(super) type Target = (String, String);
 
 impl Follow {
     /// The targets of a Provenance that lead into the store.
-    pub(super) fn targets_of(&self, text: &str) -> Result<Vec<Target>, NotJson> {
+    pub(super) fn targets_of(&self, text: &Unescaped) -> Result<Vec<Target>, NotJson> {
         let mut targets = Vec::new();
         self.targets.visit(text, &mut |raw| {
             let reference = serde_json::from_str::<String>(raw).unwrap_or_default();

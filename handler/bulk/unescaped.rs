@@ -1,0 +1,64 @@
+//! The text of a document, unescaped: for whoever decides by it before its line is written.
+
+use std::mem;
+
+use serde_json::value::RawValue;
+
+use super::document::Document;
+use super::line::trimmed;
+use super::paths::{Text, Walk};
+use super::shape::{Member, Shape};
+
+/// JSON.
+#[derive(Default)]
+pub struct Unescaped {
+    /// UTF-8.
+    text: Vec<u8>,
+    /// Of a text as servers write it, with its members.
+    shape: Option<Shape>,
+    members: Vec<Member>,
+}
+
+impl Unescaped {
+    /// Where there is no text, or none that is JSON, writing its line tells why.
+    pub fn of(document: &Document) -> Option<Self> {
+        let mut text = Self::default();
+        text.becomes(document).then_some(text)
+    }
+
+    /// Becomes that of another document, in the room that it has. `false` if there is none: then it is of no meaning.
+    pub fn becomes(&mut self, document: &Document) -> bool {
+        self.text.clear();
+        let is_text = document.format.as_deref().is_none_or(|format| format == "Json")
+            && document.data.as_ref().is_some_and(|data| data.append_to(&mut self.text).is_ok());
+        if !is_text {
+            return false;
+        }
+        self.shape = Shape::with_members(&self.text, &mut self.members);
+        if self.shape.is_some() {
+            return true;
+        }
+        let text = String::from_utf8(mem::take(&mut self.text)).unwrap_or_default();
+        self.text = trimmed(&text).into();
+        // Whoever looks for something in a text may find it before the place where the text breaks off.
+        serde_json::from_slice::<&RawValue>(&self.text).is_ok()
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// Where the members stand that decide about the line, in a text as servers write it.
+    pub fn shape(&self) -> Option<&Shape> {
+        self.shape.as_ref()
+    }
+}
+
+impl Text for Unescaped {
+    fn walk(&self, walk: Walk<'_, '_, '_>) -> serde_json::Result<()> {
+        match self.shape {
+            Some(_) => walk.into_members(&self.text, &self.members),
+            None => walk.through(&self.text),
+        }
+    }
+}
