@@ -22,6 +22,8 @@ use crate::system::{CONTAINER, DATABASE, Options, System};
 
 /// Waits of a client that is in no hurry would be the largest part of a short export.
 const POLL_EVERY: Duration = Duration::from_millis(200);
+/// A long one is asked after less often: the server slows down whoever does not tire of asking.
+const POLL_LATER: Duration = Duration::from_secs(1);
 /// The handler is started so often; the median counts.
 const STARTS: usize = 5;
 /// The plain client uploads no more: it costs the same for each byte.
@@ -136,6 +138,7 @@ pub async fn export(system: &System, level: Level, progress: &Progress) -> Resul
         match answer.status() {
             StatusCode::OK => return Manifest::read(&answer.bytes().await?),
             StatusCode::ACCEPTED => tokio::time::sleep(POLL_EVERY).await,
+            StatusCode::TOO_MANY_REQUESTS => tokio::time::sleep(POLL_LATER).await,
             other => {
                 let why = system.host.failure().unwrap_or(answer.text().await?);
                 bail!("the export failed: {other} {why}");
