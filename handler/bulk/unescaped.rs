@@ -62,3 +62,53 @@ impl Text for Unescaped {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::super::paths::{NotJson, Paths};
+    use super::*;
+
+    fn document(data: &str) -> Document {
+        Document { data: Some(data.to_owned().into()), ..Document::default() }
+    }
+
+    fn ids(text: &Unescaped) -> Result<Vec<String>, NotJson> {
+        let mut ids = Vec::new();
+        Paths::of(["id"]).visit(text, &mut |raw| {
+            ids.push(raw.to_owned());
+            ControlFlow::Continue(())
+        })?;
+        Ok(ids)
+    }
+
+    #[test]
+    fn whatever_it_was_before_it_becomes_the_other() {
+        let plain = document(r#"{"resourceType":"Patient","id":"a","name":[{"family":"of some length"}]}"#);
+        let spaced = document("\u{feff} {\"id\": \"b\"}\n");
+        let twice = document(r#"{"id":"c","id":"d"}"#);
+        let nothing = [
+            document(r#"{"id":"e""#),
+            document("\"\u{fffd}"),
+            Document { data: None, ..plain.clone() },
+            Document { format: Some("Xml".into()), ..plain.clone() },
+            Document { data: Some(b"{\"id\":\"\xED\xA0\x80\"}".to_vec().into()), ..plain.clone() },
+        ];
+        let texts = [(&plain, &["\"a\""][..]), (&spaced, &["\"b\""]), (&twice, &["\"c\"", "\"d\""])];
+        let mut text = Unescaped::default();
+        for before in texts.iter().map(|(before, _)| *before).chain(&nothing) {
+            for (after, found) in texts {
+                text.becomes(before);
+                assert!(text.becomes(after), "{before:?} {after:?}");
+                assert_eq!(ids(&text).unwrap(), found, "{before:?} {after:?}");
+            }
+            for none in &nothing {
+                assert!(!text.becomes(none) && Unescaped::of(none).is_none(), "{none:?}");
+            }
+        }
+        assert!(text.becomes(&plain) && text.shape().is_some());
+        assert!(text.becomes(&spaced) && text.shape().is_none());
+        assert_eq!(text.bytes(), br#"{"id": "b"}"#);
+    }
+}
