@@ -84,6 +84,9 @@ pub enum State {
         removes_files: bool,
         /// Nothing is left but the documents, which stay for a while: a step that comes late finds them and stops.
         cleaned: bool,
+        /// So long, once it is cleaned: as long after that as a step may live. Documents of earlier builds do not tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        documents_until: Option<Timestamp>,
     },
 }
 
@@ -120,7 +123,7 @@ impl Job {
     /// The same job before everything is kept that belongs to it: one that is over, so that the watch removes what there is, if
     /// it is accepted by nobody. Nothing has happened to it that anybody would record.
     pub fn to_be_accepted(&self, now: Timestamp) -> Self {
-        let state = State::Cancelled { ended: now, removes_files: true, cleaned: false };
+        let state = State::Cancelled { ended: now, removes_files: true, cleaned: false, documents_until: None };
         Self { state, unrecorded: Vec::new(), watch_at: now.plus(limits::JOB_WATCH), ..self.clone() }
     }
 
@@ -249,7 +252,7 @@ impl Job {
             State::Completed { .. } => !theirs,
             State::Accepted | State::Planned { .. } | State::Failed { .. } => true,
         };
-        let state = State::Cancelled { ended: now, removes_files, cleaned: false };
+        let state = State::Cancelled { ended: now, removes_files, cleaned: false, documents_until: None };
         Ok(Self { state, watch_at: now.plus(limits::JOB_WATCH), ..self }.changed(what, now))
     }
 
@@ -257,7 +260,7 @@ impl Job {
     pub fn cleaned(self, last: Timestamp) -> Result<Self, NotAllowed> {
         match self.state {
             State::Cancelled { ended, removes_files, .. } => {
-                let state = State::Cancelled { ended, removes_files, cleaned: true };
+                let state = State::Cancelled { ended, removes_files, cleaned: true, documents_until: Some(last) };
                 Ok(Self { state, ..self.without_secret(last) })
             }
             State::Accepted | State::Planned { .. } | State::Completed { .. } | State::Failed { .. } => Err(NotAllowed),

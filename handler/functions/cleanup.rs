@@ -28,10 +28,12 @@ const GIVE_UP: Duration = limits::SECRET_AFTER_END.saturating_sub(REPEAT);
 
 pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     let Some(job) = app.job(id).await? else { return Ok(Outcome::Stale) };
-    let State::Cancelled { ended, cleaned, removes_files } = job.state else { return Ok(Outcome::Stale) };
+    let State::Cancelled { ended, cleaned, removes_files, documents_until } = job.state else {
+        return Ok(Outcome::Stale);
+    };
     if cleaned {
         // A repeated message comes too early; only the watch, which looks when the time has come, means this.
-        if app.now().since(ended) < limits::TOMBSTONE {
+        if app.now() < documents_until.unwrap_or(ended.plus(limits::TOMBSTONE)) {
             return Ok(Outcome::Stale);
         }
         // What is not recorded yet goes nowhere.

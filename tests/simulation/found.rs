@@ -64,6 +64,28 @@ fn a_planner_that_comes_after_the_cleanup_leaves_nothing() {
 }
 
 #[test]
+fn a_cleanup_that_was_late_already_waits_for_the_others_before_it_removes_documents() {
+    let world = World::new();
+    let _clinic = patients(&world, 3);
+    let mut host = Host::new(&world, small());
+    let export = Export::start(&mut host, "");
+    host.delete(&export.status);
+    host.deliver();
+    // Nothing runs for a while; then there are three messages.
+    for _ in 0..2 {
+        host.wait(limits::TOMBSTONE);
+        host.tick();
+    }
+    let overtaken = host.deliver_up_to("jobs.create", "plan");
+    host.deliver();
+    assert!(export.is_cleaned(&world));
+    host.deliver();
+    host.let_go(overtaken);
+    export.vanish(&mut host);
+    is_gone(&world, &export.job).unwrap();
+}
+
+#[test]
 fn a_worker_that_was_overtaken_in_the_second_pass_removes_nothing() {
     let world = World::new();
     let mut clinic = patients(&world, 6);
