@@ -28,7 +28,7 @@ pub struct Log {
 pub struct Heap {
     keys: Keys,
     logs: Vec<Log>,
-    /// The types of what was referred to.
+    /// The types of what was referred to, sorted.
     pub types: Vec<ResourceType>,
 }
 

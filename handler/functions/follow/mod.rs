@@ -122,8 +122,6 @@ pub struct Gathering {
     seen: HashSet<String>,
     /// One of them.
     name: String,
-    /// Those of a resource that were not.
-    keys: Vec<ResourceKey>,
     /// The same, of pairs of what was referred to and a patient.
     seen_pairs: HashSet<(ResourceKey, ResourceKey)>,
 }
@@ -175,12 +173,10 @@ impl Work<'_> {
                 let beside = context::types().chain(named(PROVENANCE).filter(|_| latest));
                 let context = beside.filter(|name| deletions && self.job.asked.wants(name.as_str()));
                 let owned = named(compartment::DEVICE).into_iter();
-                let all =
-                    compartment::types(self.job.asked.release).filter(|name| name.as_str() != PROVENANCE).chain(owned);
-                let all: Vec<_> = all.collect();
-                let others: Vec<_> = context.filter(|name| !all.contains(name)).collect();
-                let mut types: Vec<_> = all.into_iter().chain(others).collect();
+                let held = compartment::types(self.job.asked.release).filter(|name| name.as_str() != PROVENANCE);
+                let mut types: Vec<_> = held.chain(owned).chain(context).collect();
                 types.sort_unstable();
+                types.dedup();
                 Some(types)
             }
             Matter::Provenance | Matter::Told | Matter::Decision | Matter::Chosen => {
@@ -301,8 +297,8 @@ impl Work<'_> {
             Err(NotJson) => return self.tell_flaw(document).await,
         }
         if follow.has_next {
-            let Gathering { seen, name, keys, .. } = &mut self.gathering;
-            let (job, next) = (&self.job.id, &mut self.next);
+            let Gathering { seen, name, .. } = &mut self.gathering;
+            let (job, next, mut keys) = (&self.job.id, &mut self.next, Vec::new());
             context::references(text.bytes(), follow.compartments.base(), &mut |of, id| {
                 if seen.len() >= REMEMBERED {
                     seen.clear();
@@ -315,7 +311,7 @@ impl Work<'_> {
                     keys.push(ResourceKey::of(job, of, id));
                 }
             });
-            while let Some(key) = self.gathering.keys.pop() {
+            for key in keys {
                 self.gather(Gathered::References, key.bytes()).await?;
             }
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::System;
-use super::http::{Answer, Http, PATIENCE, until_within};
+use super::http::{Answer, Http, PATIENCE};
 use crate::support::canaries::EVERYWHERE;
 
 /// One file of a manifest, downloaded.
@@ -67,22 +67,18 @@ pub async fn completed(http: &Http, status_url: &str) -> Value {
 pub async fn completed_within(patience: Duration, http: &Http, status_url: &str) -> Value {
     let mut pace = Pace::default();
     let started = Instant::now();
-    until_within(2 * patience, "the export is complete", async || {
+    loop {
         pace.wait().await;
         let answer = http.get(status_url).await;
         match answer.status {
-            202 => {
-                assert!(started.elapsed() < patience, "after {patience:?} it is {}", answer.header("x-progress"));
-                None
-            }
+            202 => assert!(started.elapsed() < patience, "after {patience:?} it is {}", answer.header("x-progress")),
             200 => {
                 EVERYWHERE.assert_none_in("a manifest", &answer.text());
-                Some(answer.json())
+                return answer.json();
             }
             other => panic!("{other}: {}", answer.text()),
         }
-    })
-    .await
+    }
 }
 
 /// Downloads every output file, sending nothing but the URL. There must be no error file.
