@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::exchange::{self, Answer, IS_UPSERT, PARTITION_KEY, PREFER};
+use super::lean::lean;
 use super::operation;
 use super::pages::Pages;
 use crate::faults::Faults;
@@ -152,6 +153,7 @@ impl Account {
         if !exchange::is_query(request) {
             return Answer::to(&self.emulator, request).await;
         }
+        let request = &lean(request);
         let is_sweep = request.headers().get_optional_str(&PARTITION_KEY).is_none();
         match self.generated.get().filter(|generated| is_sweep && generated.path == request.url().path()) {
             Some(generated) => generated.store.page(&self.emulator, request).await,

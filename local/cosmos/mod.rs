@@ -3,6 +3,7 @@
 pub mod emulator;
 pub mod exchange;
 mod front;
+mod lean;
 mod operation;
 pub mod pages;
 

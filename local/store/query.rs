@@ -21,13 +21,15 @@ use super::template::{Ids, Template};
 use crate::cosmos::exchange::{self, Answer, IS_QUERY, IS_UPSERT, PARTITION_KEY, RANGE_ID};
 
 const DATABASE: &str = "models";
+/// The container of all models.
+const ALL: &str = "all";
 /// Of queries with these words the answer is more than one row for each document, or depends on all of them.
 const NOT_PLAIN: [&str; 10] = ["ORDER", "GROUP", "TOP", "DISTINCT", "OFFSET", "COUNT", "SUM", "MIN", "MAX", "AVG"];
 
 /// The rows of one query, by the number of the model. None: the query leaves such documents out.
 pub type Rows = Vec<Option<Template>>;
 
-/// An account of its own with a container for each model, and the queries that were put to it.
+/// An account of its own with a container for each model and one for all of them, and the queries that were put to it.
 pub struct Queries {
     emulator: Arc<InMemoryEmulatorHttpClient>,
     base: Url,
@@ -58,21 +60,26 @@ impl Queries {
         let ids = shapes.iter().map(|shape| shape.ids.clone()).collect();
         let queries = Self { emulator, base, ids, evaluated: Mutex::default() };
         queries.emulator.store().create_database(DATABASE);
+        queries.create(ALL)?;
         for (number, shape) in shapes.iter().enumerate() {
-            queries.put(number, shape).await.with_context(|| format!("keep the model {}", shape.partition_key))?;
+            let own = number.to_string();
+            queries.create(&own)?;
+            for container in [ALL, &own] {
+                let put = queries.put(container, shape).await;
+                put.with_context(|| format!("keep the model {}", shape.partition_key))?;
+            }
         }
         Ok(queries)
     }
 
-    async fn put(&self, number: usize, shape: &Shape) -> Result<()> {
+    fn create(&self, container: &str) -> Result<()> {
         let config = ContainerConfig::new().with_partition_count(1).build()?;
-        self.emulator.store().create_container_with_config(
-            DATABASE,
-            &number.to_string(),
-            "/partitionKey".into(),
-            config,
-        );
-        let mut request = self.request(number);
+        self.emulator.store().create_container_with_config(DATABASE, container, "/partitionKey".into(), config);
+        Ok(())
+    }
+
+    async fn put(&self, container: &str, shape: &Shape) -> Result<()> {
+        let mut request = self.request(container);
         request.insert_header(IS_UPSERT, "true");
         request.insert_header(PARTITION_KEY, serde_json::to_string(&[&shape.partition_key])?);
         request.set_body(shape.document.clone());
@@ -99,35 +106,48 @@ impl Queries {
         let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
         let odd = words.find(|word| NOT_PLAIN.contains(word));
         ensure!(odd.is_none(), "the generated store answers plain queries only, none with {}", odd.unwrap_or_default());
+        // Which of the models a row is of, no answer tells. But most queries are for history, and there is none.
+        let all = self.answer(ALL, query).await?;
+        if found(&all)?.is_empty() {
+            return Ok(self.ids.iter().map(|_| None).collect());
+        }
         let mut rows = Vec::with_capacity(self.ids.len());
-        for number in 0..self.ids.len() {
-            rows.push(self.row(number, query, format).await?);
+        for (number, ids) in self.ids.iter().enumerate() {
+            let answer = self.answer(&number.to_string(), query).await?;
+            rows.push(row(&answer, ids, format)?);
         }
         Ok(rows)
     }
 
-    async fn row(&self, number: usize, query: &Bytes, format: Format) -> Result<Option<Template>> {
-        let mut request = self.request(number);
+    async fn answer(&self, container: &str, query: &Bytes) -> Result<Answer> {
+        let mut request = self.request(container);
         request.insert_header(IS_QUERY, "true");
         request.insert_header(RANGE_ID, "0");
         request.insert_header("content-type", "application/query+json");
         request.set_body(query.clone());
         let answer = Answer::to(&self.emulator, &request).await;
         ensure!(answer.is_success(), "{}", String::from_utf8_lossy(&answer.body));
-        let found: Found = serde_json::from_slice(&answer.body).context("read the answer of the query engine")?;
-        ensure!(found.documents.len() <= 1, "the generated store cannot answer with several rows of one document");
-        let Some(row) = found.documents.first() else {
-            return Ok(None);
-        };
-        let ids = &self.ids[number];
-        Ok(Some(match format {
-            Format::Text => Template::new(row.get().as_bytes(), ids),
-            // Within a page only the first byte of the encoding, which marks it as such, is left out.
-            Format::Binary => Template::new(&binary_json::encode(&serde_json::from_str(row.get())?)[1..], ids),
-        }))
+        Ok(answer)
     }
 
-    fn request(&self, number: usize) -> Request {
-        exchange::request(&self.base, Method::Post, &format!("/dbs/{DATABASE}/colls/{number}/docs"))
+    fn request(&self, container: &str) -> Request {
+        exchange::request(&self.base, Method::Post, &format!("/dbs/{DATABASE}/colls/{container}/docs"))
     }
+}
+
+fn found(answer: &Answer) -> Result<Vec<&RawValue>> {
+    let found: Found = serde_json::from_slice(&answer.body).context("read the answer of the query engine")?;
+    Ok(found.documents)
+}
+
+/// What the answer of a model's own container makes of it.
+fn row(answer: &Answer, ids: &Ids, format: Format) -> Result<Option<Template>> {
+    let found = found(answer)?;
+    ensure!(found.len() <= 1, "the generated store cannot answer with several rows of one document");
+    let Some(row) = found.first() else { return Ok(None) };
+    Ok(Some(match format {
+        Format::Text => Template::new(row.get().as_bytes(), ids),
+        // Within a page only the first byte of the encoding, which marks it as such, is left out.
+        Format::Binary => Template::new(&binary_json::encode(&serde_json::from_str(row.get())?)[1..], ids),
+    }))
 }
