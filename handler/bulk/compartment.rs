@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use url::Url;
 
+use super::by_name::ByName;
 use super::job_id::JobId;
 use super::key_log::ResourceKey;
 use super::paths::{NotJson, Paths, Text};
@@ -16,6 +17,7 @@ use super::reference;
 use super::release::Release;
 use super::resource_id::ResourceId;
 use super::resource_type::ResourceType;
+use super::sorted_keys::SortedKeys;
 
 mod elements;
 
@@ -30,15 +32,13 @@ pub enum Patients {
 #[derive(Clone, Debug)]
 pub struct Members {
     job: JobId,
-    /// Sorted.
-    keys: Vec<ResourceKey>,
+    keys: SortedKeys,
 }
 
 impl Members {
     pub fn new<'i>(job: &JobId, ids: impl IntoIterator<Item = &'i ResourceId>) -> Self {
-        let mut keys: Vec<_> = ids.into_iter().map(|id| ResourceKey::of(job, "Patient", id.as_str())).collect();
-        keys.sort_unstable();
-        Self { job: job.clone(), keys }
+        let keys = ids.into_iter().map(|id| ResourceKey::of(job, "Patient", id.as_str())).collect();
+        Self { job: job.clone(), keys: SortedKeys::new(keys) }
     }
 
     /// Bytes of a member.
@@ -49,23 +49,23 @@ impl Members {
     }
 
     pub fn count(&self) -> u64 {
-        self.keys.len() as u64
+        self.keys.as_slice().len() as u64
     }
 
     /// As they are kept.
     pub fn bytes(&self) -> Vec<u8> {
-        self.keys.iter().flat_map(ResourceKey::bytes).copied().collect()
+        self.keys.as_slice().iter().flat_map(ResourceKey::bytes).copied().collect()
     }
 
     /// As they were kept. `None` if that is not what they are now.
     pub fn of_bytes(job: &JobId, bytes: &[u8]) -> Option<Self> {
         let (keys, rest) = bytes.as_chunks::<{ ResourceKey::BYTES }>();
         let keys: Vec<_> = keys.iter().map(|key| ResourceKey::of_bytes(*key)).collect();
-        (rest.is_empty() && keys.is_sorted()).then(|| Self { job: job.clone(), keys })
+        (rest.is_empty() && keys.is_sorted()).then(|| Self { job: job.clone(), keys: SortedKeys::new(keys) })
     }
 
     fn include(&self, id: &str) -> bool {
-        self.keys.binary_search(&ResourceKey::of(&self.job, "Patient", id)).is_ok()
+        self.keys.contains(&ResourceKey::of(&self.job, "Patient", id))
     }
 }
 
@@ -78,25 +78,25 @@ pub struct Compartments {
     /// Below this URL references are as good as relative ones.
     base: String,
     release: Release,
-    /// In the order of the table of the release.
-    references: Vec<Paths>,
-    /// A device may be a patient's own, although the compartment has no devices (PC-10).
-    owners: Paths,
+    /// The elements by which resources of a type are held.
+    references: ByName<Paths>,
 }
 
 impl Compartments {
     pub fn new(patients: Patients, group: Option<ResourceId>, base: &Url, release: Release) -> Self {
-        let references =
-            |(_, elements): &(_, &[&str])| Paths::of(elements.iter().map(|path| format!("{path}.reference")));
+        let references = elements::of(release)
+            .iter()
+            .map(|(name, elements)| (*name, Paths::of(elements.iter().map(|path| format!("{path}.reference")))));
         let base = base.as_str().trim_end_matches('/').to_owned();
-        let owners = Paths::of(["patient.reference"]);
-        let references = elements::of(release).iter().map(references).collect();
-        Self { patients, group, base, release, references, owners }
+        // A device may be a patient's own, although the compartment has no devices (PC-10).
+        let owners = (DEVICE, Paths::of(["patient.reference"]));
+        let references = ByName::new(references.chain([owners]));
+        Self { patients, group, base, release, references }
     }
 
     /// Whether they hold this resource, which stands in a JSON text.
     pub fn hold<T: Text + ?Sized>(&self, resource_type: &str, id: &str, text: &T) -> Result<bool, NotJson> {
-        let Some(references) = self.references_of(resource_type) else { return Ok(false) };
+        let Some(references) = self.references.get(resource_type) else { return Ok(false) };
         match (&self.patients, resource_type) {
             // `link` leads to the same person, but to another compartment (PC-06).
             (Patients::Every, "Patient") => return Ok(true),
@@ -115,7 +115,7 @@ impl Compartments {
     /// The patients in whose compartments a resource is, each once. A Group is in those of all its members, and would stand there
     /// as often as it is long: it is in nobody's.
     pub fn owners<T: Text + ?Sized>(&self, resource_type: &str, id: &str, text: &T) -> Result<Vec<String>, NotJson> {
-        let Some(references) = self.references_of(resource_type) else { return Ok(Vec::new()) };
+        let Some(references) = self.references.get(resource_type) else { return Ok(Vec::new()) };
         match resource_type {
             "Patient" => return Ok(self.hold(resource_type, id, text)?.then(|| id.to_owned()).into_iter().collect()),
             "Group" => return self.hold(resource_type, id, text).map(|_| Vec::new()),
@@ -134,14 +134,6 @@ impl Compartments {
         Ok(owners)
     }
 
-    /// The elements by which resources of a type are held; none of a type that never is.
-    fn references_of(&self, resource_type: &str) -> Option<&Paths> {
-        match index(resource_type, self.release) {
-            Some(index) => Some(&self.references[index]),
-            None => (resource_type == DEVICE).then_some(&self.owners),
-        }
-    }
-
     /// Whether a resource that was deleted may have been held: what it was about is not known any more (DE-04).
     pub fn may_have_held(&self, resource_type: &str, id: &str) -> bool {
         match (&self.patients, resource_type) {
@@ -154,7 +146,7 @@ impl Compartments {
 
     /// Whether resources of a type can be in them.
     pub fn may_hold(&self, resource_type: &str) -> bool {
-        has(resource_type, self.release) || resource_type == DEVICE
+        self.references.get(resource_type).is_some()
     }
 
     /// Whether they are those of nobody.
@@ -198,16 +190,12 @@ pub fn patient_of<'r>(reference: &'r str, base: &str) -> Option<&'r str> {
     reference::local_of(reference, base, |of| of == "Patient").map(|(_, id)| id)
 }
 
-fn index(resource_type: &str, release: Release) -> Option<usize> {
-    elements::of(release).binary_search_by_key(&resource_type, |(name, _)| name).ok()
-}
-
 /// The type that patients may own.
 pub const DEVICE: &str = "Device";
 
 /// Whether resources of a type can be in a compartment.
 pub fn has(resource_type: &str, release: Release) -> bool {
-    index(resource_type, release).is_some()
+    elements::of(release).binary_search_by_key(&resource_type, |(name, _)| name).is_ok()
 }
 
 /// The types that can be in a compartment.

@@ -52,8 +52,9 @@ pub fn types() -> impl Iterator<Item = ResourceType> {
     TYPES.iter().filter_map(|name| ResourceType::parse(name).ok())
 }
 
-/// Hands to `found` type and id of each context resource that a resource's text refers to, wherever that stands.
-pub fn references(text: &[u8], base: &str, found: &mut dyn FnMut(&str, &str)) {
+/// Hands to `found` each reference in a resource's text that may lead to a context resource, wherever that stands, as bytes of
+/// UTF-8. Most references lead to patients and what is about them, which is seen at the first glance.
+pub fn references(text: &[u8], found: &mut dyn FnMut(&[u8])) {
     for at in NAMES.find_iter(text) {
         // Behind a backslash a quote is in the middle of a string.
         if text[..at].ends_with(b"\\") {
@@ -61,30 +62,42 @@ pub fn references(text: &[u8], base: &str, found: &mut dyn FnMut(&str, &str)) {
         }
         let behind = &text[at + NAME.len()..];
         let Some(value) = plain_string(behind).map(Cow::Borrowed).or_else(|| odd_string(behind)) else { continue };
-        if let Some((of, id)) = reference::local_of(&value, base, has) {
-            found(of, id);
+        if may_lead_here(&value) {
+            found(&value);
         }
     }
 }
 
+/// Whether a reference begins as one to the context does: with a type, or as a URL.
+fn may_lead_here(reference: &[u8]) -> bool {
+    let end = reference.iter().position(|byte| matches!(byte, b'/' | b':'));
+    let Some(end) = end else { return false };
+    reference[end] == b':' || TYPES.iter().any(|name| name.as_bytes() == &reference[..end])
+}
+
+/// Type and id of the context resource that a reference leads to.
+pub fn resource<'r>(reference: &'r [u8], base: &str) -> Option<(&'r str, &'r str)> {
+    reference::local_of(str::from_utf8(reference).ok()?, base, has)
+}
+
 /// The string behind a name, as servers write it.
-fn plain_string(behind: &[u8]) -> Option<&str> {
+fn plain_string(behind: &[u8]) -> Option<&[u8]> {
     let content = behind.strip_prefix(b":\"")?;
     let end = memchr2(b'"', b'\\', content)?;
-    if content[end] != b'"' {
-        return None;
-    }
-    str::from_utf8(&content[..end]).ok()
+    (content[end] == b'"').then(|| &content[..end])
 }
 
 /// The same, with spaces around it or escapes in it.
-fn odd_string(behind: &[u8]) -> Option<Cow<'_, str>> {
+fn odd_string(behind: &[u8]) -> Option<Cow<'_, [u8]>> {
     let value = behind.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
     if !value.starts_with(b"\"") {
         return None;
     }
     let raw = serde_json::Deserializer::from_slice(value).into_iter::<&RawValue>().next();
-    string(raw?.ok()?.get())
+    Some(match string(raw?.ok()?.get())? {
+        Cow::Borrowed(reference) => Cow::Borrowed(reference.as_bytes()),
+        Cow::Owned(reference) => Cow::Owned(reference.into_bytes()),
+    })
 }
 
 #[cfg(test)]
@@ -95,7 +108,9 @@ mod tests {
 
     fn found(text: &str) -> Vec<String> {
         let mut all = Vec::new();
-        references(text.as_bytes(), "https://fhir.example", &mut |of, id| all.push(format!("{of}/{id}")));
+        references(text.as_bytes(), &mut |reference| {
+            all.extend(resource(reference, "https://fhir.example").map(|(of, id)| format!("{of}/{id}")));
+        });
         all
     }
 

@@ -54,12 +54,16 @@ fn unescape(content: &[u8], out: &mut Vec<u8>, simd: Simd) -> Result<(), Unwrita
     // No escape is shorter than what it stands for.
     out.reserve(content.len() + STRETCH + size_of::<Piece>());
     let end = out.len();
-    let (end, wide, done) = simd.run(All { content, unescape: Unescape { to: out, end, wide: 0 } });
-    if done.is_err() || wide {
-        std::str::from_utf8(content).map_err(|_| Unwritable::NotUtf8)?;
+    let (end, done) = simd.run(All { content, unescape: Unescape { to: out, end, wide_from: None } });
+    if done.is_err() {
+        is_utf8(content)?;
     }
     out.truncate(end);
     done
+}
+
+fn is_utf8(bytes: &[u8]) -> Result<(), Unwritable> {
+    std::str::from_utf8(bytes).map(drop).map_err(|_| Unwritable::NotUtf8)
 }
 
 /// So many bytes are unescaped before more room is made, which costs less than to make room for all at once: it is still near
@@ -76,18 +80,19 @@ struct Unescape<'a> {
     to: &'a mut Vec<u8>,
     /// Up to here it is written.
     end: usize,
-    /// The places in all windows so far where there were other characters than those of ASCII.
-    wide: u64,
+    /// Since which place of the content each window had other characters than those of ASCII. Whether they are UTF-8 is found
+    /// out when a window has none: no character goes on there, and of most texts only a few windows are looked at once more.
+    wide_from: Option<usize>,
 }
 
 impl Task for All<'_> {
-    /// Where the text ends, and whether it may have more than ASCII.
-    type Done = (usize, bool, Result<(), Unwritable>);
+    /// Where the text ends.
+    type Done = (usize, Result<(), Unwritable>);
 
     #[inline(always)]
     fn by(mut self, look: impl Fn(&Window) -> Seen, pack: impl Fn(&Piece, u64, &mut Piece)) -> Self::Done {
         let done = self.unescape.all(self.content, look, pack);
-        (self.unescape.end, self.unescape.wide != 0, done)
+        (self.unescape.end, done)
     }
 }
 
@@ -106,24 +111,42 @@ impl Unescape<'_> {
             while at < stretch
                 && let Some(piece) = content[at..].first_chunk()
             {
-                at += self.window(piece, content.len() - at, &look, &pack)?;
+                let (done, is_wide) = self.window(piece, content.len() - at, &look, &pack)?;
+                self.judge(content, at, is_wide)?;
+                at += done;
             }
         }
         // The rest goes the same way, with room behind it.
-        let rest = &content[at..];
+        let rest = content.len() - at;
         let mut last = [0; 2 * size_of::<Piece>()];
-        last[..rest.len()].copy_from_slice(rest);
+        last[..rest].copy_from_slice(&content[at..]);
         self.to.resize(self.end + last.len(), 0);
-        let mut at = 0;
-        while at < rest.len() {
-            let piece = last[at..].first_chunk().ok_or(Unwritable::Garbled)?;
-            at += self.window(piece, rest.len() - at, &look, &pack)?;
+        let mut at_last = 0;
+        while at_last < rest {
+            let piece = last[at_last..].first_chunk().ok_or(Unwritable::Garbled)?;
+            let (done, is_wide) = self.window(piece, rest - at_last, &look, &pack)?;
+            self.judge(content, at + at_last, is_wide)?;
+            at_last += done;
+        }
+        self.judge(content, content.len(), false)
+    }
+
+    /// Of the window at a place it is known whether it has other characters than those of ASCII.
+    #[inline(always)]
+    fn judge(&mut self, content: &[u8], at: usize, is_wide: bool) -> Result<(), Unwritable> {
+        match (is_wide, self.wide_from) {
+            (true, None) => self.wide_from = Some(at),
+            (false, Some(from)) => {
+                self.wide_from = None;
+                return is_utf8(&content[from..at]);
+            }
+            (true, Some(_)) | (false, None) => {}
         }
         Ok(())
     }
 
-    /// Goes on for a window, of whose bytes the first `length` belong to the content. Gives how many of them are done: an
-    /// escape that goes on behind the window is left for the next one.
+    /// Goes on for a window, of whose bytes the first `length` belong to the content. Gives how many of them are done, since an
+    /// escape that goes on behind the window is left for the next one; and whether the window has more than ASCII.
     #[inline(always)]
     fn window(
         &mut self,
@@ -131,12 +154,12 @@ impl Unescape<'_> {
         length: usize,
         look: impl Fn(&Window) -> Seen,
         pack: impl Fn(&Piece, u64, &mut Piece),
-    ) -> Result<usize, Unwritable> {
+    ) -> Result<(usize, bool), Unwritable> {
         let within = length.min(WINDOW);
         let valid = u64::MAX >> (WINDOW - within);
         let (window, _) = piece.split_first_chunk().ok_or(Unwritable::Garbled)?;
         let seen = look(window);
-        self.wide |= seen.wide;
+        let is_wide = seen.wide & valid != 0;
         let (escaping, escaped) = escapes(seen.slashes & valid);
         // What stands for itself behind its backslash is done when that is left out. A quote stands nowhere without one.
         if seen.quotes & valid & !escaped != 0 {
@@ -153,10 +176,10 @@ impl Unescape<'_> {
         let to = self.to[self.end..].first_chunk_mut().ok_or(Unwritable::Garbled)?;
         pack(piece, kept, to);
         if letters != 0 {
-            return self.letters(piece, length, (kept, letters));
+            return Ok((self.letters(piece, length, (kept, letters))?, is_wide));
         }
         self.end += kept.count_ones() as usize;
-        Ok(within - usize::from(open != 0))
+        Ok((within - usize::from(open != 0), is_wide))
     }
 
     /// The same where something else is escaped than quotes and backslashes. The window has been copied.
@@ -306,6 +329,26 @@ mod tests {
             prop_assume!(string_end(format!("{content}\"").as_bytes(), 0).is_none_or(|end| end == content.len()));
             let found = unescaped(content.as_bytes()).ok().map(|text| String::from_utf8(text).unwrap());
             prop_assert_eq!(found, expected(content.as_bytes()));
+        }
+
+        #[test]
+        fn what_is_no_utf8_is_found_wherever_it_stands(
+            pieces in prop::collection::vec(prop_oneof![
+                Just("ä"), Just("€"), Just("😀"), Just("x"), Just("\\n"), Just("\\u00e9"), Just("plain text that is longer than a run of 32 bytes"),
+            ], 0..40),
+            at: prop::sample::Index,
+            change in prop_oneof![Just(None), (0x80u8..=0xFF).prop_map(Some)],
+        ) {
+            let mut content = pieces.concat().into_bytes();
+            let at = at.index(content.len() + 1);
+            match change {
+                Some(byte) => content.insert(at, byte),
+                // Of an escape that is cut the other test knows.
+                None if content[..at].iter().rev().take(6).all(|byte| *byte != b'\\') => content.truncate(at),
+                None => {}
+            }
+            let is_utf8 = str::from_utf8(&content).is_ok();
+            prop_assert_eq!(unescaped(&content) != Err(Unwritable::NotUtf8), is_utf8, "{:?}", content);
         }
     }
 }

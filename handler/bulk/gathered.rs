@@ -1,6 +1,8 @@
 //! What the chunks of a stage gather for the stages behind it, in logs that count with the chunk's commit: keys of resources, and
 //! what becomes the blocks of an export that is organized by patient.
 
+use std::mem;
+
 use serde::{Deserialize, Serialize};
 
 use super::block::{BlockId, Blocks};
@@ -9,6 +11,7 @@ use super::file;
 use super::job_id::JobId;
 use super::key_log::ResourceKey;
 use super::resource_type::ResourceType;
+use super::sorted_keys::SortedKeys;
 use super::timestamp::Timestamp;
 
 /// What was gathered, and for what.
@@ -140,7 +143,9 @@ impl Chunk {
 /// Keys in memory, as many as may be.
 #[derive(Debug)]
 pub struct Keys {
-    sorted: Vec<ResourceKey>,
+    /// Those that were added, in any order and perhaps several times.
+    added: Vec<ResourceKey>,
+    sorted: SortedKeys,
     /// These are all that there are.
     whole: bool,
 }
@@ -148,33 +153,38 @@ pub struct Keys {
 impl Keys {
     /// Those of no log.
     pub fn none() -> Self {
-        Self { sorted: Vec::new(), whole: true }
+        Self { added: Vec::new(), sorted: SortedKeys::default(), whole: true }
     }
 
     /// Adds a piece of a log. `false` when there are more than `most`, and this piece was dropped.
     pub fn add(&mut self, piece: &[u8], most: usize) -> bool {
         let (keys, _) = piece.as_chunks::<{ ResourceKey::BYTES }>();
-        if self.sorted.len() + keys.len() > most {
-            self.sort();
+        if self.added.len() + keys.len() > most {
+            self.added.sort_unstable();
+            self.added.dedup();
         }
-        if self.sorted.len() + keys.len() > most {
+        if self.added.len() + keys.len() > most {
             self.whole = false;
             return false;
         }
         // Exactly: what a vector takes beside would not be counted by anybody.
-        self.sorted.reserve_exact(keys.len());
-        self.sorted.extend(keys.iter().map(|key| ResourceKey::of_bytes(*key)));
+        self.added.reserve_exact(keys.len());
+        self.added.extend(keys.iter().map(|key| ResourceKey::of_bytes(*key)));
         true
     }
 
-    /// To be called when all is added.
+    /// To be called when all is added, and before any is looked for.
     pub fn sort(&mut self) {
-        self.sorted.sort_unstable();
-        self.sorted.dedup();
+        self.sorted = SortedKeys::new(mem::take(&mut self.added));
     }
 
     pub fn include(&self, key: &ResourceKey) -> bool {
-        self.sorted.binary_search(key).is_ok()
+        self.sorted.contains(key)
+    }
+
+    /// Whether it is known that the others have all that there are of these.
+    pub fn are_all_among(&self, others: &Self) -> bool {
+        self.whole && self.sorted.are_among(&others.sorted)
     }
 
     pub fn are_all(&self) -> bool {
@@ -182,7 +192,7 @@ impl Keys {
     }
 
     pub fn are_none(&self) -> bool {
-        self.whole && self.sorted.is_empty()
+        self.whole && self.added.is_empty() && self.sorted.as_slice().is_empty()
     }
 }
 
@@ -224,8 +234,13 @@ mod tests {
         for _ in 0..3 {
             assert!(keys.add(&[key(7), key(3)].concat(), 4));
         }
+        assert!(!keys.add(&[key(1), key(2), key(4)].concat(), 4) && !keys.are_all());
         keys.sort();
         assert!(keys.include(&ResourceKey::of_bytes(key(3))) && !keys.include(&ResourceKey::of_bytes(key(4))));
-        assert!(!keys.add(&[key(1), key(2), key(4)].concat(), 4) && !keys.are_all());
+        let mut others = Keys::none();
+        assert!(others.add(&key(7), 4));
+        others.sort();
+        assert!(others.are_all_among(&keys), "whether these are all does not matter");
+        assert!(!keys.are_all_among(&others) && !keys.are_all_among(&keys), "there are more than are known");
     }
 }

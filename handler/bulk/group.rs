@@ -1,5 +1,7 @@
 //! Who belongs to a Group (requirements KO-21 to KO-24, AMB-30).
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -30,32 +32,41 @@ pub enum NoMembers {
 }
 
 #[derive(Deserialize)]
-struct Group {
-    #[serde(rename = "type")]
-    kind: Option<String>,
+struct Group<'t> {
+    #[serde(rename = "type", borrow)]
+    kind: Option<Text<'t>>,
     #[serde(default)]
     characteristic: Vec<IgnoredAny>,
-    #[serde(default)]
-    member: Vec<Member>,
+    #[serde(default, borrow)]
+    member: Vec<Member<'t>>,
 }
 
 #[derive(Deserialize)]
-struct Member {
-    entity: Option<Entity>,
-    period: Option<Period>,
+struct Member<'t> {
+    #[serde(borrow)]
+    entity: Option<Entity<'t>>,
+    #[serde(borrow)]
+    period: Option<Period<'t>>,
     inactive: Option<bool>,
 }
 
 #[derive(Deserialize)]
-struct Entity {
-    reference: Option<String>,
+struct Entity<'t> {
+    #[serde(borrow)]
+    reference: Option<Text<'t>>,
 }
 
 #[derive(Deserialize)]
-struct Period {
-    start: Option<String>,
-    end: Option<String>,
+struct Period<'t> {
+    #[serde(borrow)]
+    start: Option<Text<'t>>,
+    #[serde(borrow)]
+    end: Option<Text<'t>>,
 }
+
+/// A string, which mostly is a part of the text. (Of a `Cow` in an `Option` serde would make a copy each time.)
+#[derive(Deserialize)]
+struct Text<'t>(#[serde(borrow)] Cow<'t, str>);
 
 /// Reads the text of a Group. References below `base` lead into the store.
 pub fn members(text: &str, base: &str, at: Timestamp) -> Result<Named, NoMembers> {
@@ -65,7 +76,8 @@ pub fn members(text: &str, base: &str, at: Timestamp) -> Result<Named, NoMembers
     }
     let mut named = Named::default();
     for member in group.member.iter().filter(|member| member.is_active(at)) {
-        let reference = member.entity.as_ref().and_then(|entity| entity.reference.as_deref()).unwrap_or_default();
+        let reference =
+            member.entity.as_ref().and_then(|entity| Some(&*entity.reference.as_ref()?.0)).unwrap_or_default();
         let target = reference::local(reference, base).and_then(|(of, id)| Some((of, ResourceId::parse(id).ok()?)));
         match target {
             Some(("Patient", id)) => named.patients.push(id),
@@ -73,7 +85,7 @@ pub fn members(text: &str, base: &str, at: Timestamp) -> Result<Named, NoMembers
             Some(_) | None => named.others += 1,
         }
     }
-    let is_of_others = group.kind.is_some_and(|kind| OTHERS.contains(&kind.as_str()));
+    let is_of_others = group.kind.is_some_and(|kind| OTHERS.contains(&&*kind.0));
     match is_of_others && named.patients.is_empty() && named.groups.is_empty() {
         true => Err(NoMembers::OfOthers),
         false => Ok(named),
@@ -83,10 +95,10 @@ pub fn members(text: &str, base: &str, at: Timestamp) -> Result<Named, NoMembers
 /// Codes of `Group.type` that are not about patients.
 const OTHERS: [&str; 4] = ["device", "medication", "practitioner", "substance"];
 
-impl Member {
+impl Member<'_> {
     /// A bound that cannot be read bounds nothing.
     fn is_active(&self, at: Timestamp) -> bool {
-        let bound = |text: &Option<String>| text.as_deref().and_then(partial_date::span);
+        let bound = |text: &Option<Text>| text.as_ref().and_then(|text| partial_date::span(&text.0));
         let within = self.period.as_ref().is_none_or(|period| {
             bound(&period.start).is_none_or(|(start, _)| start <= at)
                 && bound(&period.end).is_none_or(|(_, after)| at < after)

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::proved::Proved;
 use super::shape::Member;
 
 /// Paths of member names, such as `participant.actor.reference`. A path goes through every item of an array.
@@ -53,8 +54,8 @@ impl Paths {
     ) -> Result<(), NotJson> {
         let mut visit = Visit { found, is_enough: false };
         match text.walk(Walk { paths: self, visit: &mut visit }) {
-            Err(_) if !visit.is_enough => Err(NotJson),
-            Ok(()) | Err(_) => Ok(()),
+            Err(NotJson) if !visit.is_enough => Err(NotJson),
+            Ok(()) | Err(NotJson) => Ok(()),
         }
     }
 
@@ -63,13 +64,13 @@ impl Paths {
     }
 }
 
-/// JSON that can be walked.
+/// JSON that can be walked. An error, if enough was seen as well.
 pub trait Text {
-    fn walk(&self, walk: Walk<'_, '_, '_>) -> serde_json::Result<()>;
+    fn walk(&self, walk: Walk<'_, '_, '_>) -> Result<(), NotJson>;
 }
 
 impl Text for str {
-    fn walk(&self, walk: Walk<'_, '_, '_>) -> serde_json::Result<()> {
+    fn walk(&self, walk: Walk<'_, '_, '_>) -> Result<(), NotJson> {
         walk.through(self.as_bytes())
     }
 }
@@ -87,9 +88,14 @@ impl Visit<'_> {
             let items: Vec<&RawValue> = serde_json::from_str(raw).map_err(E::custom)?;
             return items.into_iter().try_for_each(|item| self.end(item.get()));
         }
+        self.value(raw).map_err(|NotJson| E::custom("enough"))
+    }
+
+    /// A value at the end of a path that is no array.
+    fn value(&mut self, raw: &str) -> Result<(), NotJson> {
         if raw != "null" && (self.found)(raw).is_break() {
             self.is_enough = true;
-            return Err(E::custom("enough"));
+            return Err(NotJson);
         }
         Ok(())
     }
@@ -103,22 +109,48 @@ pub struct Walk<'p, 'v, 'f> {
 
 impl Walk<'_, '_, '_> {
     /// Goes through a whole text.
-    pub fn through(self, text: &[u8]) -> serde_json::Result<()> {
-        self.deserialize(&mut serde_json::Deserializer::from_slice(text))
+    pub fn through(self, text: &[u8]) -> Result<(), NotJson> {
+        self.deserialize(&mut serde_json::Deserializer::from_slice(text)).map_err(|_| NotJson)
     }
 
-    /// Goes into members of the outermost object of a text, which is JSON, instead.
-    pub fn into_members(self, text: &[u8], members: &[Member]) -> serde_json::Result<()> {
+    /// Goes into members of the outermost object of a text that is proved, instead.
+    pub fn into_members(self, text: &Proved<'_>, members: &[Member]) -> Result<(), NotJson> {
         for Member { name, value } in members {
-            if let Some(node) = self.paths.node(&text[name.clone()]) {
-                node.enter(&mut serde_json::Deserializer::from_slice(&text[*value..]), self.visit)?;
+            if let Some(node) = self.paths.node(text.part(name.clone())?) {
+                node.enter_proved(text, *value, self.visit)?;
             }
         }
         Ok(())
     }
+
+    /// Goes into a value of a text that is proved. Gives where it ends.
+    fn into_value(self, text: &Proved<'_>, at: usize) -> Result<usize, NotJson> {
+        let Walk { paths, visit } = self;
+        if text.begins_object(at) {
+            return text.members(at, |name, value| match paths.node(name) {
+                Some(node) => node.enter_proved(text, value, visit),
+                None => text.end(value),
+            });
+        }
+        if text.begins_array(at) {
+            return text.items(at, |item| Walk { paths, visit: &mut *visit }.into_value(text, item));
+        }
+        text.end(at)
+    }
 }
 
 impl Node {
+    /// Walks on in the value of a member, of a text that is proved. Gives where it ends.
+    fn enter_proved(&self, text: &Proved<'_>, at: usize, visit: &mut Visit<'_>) -> Result<usize, NotJson> {
+        if self.is_end {
+            let end = end_proved(text, at, visit)?;
+            if self.below.0.is_empty() {
+                return Ok(end);
+            }
+        }
+        Walk { paths: &self.below, visit }.into_value(text, at)
+    }
+
     /// Walks on in the value of a member.
     fn enter<'de, D: Deserializer<'de>>(&self, value: D, visit: &mut Visit<'_>) -> Result<(), D::Error> {
         if !self.is_end {
@@ -132,6 +164,16 @@ impl Node {
         let below = Walk { paths: &self.below, visit };
         below.deserialize(&mut serde_json::Deserializer::from_str(raw)).map_err(D::Error::custom)
     }
+}
+
+/// A value at the end of a path, or each item of it, in a text that is proved.
+fn end_proved(text: &Proved<'_>, at: usize, visit: &mut Visit<'_>) -> Result<usize, NotJson> {
+    if text.begins_array(at) {
+        return text.items(at, |item| end_proved(text, item, visit));
+    }
+    let end = text.end(at)?;
+    visit.value(str::from_utf8(text.part(at..end)?).map_err(|_| NotJson)?)?;
+    Ok(end)
 }
 
 /// The same, for the value that is next.

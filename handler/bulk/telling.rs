@@ -47,7 +47,7 @@ impl Told {
     pub const BYTES: usize = 2 * ResourceKey::BYTES + size_of::<u64>();
 
     pub fn bytes(&self) -> Vec<u8> {
-        [self.target.bytes(), &self.recorded.0.to_be_bytes(), self.provenance.bytes()].concat()
+        [&self.target.bytes()[..], &self.recorded.0.to_be_bytes(), self.provenance.bytes()].concat()
     }
 
     /// Those in a piece of a log, which holds whole ones only.

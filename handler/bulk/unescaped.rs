@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 
 use super::document::Document;
 use super::line::trimmed;
-use super::paths::{Text, Walk};
+use super::paths::{NotJson, Text, Walk};
+use super::proved::Proved;
 use super::shape::{Member, Shape};
 
 /// JSON.
@@ -55,9 +56,9 @@ impl Unescaped {
 }
 
 impl Text for Unescaped {
-    fn walk(&self, walk: Walk<'_, '_, '_>) -> serde_json::Result<()> {
+    fn walk(&self, walk: Walk<'_, '_, '_>) -> Result<(), NotJson> {
         match self.shape {
-            Some(_) => walk.into_members(&self.text, &self.members),
+            Some(_) => walk.into_members(&Proved::new(&self.text), &self.members),
             None => walk.through(&self.text),
         }
     }
@@ -67,7 +68,7 @@ impl Text for Unescaped {
 mod tests {
     use std::ops::ControlFlow;
 
-    use super::super::paths::{NotJson, Paths};
+    use super::super::paths::Paths;
     use super::*;
 
     fn document(data: &str) -> Document {

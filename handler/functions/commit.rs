@@ -5,11 +5,13 @@
 //! committed to the destination, and only committed ones are recorded for the manifest (design §5).
 
 use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bulk::about::About;
 use crate::bulk::block::{Block, Blocks};
+use crate::bulk::by_name::ByName;
 use crate::bulk::chunk::{Chunk, Position};
 use crate::bulk::coding::Coding;
 use crate::bulk::crc::Crc64;
@@ -80,8 +82,10 @@ pub struct Work<'a> {
     pub(super) gathering: Gathering,
     /// What is read at the position.
     pub(super) matter: Matter,
-    /// Only these types are read, sorted; `None` is every type.
+    /// Only these types are read; `None` is every type.
     pub types: Option<Vec<ResourceType>>,
+    /// The same, for each document.
+    pub(super) is_read: Option<ByName<()>>,
     /// The document as it was last written.
     pub(super) saved: Versioned<Chunk>,
     /// The document as it will be written next: `saved` and what was staged since.
@@ -114,7 +118,7 @@ pub struct Work<'a> {
 impl<'a> Work<'a> {
     /// Begins to work on a chunk that was just claimed.
     pub fn new(app: &'a App, job: &'a Job, decides: &'a Decides, claimed: Versioned<Chunk>) -> Self {
-        Self {
+        let mut work = Self {
             app,
             job,
             selection: &decides.selection,
@@ -123,7 +127,8 @@ impl<'a> Work<'a> {
             about: decides.about.as_ref(),
             gathering: Gathering::default(),
             matter: Matter::Everything,
-            types: job.asked.types_read(),
+            types: None,
+            is_read: None,
             next: (*claimed).clone(),
             saved_bytes: claimed.totals.bytes,
             saved: claimed,
@@ -140,7 +145,9 @@ impl<'a> Work<'a> {
             rereads: (0, ""),
             saved_at: app.now(),
             arranged: 0,
-        }
+        };
+        work.read_types(job.asked.types_read());
+        work
     }
 
     pub fn position(&self) -> &Position {
@@ -158,13 +165,13 @@ impl<'a> Work<'a> {
 
     pub(super) async fn stage(&mut self, file: usize) -> Result<(), Interrupted> {
         let open = &self.next.files[file];
-        let Some(buffer) = self.buffers.remove(&open.number) else { return Ok(()) };
-        if buffer.lines.is_empty() {
+        let Some(buffer) = self.buffers.get_mut(&open.number).filter(|buffer| !buffer.lines.is_empty()) else {
             return Ok(());
-        }
+        };
+        let buffer = mem::replace(buffer, Buffer { last: buffer.lines.len(), ..Buffer::default() });
         let name = open.name(&self.next.job, self.next.number);
         let id = open.blocks.next(self.next.attempt);
-        let Buffer { lines, count, severities } = buffer;
+        let Buffer { lines, count, severities, .. } = buffer;
         let (bytes, crc64) = (lines.len(), Crc64::of(&lines));
         let block = self.coded(lines, crc64).await?;
         // The lines themselves, or what they were compressed to.
@@ -297,7 +304,7 @@ impl<'a> Work<'a> {
         if self.keys.is_empty() {
             return Ok(());
         }
-        let keys = std::mem::take(&mut self.keys);
+        let keys = mem::take(&mut self.keys);
         let bytes = keys.len() as u64;
         let segment = self.next.segment();
         let name = segment.name(&self.next.job, self.next.number);

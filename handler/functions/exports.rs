@@ -16,7 +16,7 @@ use crate::bulk::timestamp::Timestamp;
 use crate::ports::{PortError, Span, Started};
 
 use super::overview::overview_of;
-use super::{App, Failure, start};
+use super::{App, Failure, READERS, start};
 
 /// What of the list is asked for.
 #[derive(Clone, Debug, Default)]
@@ -40,9 +40,6 @@ pub struct Page {
 
 const USUAL: usize = 20;
 const MOST: usize = 100;
-
-/// Documents that are read side by side.
-const READERS: usize = 16;
 
 pub async fn run(app: &App, caller: &Caller, wanted: &Wanted) -> Result<Page, Failure> {
     app.polls.admit(caller, &JobId::new(0), 0, app.now())?;

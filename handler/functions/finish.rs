@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use crate::bulk::chunk::{Chunk, ChunkState, Totals};
 use crate::bulk::job::{Parts, State};
 use crate::bulk::job_id::JobId;
@@ -10,7 +12,7 @@ use crate::bulk::record::Key;
 use crate::bulk::step::{Outcome, Step};
 use crate::ports::{Expected, PortError, Versioned};
 
-use super::{App, audit, cleanup};
+use super::{App, READERS, audit, cleanup};
 
 pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     let Some(chunks) = chunks_when_done(app, id).await? else {
@@ -63,23 +65,24 @@ async fn chunks_when_done(app: &App, id: &JobId) -> Result<Option<Vec<Chunk>>, P
     let of_stage = chunks / job.asked.stages();
     let mut done = Vec::new();
     for stage in 0..job.asked.stages() {
-        let mut is_through = true;
-        for number in stage * of_stage..(stage + 1) * of_stage {
-            // Each chunk is read itself: a chunk that is missing from an answer is not done.
-            let chunk = app.jobs.read::<Chunk>(&Key::chunk(id, number)).await?;
+        let (mut waiting, mut is_through) = (Vec::new(), true);
+        // Each chunk is read itself: a chunk that is missing from an answer is not done.
+        let numbers = stage * of_stage..(stage + 1) * of_stage;
+        let keys: Vec<Key> = numbers.map(|number| Key::chunk(id, number)).collect();
+        let reads: Vec<_> = keys.iter().map(|key| app.jobs.read::<Chunk>(key)).collect();
+        let mut chunks = stream::iter(reads).buffered(READERS);
+        while let Some(chunk) = chunks.try_next().await? {
             match chunk.state {
-                ChunkState::Done => {
-                    done.push(chunk.into_value());
-                    continue;
-                }
-                // All of the stages before are done: this one begins.
-                ChunkState::Waiting => open(app, chunk).await?,
+                ChunkState::Done => done.push(chunk.into_value()),
                 ChunkState::Open | ChunkState::Closed if stage == 0 => return Ok(None),
-                ChunkState::Open | ChunkState::Closed => {}
+                ChunkState::Waiting => waiting.push(chunk),
+                ChunkState::Open | ChunkState::Closed => is_through = false,
             }
-            is_through = false;
         }
-        if !is_through {
+        if !is_through || !waiting.is_empty() {
+            // All of the stages before are done: this one begins.
+            let opened: Vec<_> = waiting.into_iter().map(|chunk| open(app, chunk)).collect();
+            stream::iter(opened).buffered(READERS).try_collect::<()>().await?;
             return Ok(None);
         }
     }

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use crate::bulk::chunk::{Chunk, ChunkState};
 use crate::bulk::gathered::{Gathered, Keys};
 use crate::bulk::job_id::JobId;
@@ -13,8 +15,11 @@ use crate::bulk::record::Key;
 use crate::bulk::resource_type::ResourceType;
 use crate::ports::{ErrorKind, Place, PortError};
 
-use super::App;
 use super::scratch::Pieces;
+use super::{App, READERS};
+
+/// Pieces of what was gathered that are read side by side.
+const PIECES: usize = 4;
 
 /// A blob in which something was gathered, and how long it is.
 #[derive(Clone, Debug)]
@@ -40,6 +45,11 @@ impl Heap {
 
     pub fn is_empty(&self) -> bool {
         self.keys.are_none()
+    }
+
+    /// Whether it is known that the other has all of this.
+    pub fn is_within(&self, other: &Self) -> bool {
+        self.keys.are_all_among(&other.keys)
     }
 
     /// Whether what is not in memory is nowhere.
@@ -124,9 +134,11 @@ fn logs_of(chunk: &Chunk, of: Gathered) -> impl Iterator<Item = Log> + '_ {
 
 /// The chunks of some stages, each of which has so many.
 async fn done(app: &App, job: &JobId, (stages, each): (Range<u32>, u32)) -> Result<Vec<Chunk>, PortError> {
+    let keys: Vec<Key> = (stages.start * each..stages.end * each).map(|number| Key::chunk(job, number)).collect();
+    let reads: Vec<_> = keys.iter().map(|key| app.jobs.read::<Chunk>(key)).collect();
+    let mut chunks = stream::iter(reads).buffered(READERS);
     let mut done = Vec::new();
-    for number in stages.start * each..stages.end * each {
-        let chunk = app.jobs.read::<Chunk>(&Key::chunk(job, number)).await?;
+    while let Some(chunk) = chunks.try_next().await? {
         if chunk.state != ChunkState::Done {
             // A read may be older than the write that ended the stage.
             return Err(PortError::new(ErrorKind::Unavailable, "read what a stage has gathered: it is through"));
@@ -142,12 +154,12 @@ async fn remember(app: &App, heap: &mut Heap) -> Result<(), PortError> {
     }
     let scratch = app.outputs.open(&Place::Scratch).await?;
     let most = app.settings.limits.gathered_keys;
-    'logs: for log in &heap.logs {
-        let mut pieces = Pieces::of(&scratch, &log.name, log.bytes);
-        while let Some(piece) = pieces.next(app).await? {
-            if !heap.keys.add(&piece, most) {
-                break 'logs;
-            }
+    let logs = heap.logs.iter().map(|log| Pieces::of(&scratch, &log.name, log.bytes));
+    let pieces: Vec<_> = logs.flat_map(|log| log.all(app)).collect();
+    let mut pieces = stream::iter(pieces).buffered(PIECES);
+    while let Some(piece) = pieces.try_next().await? {
+        if !heap.keys.add(&piece, most) {
+            break;
         }
     }
     heap.keys.sort();

@@ -3,14 +3,14 @@
 //! They are kept as the sorted keys of patients in a blob of our own container, so that a Group may have as many members as
 //! it wants, and nothing tells anybody who they are.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 
 use crate::bulk::asked::Asked;
 use crate::bulk::compartment::Members;
-use crate::bulk::group::{self, NoMembers};
+use crate::bulk::group::{self, Named, NoMembers};
 use crate::bulk::job::Job;
 use crate::bulk::job_id::JobId;
 use crate::bulk::level::Level;
@@ -48,9 +48,10 @@ pub async fn resolved(
     asked.notes.extend(told);
     let Some(named) = &asked.patients else {
         asked.notes.extend(unknown(app, &id, &members).await?);
-        return Ok((asked, Some(members.into_iter().collect())));
+        return Ok((asked, Some(members)));
     };
-    let (patients, strangers): (Vec<_>, Vec<_>) = named.iter().cloned().partition(|id| members.contains(id));
+    let (patients, strangers): (Vec<_>, Vec<_>) =
+        named.iter().cloned().partition(|id| members.binary_search(id).is_ok());
     if strangers.is_empty() {
         return Ok((asked, None));
     }
@@ -58,19 +59,15 @@ pub async fn resolved(
     Ok((patients::without_others(asked, patients, told, preferences)?, None))
 }
 
-/// The members of a Group and of the Groups in it, each of which is looked at once, and what the client should know.
-async fn roster(app: &App, id: &ResourceId, until: Timestamp) -> Result<(BTreeSet<ResourceId>, Vec<Note>), Failure> {
-    let base = app.settings.terms.base();
+/// The members of a Group and of the Groups in it, each of which is looked at once, and what the client should know. Members
+/// are sorted, and each is there once.
+async fn roster(app: &App, id: &ResourceId, until: Timestamp) -> Result<(Vec<ResourceId>, Vec<Note>), Failure> {
     let (mut seen, mut due) = (HashSet::from([id.clone()]), vec![id.clone()]);
-    let (mut patients, mut others, mut lost) = (BTreeSet::new(), 0, 0);
+    let (mut patients, mut others, mut lost) = (Vec::new(), 0, 0);
     while !due.is_empty() {
         let few = due.split_off(due.len().saturating_sub(AT_ONCE));
-        let texts = try_join_all(few.iter().map(|next| text(app, next, until))).await?;
-        for (next, text) in few.iter().zip(texts) {
-            let named = match text {
-                Some(text) => group::members(&text, base, until).map_err(refused),
-                None => Err(Rejection::not_found("There is no such Group.")),
-            };
+        let all_named = try_join_all(few.iter().map(|next| named(app, next, until))).await?;
+        for (next, named) in few.iter().zip(all_named) {
             match named {
                 Ok(named) => {
                     patients.extend(named.patients);
@@ -86,10 +83,20 @@ async fn roster(app: &App, id: &ResourceId, until: Timestamp) -> Result<(BTreeSe
             return Err(Rejection::unprocessable(told).into());
         }
     }
+    patients.sort_unstable();
+    patients.dedup();
     let note = |count: usize, told: &str| (count > 0).then(|| warning(id, format!("{count} {told}")));
     let others = note(others, "of the members are no patients that could be found by a reference.");
     let lost = note(lost, "of the Groups in it do not exist, or do not say who belongs to them.");
     Ok((patients, others.into_iter().chain(lost).collect()))
+}
+
+/// Whom a Group names, or why nobody knows. It is read as soon as it is there, while others are on their way.
+async fn named(app: &App, id: &ResourceId, until: Timestamp) -> Result<Result<Named, Rejection>, PortError> {
+    Ok(match text(app, id, until).await? {
+        Some(text) => group::members(&text, app.settings.terms.base(), until).map_err(refused),
+        None => Err(Rejection::not_found("There is no such Group.")),
+    })
 }
 
 fn refused(why: NoMembers) -> Rejection {
@@ -122,12 +129,11 @@ async fn text(app: &App, id: &ResourceId, until: Timestamp) -> Result<Option<Str
 }
 
 /// A word about members that do not exist.
-async fn unknown(app: &App, id: &ResourceId, members: &BTreeSet<ResourceId>) -> Result<Option<Note>, PortError> {
+async fn unknown(app: &App, id: &ResourceId, members: &[ResourceId]) -> Result<Option<Note>, PortError> {
     if members.len() > CHECKED {
         return Ok(None);
     }
-    let members: Vec<_> = members.iter().cloned().collect();
-    let missing = patients::there(app, &members).await?.into_iter().filter(|there| !there).count();
+    let missing = patients::there(app, members).await?.into_iter().filter(|there| !there).count();
     Ok((missing > 0).then(|| warning(id, format!("{missing} of the members do not exist."))))
 }
 

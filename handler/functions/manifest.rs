@@ -19,13 +19,10 @@ use crate::bulk::summary::Summary;
 use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Expected, Output, PortError};
 
-use super::{App, Delivery, Failure, start};
+use super::{App, Delivery, Failure, READERS, start};
 
 /// The bytes of a manifest. One of ten thousand files is never in memory as a whole.
 pub type Body = BoxStream<'static, Result<Bytes, PortError>>;
-
-/// Documents that are read side by side.
-const READERS: usize = 16;
 
 /// Bytes of a manifest that are sent at a time.
 const BATCH: usize = 32 * 1024;

@@ -64,6 +64,9 @@ pub mod watch;
 pub mod worker;
 mod write;
 
+/// Documents that are read, or written, side by side.
+const READERS: usize = 16;
+
 /// The outside world and the settings, in one struct, handed to every function.
 #[derive(Clone)]
 pub struct App {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use futures::{StreamExt, TryStreamExt, stream};
+
 use crate::bulk::chunk::Chunk;
 use crate::bulk::job::{Job, State};
 use crate::bulk::job_id::JobId;
@@ -12,7 +14,7 @@ use crate::bulk::step::{Outcome, Step, StepKind};
 use crate::bulk::summary::Summary;
 use crate::ports::{ErrorKind, Expected, PortError, Versioned};
 
-use super::{App, audit};
+use super::{App, READERS, audit};
 
 pub async fn run(app: &App, id: &JobId) -> Result<Outcome, PortError> {
     let Some(job) = open_and_recorded(app, id).await? else {
@@ -65,13 +67,12 @@ async fn make_chunks(app: &App, job: &Job, plan: &Plan) -> Result<(), PortError>
     let summary: Record = Summary::new(plan.job.clone()).into();
     app.jobs.create(&summary).await.unless_conflict()?;
     let ceiling = app.settings.ceiling.map(|units| f64::from(units) / f64::from(plan.chunks));
-    for number in 0..plan.chunks * job.asked.stages() {
+    let chunks = (0..plan.chunks * job.asked.stages()).map(|number| {
         let chunk = Chunk::new(plan.job.clone(), number, app.now()).with_ceiling(ceiling);
-        let chunk = if reading::stage(plan, number) == 0 { chunk } else { chunk.waiting() };
-        let chunk: Record = chunk.into();
-        app.jobs.create(&chunk).await.unless_conflict()?;
-    }
-    Ok(())
+        if reading::stage(plan, number) == 0 { chunk } else { chunk.waiting() }
+    });
+    let made = chunks.map(|chunk| async move { app.jobs.create(&chunk.into()).await.unless_conflict().map(drop) });
+    stream::iter(made.collect::<Vec<_>>()).buffered(READERS).try_collect().await
 }
 
 /// Whether the job is Planned now, by this step or by one before it.
@@ -95,15 +96,15 @@ async fn mark_planned(app: &App, job: Versioned<Job>, plan: &Plan) -> Result<boo
 
 /// Sends each chunk that nobody has taken up yet; after a crash in here the repeated step sends the rest.
 async fn send_unclaimed(app: &App, plan: &Plan) -> Result<(), PortError> {
-    for number in 0..plan.chunks {
+    let sent = (0..plan.chunks).map(|number| async move {
         let chunk = app.jobs.read::<Chunk>(&Key::chunk(&plan.job, number)).await.found()?;
         let step = match chunk {
-            Some(chunk) if chunk.attempt > 0 => continue,
+            Some(chunk) if chunk.attempt > 0 => return Ok(()),
             Some(chunk) => Step::chunk(&chunk),
             // Made a moment ago, and not to be seen yet.
             None => Step::new(&plan.job, StepKind::Chunk(number)),
         };
-        app.steps.push(&step, Duration::ZERO).await?;
-    }
-    Ok(())
+        app.steps.push(&step, Duration::ZERO).await
+    });
+    stream::iter(sent.collect::<Vec<_>>()).buffered(READERS).try_collect().await
 }

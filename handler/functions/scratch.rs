@@ -1,6 +1,8 @@
 //! Blobs of our own container that the steps of a job keep for each other: written whole, read piece by piece.
 
 use std::collections::HashSet;
+use std::iter;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -57,14 +59,24 @@ impl<'a> Pieces<'a> {
 
     /// The next piece, until there is none.
     pub async fn next(&mut self, app: &App) -> Result<Option<Bytes>, PortError> {
-        if self.from >= self.length {
-            return Ok(None);
-        }
-        let piece = (app.settings.limits.log_bytes / self.record).max(1) * self.record;
-        let to = self.length.min(self.from + piece);
-        let piece = self.scratch.read(self.name, self.from, to).await?;
-        self.from = to;
+        let Some(Range { start, end }) = self.next_range(app) else { return Ok(None) };
+        let piece = self.scratch.read(self.name, start, end).await?;
+        self.from = end;
         Ok(Some(piece))
+    }
+
+    /// The reading of each piece, for whoever reads several at a time.
+    pub fn all(mut self, app: &'a App) -> impl Iterator<Item = impl Future<Output = Result<Bytes, PortError>>> {
+        iter::from_fn(move || {
+            let Range { start, end } = self.next_range(app)?;
+            self.from = end;
+            Some(self.scratch.read(self.name, start, end))
+        })
+    }
+
+    fn next_range(&self, app: &App) -> Option<Range<u64>> {
+        let piece = (app.settings.limits.log_bytes / self.record).max(1) * self.record;
+        (self.from < self.length).then(|| self.from..self.length.min(self.from + piece))
     }
 
     /// Takes out of `candidates` the keys that stand in this log; reads no further than it must.

@@ -1,5 +1,6 @@
 //! Lines of an export into the buffers of their files, and full buffers on their way.
 
+use crate::bulk::by_name::ByName;
 use crate::bulk::chunk::Position;
 use crate::bulk::context::PROVENANCE;
 use crate::bulk::data::Data;
@@ -23,6 +24,8 @@ pub(super) struct Buffer {
     pub lines: Vec<u8>,
     pub count: u64,
     pub severities: Severities,
+    /// Of the block before.
+    pub last: usize,
 }
 
 /// What the line of a resource may have more than its text: `meta` with a tag, and the line end.
@@ -32,12 +35,12 @@ const META: usize = 512;
 const LEAST: usize = 64 << 10;
 
 impl Buffer {
-    /// Room for a line of so many bytes. Each step may copy what is there, so a buffer begins with some room; and it never takes
-    /// twice what a block takes for the sake of its last line.
+    /// Room for a line of so many bytes. Each step may copy what is there, so a buffer begins with some room, half of what the block
+    /// before took; and it never takes twice what a block takes for the sake of its last line.
     fn make_room(&mut self, bytes: usize, block_bytes: usize) {
         let (length, capacity) = (self.lines.len(), self.lines.capacity());
         if length + bytes > capacity {
-            let roomy = (2 * capacity).min(block_bytes + LEAST).max(LEAST.min(block_bytes));
+            let roomy = (2 * capacity).max(self.last / 2).min(block_bytes + LEAST).max(LEAST.min(block_bytes));
             self.lines.reserve_exact(roomy.max(length + bytes) - length);
         }
     }
@@ -112,11 +115,15 @@ impl Work<'_> {
         known.find(|known| known.as_str() == name).cloned().map_or_else(|| ResourceType::parse(name), Ok)
     }
 
+    /// Turns to these types; `None` is every type.
+    pub(super) fn read_types(&mut self, types: Option<Vec<ResourceType>>) {
+        self.is_read = types.as_ref().map(|types| ByName::new(types.iter().map(|name| (name.as_str(), ()))));
+        self.types = types;
+    }
+
     /// SQL narrows, our code decides.
     pub(super) fn is_asked_for(&self, document: &Document) -> bool {
-        let of = &*document.resource_type;
-        let named =
-            self.types.as_ref().is_none_or(|types| types.binary_search_by(|name| name.as_str().cmp(of)).is_ok());
+        let named = self.is_read.as_ref().is_none_or(|types| types.get(&document.resource_type).is_some());
         let comes_later = self.matter == Matter::Everything
             && document.resource_type == PROVENANCE
             && !document.is_deleted

@@ -60,6 +60,8 @@ pub struct Follow {
     named: Arc<Heap>,
     /// References that were followed before that.
     followed: Arc<Heap>,
+    /// Whether all references have been followed before, and lead to nothing new.
+    is_known: bool,
     /// Whether there is a further stage, for the references out of this one.
     has_next: bool,
 }
@@ -77,8 +79,10 @@ impl Follow {
             1 => (of(0, Gathered::Compartments).await?, of(0, Gathered::References).await?, none()),
             _ => (none(), of(1, Gathered::References).await?, of(0, Gathered::References).await?),
         };
+        // What comes again may be for the block of another patient.
+        let is_organized = job.asked.organized == Organized::ByPatient;
         // The stage before, if anything of it is for the blocks of patients.
-        let before = if job.asked.organized == Organized::ByPatient { stage.saturating_sub(1)..stage } else { 0..0 };
+        let before = if is_organized { stage.saturating_sub(1)..stage } else { 0..0 };
         let owners = gathered::logs(app, &job.id, (before.clone(), plan.chunks), Gathered::Owners).await?;
         let referrers = gathered::logs(app, &job.id, (before, plan.chunks), Gathered::Referrers).await?;
         let whole = job.asked.since.is_none() && job.asked.before.is_none();
@@ -92,10 +96,16 @@ impl Follow {
             owners,
             referrers,
             found,
+            is_known: !is_organized && named.is_within(&followed),
             named,
             followed,
             has_next: stage < LAST,
         })
+    }
+
+    /// Whether the first stage decides about a document.
+    fn decides(&self, document: &Document) -> bool {
+        document.resource_type != PROVENANCE && self.compartments.may_hold(&document.resource_type)
     }
 
     /// Whether nothing can come of reading this.
@@ -109,7 +119,7 @@ impl Follow {
             | Matter::Chosen
             | Matter::Runs => false,
             Matter::Provenance => self.compartments.are_none() || (self.is_complete && self.found.is_empty()),
-            Matter::Named => self.named.is_empty(),
+            Matter::Named => self.named.is_empty() || self.is_known,
         }
     }
 }
@@ -118,10 +128,8 @@ impl Follow {
 #[derive(Default)]
 pub struct Gathering {
     logs: BTreeMap<Gathered, Vec<u8>>,
-    /// References that were gathered by this claim.
-    seen: HashSet<String>,
-    /// One of them.
-    name: String,
+    /// References that were gathered by this claim, as they are written.
+    seen: HashSet<Vec<u8>>,
     /// The same, of pairs of what was referred to and a patient.
     seen_pairs: HashSet<(ResourceKey, ResourceKey)>,
 }
@@ -137,7 +145,7 @@ impl Work<'_> {
             self.next.moved(Position { range, ..Position::default() });
             return false;
         }
-        self.types = self.types_of(reading.matter);
+        self.read_types(self.types_of(reading.matter));
         self.window = self.window_read().spelled();
         true
     }
@@ -153,12 +161,6 @@ impl Work<'_> {
                 Window::up_to(self.job.transaction_time)
             }
         }
-    }
-
-    /// Whether the first stage decides about a document.
-    fn is_compartments(&self, document: &Document) -> bool {
-        let of = &document.resource_type;
-        of != PROVENANCE && (compartment::has(of, self.job.asked.release) || of == compartment::DEVICE)
     }
 
     fn types_of(&self, matter: Matter) -> Option<Vec<ResourceType>> {
@@ -208,10 +210,11 @@ impl Work<'_> {
         let wanted = documents.iter().filter(|document| self.job.asked.wants(&document.resource_type));
         match (self.matter, self.follow) {
             (Matter::Everything | Matter::Superseded | Matter::Provenance, _) => Ok(wanted.collect()),
-            (Matter::Compartments, _) => Ok(wanted.filter(|document| self.is_compartments(document)).collect()),
+            (Matter::Compartments, Some(follow)) => Ok(wanted.filter(|document| follow.decides(document)).collect()),
             (Matter::Named, Some(follow)) => self.named(follow, wanted.collect()).await,
             (Matter::Chosen, _) if !self.was_provenance_read() => Ok(documents.iter().collect()),
-            (Matter::Named | Matter::Told | Matter::Decision | Matter::Chosen | Matter::Runs, _) => Ok(Vec::new()),
+            (Matter::Compartments | Matter::Named, None) => Ok(Vec::new()),
+            (Matter::Told | Matter::Decision | Matter::Chosen | Matter::Runs, _) => Ok(Vec::new()),
         }
     }
 
@@ -223,7 +226,7 @@ impl Work<'_> {
                 self.follow_deletion(follow, document).await?;
                 continue;
             }
-            if !self.is_compartments(document) {
+            if !follow.decides(document) {
                 continue;
             }
             if !text.becomes(document) {
@@ -257,7 +260,7 @@ impl Work<'_> {
     /// Whether the first stage has exported a resource, or told what is wrong with it.
     fn is_of_first_stage(&self, follow: &Follow, document: &Document, text: Option<&Unescaped>) -> bool {
         let hold = |text| follow.compartments.hold(&document.resource_type, &document.id, text);
-        self.is_compartments(document) && follow.window.holds(document) && text.map(hold) != Some(Ok(false))
+        follow.decides(document) && follow.window.holds(document) && text.map(hold) != Some(Ok(false))
     }
 
     /// What the stage before has found references to, and no stage has exported yet.
@@ -297,19 +300,19 @@ impl Work<'_> {
             Err(NotJson) => return self.tell_flaw(document).await,
         }
         if follow.has_next {
-            let Gathering { seen, name, .. } = &mut self.gathering;
+            let (seen, base) = (&mut self.gathering.seen, follow.compartments.base());
             let (job, next, mut keys) = (&self.job.id, &mut self.next, Vec::new());
-            context::references(text.bytes(), follow.compartments.base(), &mut |of, id| {
+            context::references(text.bytes(), &mut |reference| {
+                if seen.contains(reference) {
+                    return;
+                }
+                let Some((of, id)) = context::resource(reference, base) else { return };
                 if seen.len() >= REMEMBERED {
                     seen.clear();
                 }
-                name.clear();
-                name.extend([of, "/", id]);
-                if !seen.contains(name) {
-                    seen.insert(name.clone());
-                    next.refers(of);
-                    keys.push(ResourceKey::of(job, of, id));
-                }
+                seen.insert(reference.to_owned());
+                next.refers(of);
+                keys.push(ResourceKey::of(job, of, id));
             });
             for key in keys {
                 self.gather(Gathered::References, key.bytes()).await?;

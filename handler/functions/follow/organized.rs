@@ -169,9 +169,11 @@ impl Work<'_> {
         let mut references = Vec::new();
         if follow.has_next {
             let (job, next) = (&self.job.id, &mut self.next);
-            context::references(text.bytes(), follow.compartments.base(), &mut |of, id| {
-                next.refers(of);
-                references.push(ResourceKey::of(job, of, id));
+            context::references(text.bytes(), &mut |reference| {
+                if let Some((of, id)) = context::resource(reference, follow.compartments.base()) {
+                    next.refers(of);
+                    references.push(ResourceKey::of(job, of, id));
+                }
             });
         }
         let line = match self.job.asked.wants(&document.resource_type) {
