@@ -55,7 +55,12 @@ pub trait Resources: Send + Sync {
     ///
     /// A page may be empty and still have a successor: only a page without `next` is the last. A stream that breaks off
     /// is an error, never a last page.
+    ///
+    /// A range that has no request units left is [`ErrorKind::Throttled`] at once: nobody waits in here.
     async fn page(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError>;
+
+    /// Waits as long as the store has asked for, until a range has request units again.
+    async fn wait_for_units(&self, after: Duration);
 
     /// Which of some resources of a range, all of one type, have a history that tells what they were at a time: as a
     /// version that was superseded later, or by having been created later. The others may have been anything.

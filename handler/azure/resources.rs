@@ -1,11 +1,12 @@
 //! [`Resources`] on the container that Microsoft's FHIR server writes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use azure_data_cosmos::feed::{ContinuationToken, FeedRange};
 use azure_data_cosmos::options::{
-    MaxItemCountHint, OperationOptions, PriorityLevel, QueryOptions, ThroughputControlOptions,
+    MaxItemCountHint, OperationOptions, PriorityLevel, QueryOptions, ThrottlingRetryOptions, ThroughputControlOptions,
 };
 use azure_data_cosmos::{ContainerClient, FeedScope, PartitionKey, Query};
 use azure_data_cosmos_driver::models::CosmosOperation;
@@ -73,6 +74,10 @@ impl Resources for CosmosResources {
         }
     }
 
+    async fn wait_for_units(&self, after: Duration) {
+        tokio::time::sleep(after).await;
+    }
+
     async fn documented(&self, asked: &Documented) -> Result<Vec<String>, PortError> {
         let doing = || "look up the history of resources".to_owned();
         let options = QueryOptions::default().with_operation_options(low_priority());
@@ -118,7 +123,7 @@ impl CosmosResources {
             .with_body(query)
             .with_max_item_count(MaxItemCountHint::ServerDecides);
         let cursor = cursor.map(|cursor| ContinuationToken::from_string(cursor.into()));
-        let (options, plan) = (low_priority(), PlanOptions::default());
+        let (options, plan) = (of_page(), PlanOptions::default());
         let mut plan = feed.driver.plan_operation(operation, &options, cursor.as_ref(), &plan).await.doing(doing)?;
         let answer = feed.driver.execute_plan(&mut plan, Some(feed.container.clone()), options).await.doing(doing)?;
         // Nothing is left only where the driver says so; an answer that broke off is an error.
@@ -133,7 +138,7 @@ impl CosmosResources {
     async fn page_by_sdk(&self, slice: &Slice, cursor: Option<&str>) -> Result<Page, PortError> {
         let mut options = QueryOptions::default()
             .with_max_item_count(MaxItemCountHint::ServerDecides)
-            .with_operation_options(low_priority());
+            .with_operation_options(of_page());
         if let Some(cursor) = cursor {
             options = options.with_continuation_token(ContinuationToken::from_string(cursor.into()));
         }
@@ -158,6 +163,15 @@ fn low_priority() -> OperationOptions {
     throughput.priority_level = Some(PriorityLevel::Low);
     let mut options = OperationOptions::default();
     options.throughput_control = Some(throughput);
+    options
+}
+
+/// The same, without the SDK's waiting for request units: whoever reads a page has others to read meanwhile.
+fn of_page() -> OperationOptions {
+    let mut throttling = ThrottlingRetryOptions::default();
+    throttling.max_retry_count = Some(0);
+    let mut options = low_priority();
+    options.throttling_retry_options = Some(throttling);
     options
 }
 

@@ -17,6 +17,8 @@ pub struct Limits {
     pub block_bytes: usize,
     /// What all steps of a process may hold in block buffers; the largest are staged early when it is more (design §10).
     pub buffered_bytes: usize,
+    /// Of that, what each step that is under way adds: with few of them the process takes less memory, with smaller blocks.
+    pub buffered_bytes_of_step: usize,
     /// How much of a key log is read at a time: a multiple of a key's size.
     pub log_bytes: u64,
     /// So many keys of what was gathered are held in memory, of each kind and stage: 16 bytes each.
@@ -28,6 +30,9 @@ pub struct Limits {
     pub arranged_bytes: usize,
     /// Pages that a process holds at a time: each takes up to three times its 4 MB while it is read.
     pub pages: usize,
+    /// A step waits so long in all for request units of a page, before it leaves off and the queue has it wait: as long as the
+    /// lease of its claim bears.
+    pub page_patience: Duration,
     /// A job has at most so many chunks; more ranges than that share chunks.
     pub chunks: u32,
     /// A chunk that was claimed so often without getting any further makes the job Failed.
@@ -110,11 +115,13 @@ impl Default for Limits {
             file_bytes: 1 << 30,
             block_bytes: 8 << 20,
             buffered_bytes: 48 << 20,
+            buffered_bytes_of_step: 12 << 20,
             log_bytes: 1 << 20,
             gathered_keys: 1 << 20,
             gatherings: 1,
             arranged_bytes: 8 << 20,
             pages: 6,
+            page_patience: Duration::from_secs(5),
             chunks: 64,
             claims: 10,
             generations: 3,

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::SemaphorePermit;
-
 use crate::bulk::about::About;
 use crate::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped, Totals};
 use crate::bulk::context::Context;
@@ -18,10 +16,11 @@ use crate::bulk::selection::Selection;
 use crate::bulk::step::{Outcome, Step, StepKind};
 use crate::bulk::summary::Summary;
 use crate::bulk::timestamp::Timestamp;
-use crate::ports::{ErrorKind, Expected, Page, PortError, Slice, Versioned};
+use crate::ports::{ErrorKind, Expected, PortError, Slice, Versioned};
 
 use super::commit::{Decides, Interrupted, Work};
 use super::follow::Follow;
+use super::store_pages::{self, Held};
 use super::telling::Telling;
 use super::{App, LostRange, group, restriction};
 
@@ -203,13 +202,6 @@ async fn stop_if_closed(app: &App, job: &Job) -> Result<(), Interrupted> {
     }
 }
 
-/// A page, or why there is none, and the right of this step to hold it.
-struct Held<'a> {
-    page: Result<Page, PortError>,
-    /// None only if the semaphore were closed, which it never is.
-    _permit: Option<SemaphorePermit<'a>>,
-}
-
 /// Takes in the page at the position, which may have been read ahead. Gives the one behind it, read meanwhile.
 async fn read_page<'a>(
     work: &mut Work<'a>,
@@ -225,17 +217,14 @@ async fn read_page<'a>(
     let app = work.app;
     let held = match ahead {
         Some(held) => held,
-        None => {
-            let _permit = app.memory.pages.acquire().await.ok();
-            Held { page: app.resources.page(&slice, position.cursor.as_deref()).await, _permit }
-        }
+        None => store_pages::read(app, &slice, position.cursor.as_deref()).await,
     };
     let page = held.page.map_err(Interrupted::Unread)?;
     if let Some(reason) = page.reread {
         work.rereads = (work.rereads.0 + 1, reason);
     }
     let taken_in = take_in(work, reading, pass, &page.documents);
-    let (taken_in, ahead) = futures::join!(taken_in, read_ahead(app, &slice, page.next.as_deref(), end));
+    let (taken_in, ahead) = futures::join!(taken_in, store_pages::read_ahead(app, &slice, page.next.as_deref(), end));
     taken_in?;
     let next = match (page.next, pass) {
         (Some(cursor), _) => Position { cursor: Some(cursor), ..position },
@@ -247,14 +236,6 @@ async fn read_page<'a>(
     };
     work.page_read(next, page.request_charge);
     Ok(ahead)
-}
-
-/// Reads the next page of the slice while one is taken in, if there is one, this process has room for it, and the step's
-/// time is not up. Under a ceiling request units are what an export waits for, and nothing is gained.
-async fn read_ahead<'a>(app: &'a App, slice: &Slice, next: Option<&str>, end: Timestamp) -> Option<Held<'a>> {
-    let next = next.filter(|_| app.settings.ceiling.is_none() && app.now() < end)?;
-    let permit = app.memory.pages.try_acquire().ok()?;
-    Some(Held { page: app.resources.page(slice, Some(next)).await, _permit: Some(permit) })
 }
 
 /// Adds what a page holds to the export.

@@ -14,8 +14,9 @@ pub struct Memory {
     buffered: AtomicUsize,
     /// Steps that hold buffers.
     steps: AtomicUsize,
-    /// Bytes that all buffers may hold.
+    /// Bytes that all buffers may hold, and what of them each step adds to what the buffers may hold now.
     budget: usize,
+    budget_of_step: usize,
     /// A permit for each page that may be held at a time.
     pub pages: Semaphore,
     /// A permit for whoever reads what a stage has gathered: the others then find it read.
@@ -26,7 +27,8 @@ impl Memory {
     pub fn new(limits: &Limits) -> Self {
         let (buffered, steps) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let [pages, gatherings] = [limits.pages, limits.gatherings].map(Semaphore::new);
-        Self { buffered, steps, budget: limits.buffered_bytes, pages, gatherings }
+        let (budget, budget_of_step) = (limits.buffered_bytes, limits.buffered_bytes_of_step);
+        Self { buffered, steps, budget, budget_of_step, pages, gatherings }
     }
 }
 
@@ -56,8 +58,10 @@ impl Share {
     /// Whether this step has to stage something early: all steps together hold too much, and this one more than its part.
     /// (If every step held its part at most, together they would not hold too much.)
     pub fn is_over(&self) -> bool {
-        let Memory { buffered, steps, budget, .. } = &*self.memory;
-        buffered.load(Ordering::Relaxed) > *budget && self.bytes > budget / steps.load(Ordering::Relaxed).max(1)
+        let Memory { buffered, steps, budget, budget_of_step, .. } = &*self.memory;
+        let steps = steps.load(Ordering::Relaxed).max(1);
+        let budget = budget_of_step.saturating_mul(steps).min(*budget);
+        buffered.load(Ordering::Relaxed) > budget && self.bytes > budget / steps
     }
 }
 
@@ -74,7 +78,7 @@ mod tests {
 
     #[test]
     fn whoever_holds_more_than_its_part_gives_way() {
-        let limits = Limits { buffered_bytes: 100, ..Limits::default() };
+        let limits = Limits { buffered_bytes: 100, buffered_bytes_of_step: 100, ..Limits::default() };
         let memory = Arc::new(Memory::new(&limits));
         let (mut large, mut small) = (Share::new(&memory), Share::new(&memory));
         large.grow(100);
@@ -88,5 +92,22 @@ mod tests {
         assert!(!large.is_over(), "what a step held is given back at its end");
         drop(large);
         assert_eq!(memory.buffered.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn few_steps_hold_less() {
+        let limits = Limits { buffered_bytes: 100, buffered_bytes_of_step: 40, ..Limits::default() };
+        let memory = Arc::new(Memory::new(&limits));
+        let mut one = Share::new(&memory);
+        one.grow(41);
+        assert!(one.is_over());
+        let (two, three) = (Share::new(&memory), Share::new(&memory));
+        one.grow(59);
+        assert!(!one.is_over(), "three have all that there is");
+        one.grow(1);
+        assert!(one.is_over());
+        drop((two, three));
+        one.shrink(61);
+        assert!(!one.is_over());
     }
 }

@@ -59,6 +59,7 @@ mod shuffle;
 pub mod smart_configuration;
 pub mod start;
 pub mod status;
+pub mod store_pages;
 mod telling;
 pub mod watch;
 pub mod worker;

@@ -27,6 +27,7 @@ mod searches;
 mod secrets;
 mod stages;
 mod status;
+mod store_pages;
 mod tokens;
 mod troubles;
 mod watch;

@@ -265,6 +265,13 @@ impl Resources for World {
         self.call(Call::read("resources.page", what), read).await
     }
 
+    async fn wait_for_units(&self, after: Duration) {
+        let end = self.now().plus(after);
+        // Whoever else has something to do is first.
+        tokio::task::yield_now().await;
+        self.state().now = end;
+    }
+
     async fn documented(&self, asked: &Documented) -> Result<Vec<String>, PortError> {
         let what = format!("{} {}", asked.resource_type, asked.ids.join(","));
         let read = |state: &mut super::world::State| {

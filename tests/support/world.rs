@@ -213,6 +213,8 @@ pub fn small() -> Settings {
             gathered_keys: 24,
             gatherings: 1000,
             pages: 1000,
+            // Nothing waits here but between the deliveries of messages.
+            page_patience: Duration::ZERO,
             chunks: 4,
             ..Limits::default()
         },
