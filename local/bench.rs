@@ -124,15 +124,14 @@ pub async fn bench(args: BenchArgs) -> Result<()> {
     args.check()?;
     let transform = app::build_bench("transform").await?;
     let with = Executables { handler: &handler, transform: &transform };
-    let mut runs = Vec::new();
-    for setup in args.setups() {
-        let mut rounds = Vec::new();
-        for _ in 0..args.rounds {
-            rounds.push(run::round(&with, &setup, args.options(&setup), &progress).await?);
+    let mut runs: Vec<(Setup, Vec<_>)> = args.setups().into_iter().map(|setup| (setup, Vec::new())).collect();
+    // Round by round: what slows the machine for a while slows all of them.
+    for _ in 0..args.rounds {
+        for (setup, rounds) in &mut runs {
+            rounds.push(run::round(&with, setup, args.options(setup), &progress).await?);
         }
-        runs.push(Run::of_rounds(setup, rounds));
     }
-    let report = Report { runs };
+    let report = Report { runs: runs.into_iter().map(|(setup, rounds)| Run::of_rounds(setup, rounds)).collect() };
     match args.json {
         true => println!("{}", report.json()),
         false => print!("{report}"),

@@ -20,6 +20,7 @@ pub struct Plot {
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 460.0;
+const MARGIN: f64 = 18.0;
 const LEFT: f64 = 84.0;
 const RIGHT: f64 = 110.0;
 const TOP: f64 = 48.0;
@@ -52,7 +53,7 @@ impl Plot {
     pub fn svg(&self) -> String {
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\">\n<title>{}</title>\n\
-             <style>{STYLE}</style>\n<text class=\"title\" x=\"{LEFT}\" y=\"24\">{}</text>\n",
+             <style>{STYLE}</style>\n<text class=\"title\" x=\"{MARGIN}\" y=\"24\">{}</text>\n",
             escaped(&self.title),
             escaped(&self.title)
         );
@@ -100,7 +101,7 @@ impl Plot {
         put(svg, format_args!("<path class=\"frame\" d=\"M{LEFT} {TOP}V{bottom}H{right}\"/>"));
         let (middle, below, half) = ((LEFT + right) / 2.0, HEIGHT - 16.0, (TOP + bottom) / 2.0);
         put(svg, format_args!("<text x=\"{middle}\" y=\"{below}\" text-anchor=\"middle\">{}</text>", escaped(&self.x)));
-        let turned = format!("<text x=\"18\" y=\"{half}\" text-anchor=\"middle\" transform=\"rotate(-90 18 {half})\">");
+        let turned = format!("<text x=\"{MARGIN}\" y=\"{half}\" text-anchor=\"middle\" transform=\"rotate(-90 {MARGIN} {half})\">");
         put(svg, format_args!("{turned}{}</text>", escaped(&self.y)));
     }
 }
