@@ -21,7 +21,7 @@ use crate::system::{Options, System};
 
 /// All ranges together may give so many bytes a second: what two cores serve, export and check with ease.
 const MOST_PER_SECOND: f64 = 20e6;
-/// Chunks that one worker works on at a time: `batchSize` of host.json.
+/// Chunks that one worker works on at a time: `batchSize` and `newBatchThreshold` of host.json.
 const CHUNKS_PER_WORKER: u32 = 8;
 /// The budget of a range lasts at least so long: the ends of a shorter one would be most of it.
 const LEAST_SECONDS: f64 = 6.0;
