@@ -101,7 +101,9 @@ impl Plot {
         put(svg, format_args!("<path class=\"frame\" d=\"M{LEFT} {TOP}V{bottom}H{right}\"/>"));
         let (middle, below, half) = ((LEFT + right) / 2.0, HEIGHT - 16.0, (TOP + bottom) / 2.0);
         put(svg, format_args!("<text x=\"{middle}\" y=\"{below}\" text-anchor=\"middle\">{}</text>", escaped(&self.x)));
-        let turned = format!("<text x=\"{MARGIN}\" y=\"{half}\" text-anchor=\"middle\" transform=\"rotate(-90 {MARGIN} {half})\">");
+        let turned = format!(
+            "<text x=\"{MARGIN}\" y=\"{half}\" text-anchor=\"middle\" transform=\"rotate(-90 {MARGIN} {half})\">"
+        );
         put(svg, format_args!("{turned}{}</text>", escaped(&self.y)));
     }
 }
