@@ -3,7 +3,6 @@
 //! It is decided by the resource itself, not by the index that the server keeps beside it: versions in the history have no
 //! index, and what an export holds must not depend on which of its passes has seen it.
 
-use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -12,7 +11,7 @@ use url::Url;
 use super::by_name::ByName;
 use super::job_id::JobId;
 use super::key_log::ResourceKey;
-use super::paths::{NotJson, Paths, Text};
+use super::paths::{NotJson, Paths, Text, string};
 use super::reference;
 use super::release::Release;
 use super::resource_id::ResourceId;
@@ -173,15 +172,6 @@ impl Compartments {
             Patients::Every => Some(id),
             Patients::These(members) => members.include(id).then_some(id),
         }
-    }
-}
-
-/// A JSON string, if this is one.
-pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
-    let content = raw.strip_prefix('"')?.strip_suffix('"')?;
-    match content.contains('\\') {
-        true => serde_json::from_str(raw).ok().map(Cow::Owned),
-        false => Some(Cow::Borrowed(content)),
     }
 }
 

@@ -8,7 +8,7 @@ use memchr::{memchr2, memmem};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::compartment::string;
+use super::paths::string;
 use super::reference;
 use super::resource_type::ResourceType;
 

@@ -41,7 +41,7 @@ impl Data {
     pub fn append_to(&self, out: &mut Vec<u8>) -> Result<(), Unwritable> {
         match self {
             Data::Plain(text) => {
-                std::str::from_utf8(text).map_err(|_| Unwritable::NotUtf8)?;
+                is_utf8(text)?;
                 out.extend_from_slice(text);
                 Ok(())
             }

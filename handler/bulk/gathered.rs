@@ -1,8 +1,6 @@
 //! What the chunks of a stage gather for the stages behind it, in logs that count with the chunk's commit: keys of resources, and
 //! what becomes the blocks of an export that is organized by patient.
 
-use std::mem;
-
 use serde::{Deserialize, Serialize};
 
 use super::block::{BlockId, Blocks};
@@ -140,11 +138,45 @@ impl Chunk {
     }
 }
 
+/// Keys on their way into memory, in any order and perhaps several times.
+#[derive(Debug)]
+pub struct Added {
+    keys: Vec<ResourceKey>,
+    whole: bool,
+}
+
+impl Default for Added {
+    fn default() -> Self {
+        Self { keys: Vec::new(), whole: true }
+    }
+}
+
+impl Added {
+    /// Adds a piece of a log. `false` when there are more than `most`, and this piece was dropped.
+    pub fn add(&mut self, piece: &[u8], most: usize) -> bool {
+        let (keys, _) = piece.as_chunks::<{ ResourceKey::BYTES }>();
+        if self.keys.len() + keys.len() > most {
+            self.keys.sort_unstable();
+            self.keys.dedup();
+        }
+        if self.keys.len() + keys.len() > most {
+            self.whole = false;
+            return false;
+        }
+        // Exactly: what a vector takes beside would not be counted by anybody.
+        self.keys.reserve_exact(keys.len());
+        self.keys.extend(keys.iter().map(|key| ResourceKey::of_bytes(*key)));
+        true
+    }
+
+    pub fn sorted(self) -> Keys {
+        Keys { sorted: SortedKeys::new(self.keys), whole: self.whole }
+    }
+}
+
 /// Keys in memory, as many as may be.
 #[derive(Debug)]
 pub struct Keys {
-    /// Those that were added, in any order and perhaps several times.
-    added: Vec<ResourceKey>,
     sorted: SortedKeys,
     /// These are all that there are.
     whole: bool,
@@ -153,29 +185,7 @@ pub struct Keys {
 impl Keys {
     /// Those of no log.
     pub fn none() -> Self {
-        Self { added: Vec::new(), sorted: SortedKeys::default(), whole: true }
-    }
-
-    /// Adds a piece of a log. `false` when there are more than `most`, and this piece was dropped.
-    pub fn add(&mut self, piece: &[u8], most: usize) -> bool {
-        let (keys, _) = piece.as_chunks::<{ ResourceKey::BYTES }>();
-        if self.added.len() + keys.len() > most {
-            self.added.sort_unstable();
-            self.added.dedup();
-        }
-        if self.added.len() + keys.len() > most {
-            self.whole = false;
-            return false;
-        }
-        // Exactly: what a vector takes beside would not be counted by anybody.
-        self.added.reserve_exact(keys.len());
-        self.added.extend(keys.iter().map(|key| ResourceKey::of_bytes(*key)));
-        true
-    }
-
-    /// To be called when all is added, and before any is looked for.
-    pub fn sort(&mut self) {
-        self.sorted = SortedKeys::new(mem::take(&mut self.added));
+        Added::default().sorted()
     }
 
     pub fn include(&self, key: &ResourceKey) -> bool {
@@ -192,7 +202,7 @@ impl Keys {
     }
 
     pub fn are_none(&self) -> bool {
-        self.whole && self.added.is_empty() && self.sorted.as_slice().is_empty()
+        self.whole && self.sorted.as_slice().is_empty()
     }
 }
 
@@ -229,17 +239,18 @@ mod tests {
     #[test]
     fn keys_are_kept_once_and_no_more_than_may_be() {
         let key = |id: u8| [id; ResourceKey::BYTES];
-        let mut keys = Keys::none();
-        assert!(keys.are_none() && keys.are_all());
+        assert!(Keys::none().are_none() && Keys::none().are_all());
+        let mut added = Added::default();
         for _ in 0..3 {
-            assert!(keys.add(&[key(7), key(3)].concat(), 4));
+            assert!(added.add(&[key(7), key(3)].concat(), 4));
         }
-        assert!(!keys.add(&[key(1), key(2), key(4)].concat(), 4) && !keys.are_all());
-        keys.sort();
+        assert!(!added.add(&[key(1), key(2), key(4)].concat(), 4));
+        let keys = added.sorted();
+        assert!(!keys.are_all());
         assert!(keys.include(&ResourceKey::of_bytes(key(3))) && !keys.include(&ResourceKey::of_bytes(key(4))));
-        let mut others = Keys::none();
+        let mut others = Added::default();
         assert!(others.add(&key(7), 4));
-        others.sort();
+        let others = others.sorted();
         assert!(others.are_all_among(&keys), "whether these are all does not matter");
         assert!(!keys.are_all_among(&others) && !keys.are_all_among(&keys), "there are more than are known");
     }

@@ -22,22 +22,12 @@ impl ResourceKey {
     }
 
     pub fn of(job: &JobId, resource_type: &str, id: &str) -> Self {
-        // No name holds a zero byte: "ab" and "c" are not "a" and "bc".
-        let parts = [job.as_str(), "\0", resource_type, "\0", id, "\0"];
-        // All at once is faster, and nearly all are short.
-        let mut whole = [0; 192];
-        let mut end = 0;
-        for part in parts {
-            let Some(place) = whole.get_mut(end..end + part.len()) else { return Self::by(parts.iter().copied()) };
-            place.copy_from_slice(part.as_bytes());
-            end += part.len();
-        }
-        Self::by([&whole[..end]].into_iter())
-    }
-
-    fn by<P: AsRef<[u8]>>(parts: impl Iterator<Item = P>) -> Self {
         let mut hash = Sha256::new();
-        parts.for_each(|part| hash.update(part));
+        for part in [job.as_str(), resource_type, id] {
+            hash.update(part);
+            // No name holds it: "ab" and "c" are not "a" and "bc".
+            hash.update([0]);
+        }
         let mut key = [0; Self::BYTES];
         key.copy_from_slice(&hash.finalize()[..Self::BYTES]);
         Self(key)

@@ -1,5 +1,6 @@
 //! Walks the JSON text of a resource along a few paths: what lies beside them is passed over, and no tree is made.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -163,6 +164,15 @@ impl Node {
         }
         let below = Walk { paths: &self.below, visit };
         below.deserialize(&mut serde_json::Deserializer::from_str(raw)).map_err(D::Error::custom)
+    }
+}
+
+/// A JSON string, if this is one.
+pub(super) fn string(raw: &str) -> Option<Cow<'_, str>> {
+    let content = raw.strip_prefix('"')?.strip_suffix('"')?;
+    match content.contains('\\') {
+        true => serde_json::from_str(raw).ok().map(Cow::Owned),
+        false => Some(Cow::Borrowed(content)),
     }
 }
 

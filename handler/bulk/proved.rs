@@ -1,10 +1,9 @@
 //! Text that is proved to be JSON as servers write it: whoever looks for something in it need not prove it again.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use super::marks::string_end;
-use super::paths::NotJson;
+use super::paths::{NotJson, string};
 
 /// One of which [`super::shape::Shape`] has proved that it is JSON, without spaces between its tokens. Of any other text what is
 /// told here is of no meaning, or an error.
@@ -50,9 +49,9 @@ impl<'t> Proved<'t> {
         let mut at = object + 1;
         while self.0.get(at) == Some(&b'"') {
             let end = self.string_end(at)?;
-            let name = unescaped(self.part(at..end)?)?;
+            let name = str::from_utf8(self.part(at..end)?).ok().and_then(string).ok_or(NotJson)?;
             // Behind a name there is a colon, and behind a value a comma or the end.
-            at = by(&name, end + 1)?;
+            at = by(name.as_bytes(), end + 1)?;
             at += usize::from(self.0.get(at) == Some(&b','));
         }
         Ok(at + 1)
@@ -84,16 +83,6 @@ impl<'t> Proved<'t> {
             }
         }
     }
-}
-
-/// The content of a string, which stands here with its quotes.
-fn unescaped(string: &[u8]) -> Result<Cow<'_, [u8]>, NotJson> {
-    let content = string.get(1..string.len() - 1).ok_or(NotJson)?;
-    if !content.contains(&b'\\') {
-        return Ok(Cow::Borrowed(content));
-    }
-    let name: String = serde_json::from_slice(string).map_err(|_| NotJson)?;
-    Ok(Cow::Owned(name.into_bytes()))
 }
 
 #[cfg(test)]

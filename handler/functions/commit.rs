@@ -5,7 +5,6 @@
 //! committed to the destination, and only committed ones are recorded for the manifest (design §5).
 
 use std::collections::HashMap;
-use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,13 +164,13 @@ impl<'a> Work<'a> {
 
     pub(super) async fn stage(&mut self, file: usize) -> Result<(), Interrupted> {
         let open = &self.next.files[file];
-        let Some(buffer) = self.buffers.get_mut(&open.number).filter(|buffer| !buffer.lines.is_empty()) else {
+        let Some(buffer) = self.buffers.remove(&open.number) else { return Ok(()) };
+        if buffer.lines.is_empty() {
             return Ok(());
-        };
-        let buffer = mem::replace(buffer, Buffer { last: buffer.lines.len(), ..Buffer::default() });
+        }
         let name = open.name(&self.next.job, self.next.number);
         let id = open.blocks.next(self.next.attempt);
-        let Buffer { lines, count, severities, .. } = buffer;
+        let Buffer { lines, count, severities } = buffer;
         let (bytes, crc64) = (lines.len(), Crc64::of(&lines));
         let block = self.coded(lines, crc64).await?;
         // The lines themselves, or what they were compressed to.
@@ -304,7 +303,7 @@ impl<'a> Work<'a> {
         if self.keys.is_empty() {
             return Ok(());
         }
-        let keys = mem::take(&mut self.keys);
+        let keys = std::mem::take(&mut self.keys);
         let bytes = keys.len() as u64;
         let segment = self.next.segment();
         let name = segment.name(&self.next.job, self.next.number);

@@ -1,6 +1,7 @@
 //! The step *finish*: completes a job once every chunk of the stored plan is done, and before that begins the next stage of
 //! one that has stages. Counted, never guessed.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -8,7 +9,6 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::bulk::chunk::{Chunk, ChunkState, Totals};
 use crate::bulk::job::{Parts, State};
 use crate::bulk::job_id::JobId;
-use crate::bulk::record::Key;
 use crate::bulk::step::{Outcome, Step};
 use crate::ports::{Expected, PortError, Versioned};
 
@@ -67,10 +67,7 @@ async fn chunks_when_done(app: &App, id: &JobId) -> Result<Option<Vec<Chunk>>, P
     for stage in 0..job.asked.stages() {
         let (mut waiting, mut is_through) = (Vec::new(), true);
         // Each chunk is read itself: a chunk that is missing from an answer is not done.
-        let numbers = stage * of_stage..(stage + 1) * of_stage;
-        let keys: Vec<Key> = numbers.map(|number| Key::chunk(id, number)).collect();
-        let reads: Vec<_> = keys.iter().map(|key| app.jobs.read::<Chunk>(key)).collect();
-        let mut chunks = stream::iter(reads).buffered(READERS);
+        let mut chunks = pin!(app.chunks(id, stage * of_stage..(stage + 1) * of_stage));
         while let Some(chunk) = chunks.try_next().await? {
             match chunk.state {
                 ChunkState::Done => done.push(chunk.into_value()),

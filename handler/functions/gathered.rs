@@ -3,20 +3,20 @@
 
 use std::collections::HashSet;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::bulk::chunk::{Chunk, ChunkState};
-use crate::bulk::gathered::{Gathered, Keys};
+use crate::bulk::gathered::{Added, Gathered, Keys};
 use crate::bulk::job_id::JobId;
 use crate::bulk::key_log::ResourceKey;
-use crate::bulk::record::Key;
 use crate::bulk::resource_type::ResourceType;
 use crate::ports::{ErrorKind, Place, PortError};
 
+use super::App;
 use super::scratch::Pieces;
-use super::{App, READERS};
 
 /// Pieces of what was gathered that are read side by side.
 const PIECES: usize = 4;
@@ -134,9 +134,7 @@ fn logs_of(chunk: &Chunk, of: Gathered) -> impl Iterator<Item = Log> + '_ {
 
 /// The chunks of some stages, each of which has so many.
 async fn done(app: &App, job: &JobId, (stages, each): (Range<u32>, u32)) -> Result<Vec<Chunk>, PortError> {
-    let keys: Vec<Key> = (stages.start * each..stages.end * each).map(|number| Key::chunk(job, number)).collect();
-    let reads: Vec<_> = keys.iter().map(|key| app.jobs.read::<Chunk>(key)).collect();
-    let mut chunks = stream::iter(reads).buffered(READERS);
+    let mut chunks = pin!(app.chunks(job, stages.start * each..stages.end * each));
     let mut done = Vec::new();
     while let Some(chunk) = chunks.try_next().await? {
         if chunk.state != ChunkState::Done {
@@ -157,11 +155,12 @@ async fn remember(app: &App, heap: &mut Heap) -> Result<(), PortError> {
     let logs = heap.logs.iter().map(|log| Pieces::of(&scratch, &log.name, log.bytes));
     let pieces: Vec<_> = logs.flat_map(|log| log.all(app)).collect();
     let mut pieces = stream::iter(pieces).buffered(PIECES);
+    let mut added = Added::default();
     while let Some(piece) = pieces.try_next().await? {
-        if !heap.keys.add(&piece, most) {
+        if !added.add(&piece, most) {
             break;
         }
     }
-    heap.keys.sort();
+    heap.keys = added.sorted();
     Ok(())
 }

@@ -1,14 +1,17 @@
 //! One file for each Azure Function: its whole story, in terms of [`crate::bulk`] and [`crate::ports`].
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aes_gcm::aead::OsRng;
 use aes_gcm::aead::rand_core::RngCore;
+use futures::stream::{self, Stream, StreamExt};
 use time::OffsetDateTime;
 
 use crate::bulk::authority::Authorization;
+use crate::bulk::chunk::Chunk;
 use crate::bulk::compartment::Members;
 use crate::bulk::destination::Destination;
 use crate::bulk::job::Job;
@@ -249,6 +252,16 @@ impl App {
     /// The job, unless it is missing or closed: then a step of it is stale.
     async fn open_job(&self, id: &JobId) -> Result<Option<Versioned<Job>>, PortError> {
         Ok(self.job(id).await?.filter(|job| job.is_open()))
+    }
+
+    /// Chunks of a job in the order of their numbers, read side by side.
+    fn chunks<'a>(
+        &'a self,
+        job: &'a JobId,
+        numbers: Range<u32>,
+    ) -> impl Stream<Item = Result<Versioned<Chunk>, PortError>> + 'a {
+        let read = move |number| async move { self.jobs.read::<Chunk>(&Key::chunk(job, number)).await };
+        stream::iter(numbers.map(read).collect::<Vec<_>>()).buffered(READERS)
     }
 
     /// The container of a job, with the secret of a caller-named one unsealed.

@@ -19,19 +19,14 @@ pub struct Held<'a> {
 /// Asking again sooner would only cost the store more.
 const LEAST_PAUSE: Duration = Duration::from_millis(20);
 
-/// Reads the page behind the cursor, as soon as there is room for it.
-///
-/// A store that has no request units left for a range says when to come back. Until then nothing is held, and the room is for pages of
-/// other ranges, which have units of their own. When that takes too long, the step leaves off.
+/// Reads the page behind the cursor, as soon as there is room for it. Where units are lacking for too long, the step leaves off.
 pub async fn read<'a>(app: &'a App, slice: &Slice, cursor: Option<&str>) -> Held<'a> {
     let mut patience = app.settings.limits.page_patience;
     loop {
-        let _permit = app.memory.pages.acquire().await.ok();
-        let page = app.resources.page(slice, cursor).await;
-        let Some(pause) = pause(&page, patience) else { return Held { page, _permit } };
-        drop(_permit);
-        app.resources.wait_for_units(pause).await;
-        patience -= pause;
+        let permit = app.memory.pages.acquire().await.ok();
+        if let Some(held) = ask(app, slice, cursor, permit, &mut patience).await {
+            return held;
+        }
     }
 }
 
@@ -42,12 +37,28 @@ pub async fn read_ahead<'a>(app: &'a App, slice: &Slice, next: Option<&str>, end
     let mut patience = app.settings.limits.page_patience;
     while app.now() < end {
         let permit = app.memory.pages.try_acquire().ok()?;
-        let page = app.resources.page(slice, Some(next)).await;
-        let Some(pause) = pause(&page, patience) else { return Some(Held { page, _permit: Some(permit) }) };
-        drop(permit);
-        app.resources.wait_for_units(pause).await;
-        patience -= pause;
+        let held = ask(app, slice, Some(next), Some(permit), &mut patience).await;
+        if held.is_some() {
+            return held;
+        }
     }
+    None
+}
+
+/// Asks for a page once. `None` if its range had no request units left, and it may be asked for again now: a store says how long that
+/// takes, and meanwhile nothing is held, and the room is for pages of other ranges, which have units of their own.
+async fn ask<'a>(
+    app: &'a App,
+    slice: &Slice,
+    cursor: Option<&str>,
+    permit: Option<SemaphorePermit<'a>>,
+    patience: &mut Duration,
+) -> Option<Held<'a>> {
+    let page = app.resources.page(slice, cursor).await;
+    let Some(pause) = pause(&page, *patience) else { return Some(Held { page, _permit: permit }) };
+    drop(permit);
+    app.resources.wait_for_units(pause).await;
+    *patience -= pause;
     None
 }
 

@@ -24,8 +24,6 @@ pub(super) struct Buffer {
     pub lines: Vec<u8>,
     pub count: u64,
     pub severities: Severities,
-    /// Of the block before.
-    pub last: usize,
 }
 
 /// What the line of a resource may have more than its text: `meta` with a tag, and the line end.
@@ -35,12 +33,12 @@ const META: usize = 512;
 const LEAST: usize = 64 << 10;
 
 impl Buffer {
-    /// Room for a line of so many bytes. Each step may copy what is there, so a buffer begins with some room, half of what the block
-    /// before took; and it never takes twice what a block takes for the sake of its last line.
+    /// Room for a line of so many bytes. Each step may copy what is there, so a buffer begins with some room; and it never takes
+    /// twice what a block takes for the sake of its last line.
     fn make_room(&mut self, bytes: usize, block_bytes: usize) {
         let (length, capacity) = (self.lines.len(), self.lines.capacity());
         if length + bytes > capacity {
-            let roomy = (2 * capacity).max(self.last / 2).min(block_bytes + LEAST).max(LEAST.min(block_bytes));
+            let roomy = (2 * capacity).min(block_bytes + LEAST).max(LEAST.min(block_bytes));
             self.lines.reserve_exact(roomy.max(length + bytes) - length);
         }
     }

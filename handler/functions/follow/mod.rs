@@ -137,7 +137,6 @@ pub struct Gathering {
 impl Work<'_> {
     /// Turns to what is read at the position. `false` if nothing can come of it, and the position was moved on.
     pub fn turn_to(&mut self, reading: &Reading) -> bool {
-        self.matter = reading.matter;
         let is_void = self.follow.is_some_and(|follow| follow.is_void(reading.matter))
             || self.telling.is_some_and(|telling| telling.is_void(reading.matter));
         if is_void {
@@ -145,8 +144,11 @@ impl Work<'_> {
             self.next.moved(Position { range, ..Position::default() });
             return false;
         }
-        self.read_types(self.types_of(reading.matter));
-        self.window = self.window_read().spelled();
+        if self.matter != reading.matter {
+            self.matter = reading.matter;
+            self.read_types(self.types_of(reading.matter));
+            self.window = self.window_read().spelled();
+        }
         true
     }
 
