@@ -1,4 +1,4 @@
-//! The custom handler: `Config → azure::connect → host::serve`.
+//! The custom handler: `allocator → Config → azure::connect → host::serve`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use fhir_export::config::Config;
 use fhir_export::functions::App;
-use fhir_export::{azure, host, telemetry};
+use fhir_export::{allocator, azure, host, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    allocator::settle();
     // Lossy: a variable of somebody else's may hold anything.
     let environment = std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into(), v.to_string_lossy().into()));
     let environment = environment.collect();

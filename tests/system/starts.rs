@@ -1,7 +1,8 @@
 //! How the handler starts: what it needs, what it says when something is wrong, and that it listens all the same.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::support::system::http::{Http, until};
 use crate::support::system::{System, handler};
@@ -81,4 +82,33 @@ async fn a_feature_that_is_switched_off_refuses_exports_and_nothing_else() {
     let told = system.kick_off(&http, "").await.refusal(400);
     assert!(told.contains(switch), "{told}");
     assert_eq!(system.handlers().len(), 1);
+}
+
+/// The environment that a process began with.
+fn environment(process: u32) -> Vec<String> {
+    let bytes = std::fs::read(format!("/proc/{process}/environ")).unwrap();
+    String::from_utf8(bytes).unwrap().split_terminator('\0').map(str::to_owned).collect()
+}
+
+#[test]
+fn the_allocator_is_settled_by_the_same_process_unless_somebody_has_done_it() {
+    for (theirs, expected) in
+        [(None, "glibc.malloc.arena_max=1"), (Some("glibc.malloc.perturb=0"), "glibc.malloc.perturb=0")]
+    {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = run(&[("FUNCTIONS_CUSTOMHANDLER_PORT", &port.to_string())]);
+        command.envs(theirs.map(|value| ("GLIBC_TUNABLES", value)));
+        let mut started = command.spawn().unwrap();
+        // Once it listens, the process is what it stays.
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert_eq!(started.try_wait().unwrap(), None);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // glibc has cut the value at its colons.
+        let settings = environment(started.id());
+        let tunables: Vec<_> = settings.iter().filter_map(|setting| setting.strip_prefix("GLIBC_TUNABLES=")).collect();
+        assert!(tunables.len() == 1 && tunables[0].starts_with(expected), "{settings:?}");
+        started.kill().unwrap();
+        started.wait().unwrap();
+    }
 }
