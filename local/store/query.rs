@@ -1,6 +1,6 @@
 //! What a query makes of each model document: found out once, by a query engine that knows nothing of this store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
+use tokio::task::JoinSet;
 use url::Url;
 
 use super::feed::Format;
@@ -21,24 +22,42 @@ use super::template::{Ids, Template};
 use crate::cosmos::exchange::{self, Answer, IS_QUERY, IS_UPSERT, PARTITION_KEY, RANGE_ID};
 
 const DATABASE: &str = "models";
-/// The container of all models.
-const ALL: &str = "all";
 /// Of queries with these words the answer is more than one row for each document, or depends on all of them.
 const NOT_PLAIN: [&str; 10] = ["ORDER", "GROUP", "TOP", "DISTINCT", "OFFSET", "COUNT", "SUM", "MIN", "MAX", "AVG"];
 
 /// The rows of one query, by the number of the model. None: the query leaves such documents out.
 pub type Rows = Vec<Option<Template>>;
 
-/// An account of its own with a container for each model and one for all of them, and the queries that were put to it.
+/// An account of its own with a container for each model and one for all of a type, and the queries that were put to it.
 pub struct Queries {
+    engine: Engine,
+    /// Models by their type.
+    types: Vec<Arc<OfType>>,
+    models: usize,
+    evaluated: Mutex<HashMap<(Bytes, Format), Evaluated>>,
+}
+
+#[derive(Clone)]
+struct Engine {
     emulator: Arc<InMemoryEmulatorHttpClient>,
     base: Url,
-    ids: Vec<Ids>,
-    evaluated: Mutex<HashMap<(Bytes, Format), Evaluated>>,
+}
+
+#[derive(Default)]
+struct OfType {
+    /// Their container.
+    all: String,
+    models: Vec<(usize, Ids)>,
 }
 
 /// Filled by the first who asks; the others wait for it.
 type Evaluated = Arc<OnceCell<Arc<Rows>>>;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Typed {
+    resource_type_name: String,
+}
 
 #[derive(Deserialize)]
 struct Asked {
@@ -56,36 +75,26 @@ impl Queries {
         // Never resolved: the account is reached in this process only.
         let base = Url::parse("http://models.invalid/")?;
         let config = VirtualAccountConfig::new(vec![VirtualRegion::new("East US", base.clone())])?;
-        let emulator = Arc::new(InMemoryEmulatorHttpClient::try_new(config)?);
-        let ids = shapes.iter().map(|shape| shape.ids.clone()).collect();
-        let queries = Self { emulator, base, ids, evaluated: Mutex::default() };
-        queries.emulator.store().create_database(DATABASE);
-        queries.create(ALL)?;
+        let engine = Engine { emulator: Arc::new(InMemoryEmulatorHttpClient::try_new(config)?), base };
+        engine.emulator.store().create_database(DATABASE);
+        let mut types: BTreeMap<String, OfType> = BTreeMap::new();
         for (number, shape) in shapes.iter().enumerate() {
+            let Typed { resource_type_name } = serde_json::from_str(&shape.document)?;
+            let of = types.entry(resource_type_name.clone()).or_default();
+            if of.models.is_empty() {
+                of.all = resource_type_name;
+                engine.create(&of.all)?;
+            }
+            of.models.push((number, shape.ids.clone()));
             let own = number.to_string();
-            queries.create(&own)?;
-            for container in [ALL, &own] {
-                let put = queries.put(container, shape).await;
+            engine.create(&own)?;
+            for container in [&of.all, &own] {
+                let put = engine.put(container, shape).await;
                 put.with_context(|| format!("keep the model {}", shape.partition_key))?;
             }
         }
-        Ok(queries)
-    }
-
-    fn create(&self, container: &str) -> Result<()> {
-        let config = ContainerConfig::new().with_partition_count(1).build()?;
-        self.emulator.store().create_container_with_config(DATABASE, container, "/partitionKey".into(), config);
-        Ok(())
-    }
-
-    async fn put(&self, container: &str, shape: &Shape) -> Result<()> {
-        let mut request = self.request(container);
-        request.insert_header(IS_UPSERT, "true");
-        request.insert_header(PARTITION_KEY, serde_json::to_string(&[&shape.partition_key])?);
-        request.set_body(shape.document.clone());
-        let answer = Answer::to(&self.emulator, &request).await;
-        ensure!(answer.is_success(), "{} {}", answer.status, String::from_utf8_lossy(&answer.body));
-        Ok(())
+        let types = types.into_values().map(Arc::new).collect();
+        Ok(Self { engine, types, models: shapes.len(), evaluated: Mutex::default() })
     }
 
     /// The rows of the query in this request; an error says why it cannot be answered here.
@@ -106,15 +115,48 @@ impl Queries {
         let mut words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
         let odd = words.find(|word| NOT_PLAIN.contains(word));
         ensure!(odd.is_none(), "the generated store answers plain queries only, none with {}", odd.unwrap_or_default());
-        // Which of the models a row is of, no answer tells. But most queries are for history, and there is none.
-        let all = self.answer(ALL, query).await?;
-        if found(&all)?.is_empty() {
-            return Ok(self.ids.iter().map(|_| None).collect());
+        let mut asked = JoinSet::new();
+        for of in &self.types {
+            let (engine, of, query) = (self.engine.clone(), Arc::clone(of), query.clone());
+            asked.spawn(async move { engine.rows(&of, &query, format).await });
         }
-        let mut rows = Vec::with_capacity(self.ids.len());
-        for (number, ids) in self.ids.iter().enumerate() {
+        let mut rows: Rows = (0..self.models).map(|_| None).collect();
+        while let Some(found) = asked.join_next().await {
+            for (number, row) in found.context("put a query to models")?? {
+                rows[number] = row;
+            }
+        }
+        Ok(rows)
+    }
+}
+
+impl Engine {
+    fn create(&self, container: &str) -> Result<()> {
+        let config = ContainerConfig::new().with_partition_count(1).build()?;
+        self.emulator.store().create_container_with_config(DATABASE, container, "/partitionKey".into(), config);
+        Ok(())
+    }
+
+    async fn put(&self, container: &str, shape: &Shape) -> Result<()> {
+        let mut request = self.request(container);
+        request.insert_header(IS_UPSERT, "true");
+        request.insert_header(PARTITION_KEY, serde_json::to_string(&[&shape.partition_key])?);
+        request.set_body(shape.document.clone());
+        let answer = Answer::to(&self.emulator, &request).await;
+        ensure!(answer.is_success(), "{} {}", answer.status, String::from_utf8_lossy(&answer.body));
+        Ok(())
+    }
+
+    /// What a query makes of each model of a type. Which of them a row is of, no answer tells; but most queries are for history,
+    /// and there is none, or for a few types.
+    async fn rows(&self, of: &OfType, query: &Bytes, format: Format) -> Result<Vec<(usize, Option<Template>)>> {
+        let mut rows = Vec::new();
+        if found(&self.answer(&of.all, query).await?)?.is_empty() {
+            return Ok(rows);
+        }
+        for (number, ids) in &of.models {
             let answer = self.answer(&number.to_string(), query).await?;
-            rows.push(row(&answer, ids, format)?);
+            rows.push((*number, row(&answer, ids, format)?));
         }
         Ok(rows)
     }
