@@ -52,7 +52,7 @@ impl Data {
 
 fn unescape(content: &[u8], out: &mut Vec<u8>, simd: Simd) -> Result<(), Unwritable> {
     // No escape is shorter than what it stands for.
-    out.reserve(content.len() + STRETCH + size_of::<Piece>());
+    out.reserve(content.len() + ROOM_BEHIND);
     let end = out.len();
     let (end, done) = simd.run(All { content, unescape: Unescape { to: out, end, wide_from: None } });
     if done.is_err() {
@@ -69,6 +69,9 @@ fn is_utf8(bytes: &[u8]) -> Result<(), Unwritable> {
 /// So many bytes are unescaped before more room is made, which costs less than to make room for all at once: it is still near
 /// when it is written to.
 const STRETCH: usize = 16 * WINDOW;
+
+/// So much room is needed behind a text, in bytes, while it is unescaped.
+pub const ROOM_BEHIND: usize = STRETCH + size_of::<Piece>();
 
 /// The unescaping of a content.
 struct All<'a> {
@@ -106,7 +109,7 @@ impl Unescape<'_> {
     ) -> Result<(), Unwritable> {
         let mut at = 0;
         while content.len() - at >= size_of::<Piece>() {
-            self.to.resize(self.end + STRETCH + size_of::<Piece>(), 0);
+            self.to.resize(self.end + ROOM_BEHIND, 0);
             let stretch = at + STRETCH;
             while at < stretch
                 && let Some(piece) = content[at..].first_chunk()

@@ -125,6 +125,23 @@ pub fn append_text(
 ) -> Result<Appended, Unwritten> {
     let start = out.len();
     let appended = try_append(document, text, selection, out);
+    take_out_unless_line(appended, out, start)
+}
+
+/// Makes a text its document's line, where it stands. If there is none, nothing is left there.
+pub fn complete(document: &Document, text: &mut Unescaped, selection: &Selection) -> Result<Appended, Unwritten> {
+    text.becomes_line(|out, start, shape| {
+        let appended = finish(document, selection, out, start, shape);
+        take_out_unless_line(appended, out, start)
+    })
+}
+
+/// Nothing is left of what is no line.
+fn take_out_unless_line(
+    appended: Result<Appended, Unwritten>,
+    out: &mut Vec<u8>,
+    start: usize,
+) -> Result<Appended, Unwritten> {
     match appended {
         Ok(Appended::Line | Appended::Flawed(_)) => {}
         Ok(Appended::LeftOut) | Err(_) => out.truncate(start),
@@ -141,7 +158,7 @@ fn with_id(is_the_same: bool) -> Appended {
     if is_the_same { Appended::Line } else { Appended::Flawed(Flaw::OtherId) }
 }
 
-/// The text goes straight to where its line shall be, and nearly always it is the line.
+/// The text goes straight to where its line shall be.
 fn try_append(
     document: &Document,
     text: Option<&Unescaped>,
@@ -162,6 +179,17 @@ fn try_append(
             None
         }
     };
+    finish(document, selection, out, start, known)
+}
+
+/// Nearly always the text that stands from `start` on is the line. Its shape may be known.
+fn finish(
+    document: &Document,
+    selection: &Selection,
+    out: &mut Vec<u8>,
+    start: usize,
+    known: Option<shape::Shape>,
+) -> Result<Appended, Unwritten> {
     if selection.elements.is_none()
         && !document.is_deleted
         && let Some(shape) = known.or_else(|| shape::Shape::of(&out[start..]))

@@ -13,8 +13,10 @@ use super::shape::{Member, Shape};
 /// JSON.
 #[derive(Default)]
 pub struct Unescaped {
-    /// UTF-8.
-    text: Vec<u8>,
+    /// Ends in the text, which is UTF-8.
+    room: Vec<u8>,
+    /// Where the text begins: what stands before it are lines of others.
+    start: usize,
     /// Of a text as servers write it, with its members.
     shape: Option<Shape>,
     members: Vec<Member>,
@@ -27,26 +29,45 @@ impl Unescaped {
         text.becomes(document).then_some(text)
     }
 
+    /// Texts from now on stand behind these lines, so that the line of one need not be copied there.
+    pub fn stands_behind(&mut self, lines: Vec<u8>) {
+        self.start = lines.len();
+        self.room = lines;
+    }
+
+    /// The lines, and with them that of the text if it became one ([`super::line::complete`]).
+    pub fn take_lines(&mut self) -> Vec<u8> {
+        self.room.truncate(mem::take(&mut self.start));
+        mem::take(&mut self.room)
+    }
+
     /// Becomes that of another document, in the room that it has. `false` if there is none: then it is of no meaning.
     pub fn becomes(&mut self, document: &Document) -> bool {
-        self.text.clear();
+        self.room.truncate(self.start);
         let is_text = document.format.as_deref().is_none_or(|format| format == "Json")
-            && document.data.as_ref().is_some_and(|data| data.append_to(&mut self.text).is_ok());
+            && document.data.as_ref().is_some_and(|data| data.append_to(&mut self.room).is_ok());
         if !is_text {
             return false;
         }
-        self.shape = Shape::with_members(&self.text, &mut self.members);
+        self.shape = Shape::with_members(&self.room[self.start..], &mut self.members);
         if self.shape.is_some() {
             return true;
         }
-        let text = String::from_utf8(mem::take(&mut self.text)).unwrap_or_default();
-        self.text = trimmed(&text).into();
+        let text = String::from_utf8(self.room.split_off(self.start)).unwrap_or_default();
+        self.room.extend_from_slice(trimmed(&text).as_bytes());
         // Whoever looks for something in a text may find it before the place where the text breaks off.
-        serde_json::from_slice::<&RawValue>(&self.text).is_ok()
+        serde_json::from_slice::<&RawValue>(self.bytes()).is_ok()
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.text
+        &self.room[self.start..]
+    }
+
+    /// Makes it one of the lines, by what writes a line over the text that begins at a place.
+    pub(super) fn becomes_line<T>(&mut self, write: impl FnOnce(&mut Vec<u8>, usize, Option<Shape>) -> T) -> T {
+        let written = write(&mut self.room, self.start, self.shape.take());
+        self.start = self.room.len();
+        written
     }
 
     /// Where the members stand that decide about the line, in a text as servers write it.
@@ -58,8 +79,8 @@ impl Unescaped {
 impl Text for Unescaped {
     fn walk(&self, walk: Walk<'_, '_, '_>) -> Result<(), NotJson> {
         match self.shape {
-            Some(_) => walk.into_members(&Proved::new(&self.text), &self.members),
-            None => walk.through(&self.text),
+            Some(_) => walk.into_members(&Proved::new(self.bytes()), &self.members),
+            None => walk.through(self.bytes()),
         }
     }
 }
@@ -68,7 +89,9 @@ impl Text for Unescaped {
 mod tests {
     use std::ops::ControlFlow;
 
+    use super::super::line;
     use super::super::paths::Paths;
+    use super::super::selection::Selection;
     use super::*;
 
     fn document(data: &str) -> Document {
@@ -82,6 +105,48 @@ mod tests {
             ControlFlow::Continue(())
         })?;
         Ok(ids)
+    }
+
+    #[test]
+    fn in_place_it_becomes_the_line_that_would_be_appended() {
+        let patient = |data: &str| Document {
+            resource_type: "Patient".into(),
+            id: "a".into(),
+            is_meta_set: true,
+            ..document(data)
+        };
+        let documents = [
+            patient(r#"{"resourceType":"Patient","id":"a","name":[{"family":"Ä\"ö"}]}"#),
+            Document {
+                is_meta_set: false,
+                version: Some("7".into()),
+                last_modified: "2026-01-02T03:04:05.6789012+00:00".into(),
+                ..patient(r#"{"resourceType":"Patient","id":"a","meta":{"versionId":"1"},"active":true}"#)
+            },
+            patient("\u{feff} {\"resourceType\": \"Patient\",\n \"id\": \"a\"}\n"),
+            patient(r#"{"resourceType":"Patient","id":"b"}"#),
+            patient(r#"{"resourceType":"Group","id":"a"}"#),
+            patient(r#"{"resourceType":"Patient","id":"a","id":"a"}"#),
+        ];
+        let selection = Selection::default();
+        let (mut lines, mut text) = (b"one\ntwo\n".to_vec(), Unescaped::default());
+        for document in &documents {
+            let mut expected = lines.clone();
+            text.stands_behind(lines);
+            assert!(text.becomes(document), "{document:?}");
+            lines = text.take_lines();
+            assert!(lines == expected, "what is not completed is no line");
+            let appended = line::append(document, &selection, &mut expected);
+            text.stands_behind(lines);
+            assert!(text.becomes(document));
+            assert_eq!(line::complete(document, &mut text, &selection), appended, "{document:?}");
+            lines = text.take_lines();
+            assert_eq!(lines, expected, "{document:?}");
+        }
+        assert_eq!(lines.iter().filter(|&&byte| byte == b'\n').count(), 6);
+        text.stands_behind(lines.clone());
+        assert!(!text.becomes(&document(r#"{"id":"e""#)));
+        assert_eq!(text.take_lines(), lines);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::bulk::by_name::ByName;
 use crate::bulk::chunk::Position;
 use crate::bulk::context::PROVENANCE;
-use crate::bulk::data::Data;
+use crate::bulk::data::{self, Data};
 use crate::bulk::deletion;
 use crate::bulk::document::Document;
 use crate::bulk::file::{Kind, Severities};
@@ -26,15 +26,16 @@ pub(super) struct Buffer {
     pub severities: Severities,
 }
 
-/// What the line of a resource may have more than its text: `meta` with a tag, and the line end.
-const META: usize = 512;
+/// What the line of a resource may have more than its text: `meta` with a tag, and the line end; and what is needed to unescape
+/// the text there.
+const META: usize = 512 + data::ROOM_BEHIND;
 
 /// A buffer begins with so much, and when it has become a block's it has so much more: most lines fit.
 const LEAST: usize = 64 << 10;
 
 impl Buffer {
     /// Room for a line of so many bytes. Each step may copy what is there, so a buffer begins with some room; and it never takes
-    /// twice what a block takes for the sake of its last line.
+    /// twice what a block takes for the sake of its last line. (Huge pages make memory of room that is not written to, too.)
     fn make_room(&mut self, bytes: usize, block_bytes: usize) {
         let (length, capacity) = (self.lines.len(), self.lines.capacity());
         if length + bytes > capacity {
@@ -84,26 +85,56 @@ impl Work<'_> {
         if self.is_organized() {
             return self.write_owned(document).await;
         }
+        let file = self.file_of_resource(&resource_type, document).await?;
+        let selection = self.selection;
+        let lines = &mut self.buffer(file).lines;
+        let before = lines.len();
+        let appended = line::append_text(document, text, selection, lines);
+        self.resource_added(document, file, before, appended).await
+    }
+
+    /// The file that takes the line of a resource, with room for it.
+    async fn file_of_resource(&mut self, of: &ResourceType, document: &Document) -> Result<usize, Interrupted> {
         let size = document.data.as_ref().map_or(0, Data::most_bytes) + META;
-        let file = self.file_with_room(Kind::Output, &resource_type, size).await?;
-        let (selection, block_bytes) = (self.selection, self.app.settings.limits.block_bytes);
-        let buffer = self.buffer(file);
-        buffer.make_room(size, block_bytes);
-        let before = buffer.lines.len();
-        let (is_line, flaw) = appended(line::append_text(document, text, selection, &mut buffer.lines))?;
+        let file = self.file_with_room(Kind::Output, of, size).await?;
+        let block_bytes = self.app.settings.limits.block_bytes;
+        self.buffer(file).make_room(size, block_bytes);
+        Ok(file)
+    }
+
+    /// The same, if its line may be decided about where it stands: as it is with all that lies in files by type.
+    pub(super) async fn file_in_place(&mut self, document: &Document) -> Result<Option<usize>, Interrupted> {
+        match self.type_of(document) {
+            Ok(of) if !self.is_organized() && self.job.asked.wants(of.as_str()) => {
+                self.file_of_resource(&of, document).await.map(Some)
+            }
+            Ok(_) | Err(_) => Ok(None),
+        }
+    }
+
+    /// The lines of a file, to which some may be added; they have to be put back before anything else is done.
+    pub(super) fn lines_of(&mut self, file: usize) -> &mut Vec<u8> {
+        &mut self.buffer(file).lines
+    }
+
+    /// Counts the line of a resource behind `before` in a file's buffer, or tells why there is none.
+    pub(super) async fn resource_added(
+        &mut self,
+        document: &Document,
+        file: usize,
+        before: usize,
+        line: Result<Appended, Unwritten>,
+    ) -> Result<(), Interrupted> {
+        let (is_line, flaw) = appended(line)?;
         if is_line {
-            self.resource_added(document, file, before).await?;
+            self.next.totals.resources += 1;
+            self.line_added(file, before).await?;
+            self.gather_returned(document).await?;
         }
         match flaw {
             Some(flaw) => self.append_note(&flaw.note(document)).await,
             None => Ok(()),
         }
-    }
-
-    async fn resource_added(&mut self, document: &Document, file: usize, before: usize) -> Result<(), Interrupted> {
-        self.next.totals.resources += 1;
-        self.line_added(file, before).await?;
-        self.gather_returned(document).await
     }
 
     /// The document's type, by the name that an open file has for it, or a new one.

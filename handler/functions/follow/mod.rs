@@ -15,7 +15,7 @@ use crate::bulk::document::Document;
 use crate::bulk::gathered::Gathered;
 use crate::bulk::job::Job;
 use crate::bulk::key_log::ResourceKey;
-use crate::bulk::line::Flaw;
+use crate::bulk::line::{self, Appended, Flaw, Unwritten};
 use crate::bulk::paths::{NotJson, Paths};
 use crate::bulk::plan::Plan;
 use crate::bulk::reading::{self, Matter, Reading};
@@ -29,12 +29,11 @@ use crate::ports::{ErrorKind, PortError};
 use super::App;
 use super::commit::{Interrupted, Work};
 use super::gathered::{self, Heap, Log};
+use seen::Seen;
 
 mod organized;
 mod provenance;
-
-/// So many references are remembered as gathered already: most of them come again and again.
-const REMEMBERED: usize = 8192;
+mod seen;
 
 /// The last stage that follows references, from 0.
 const LAST: u32 = 2;
@@ -128,10 +127,24 @@ impl Follow {
 #[derive(Default)]
 pub struct Gathering {
     logs: BTreeMap<Gathered, Vec<u8>>,
-    /// References that were gathered by this claim, as they are written.
-    seen: HashSet<Vec<u8>>,
+    /// References that were gathered by this claim.
+    seen: Seen,
     /// The same, of pairs of what was referred to and a patient.
     seen_pairs: HashSet<(ResourceKey, ResourceKey)>,
+}
+
+/// What is found out about a text in place.
+enum Found {
+    /// It is none, or no JSON; writing its line tells why.
+    NoText,
+    NotJson,
+    /// It is in no compartment.
+    NotHeld,
+    /// It is in one; whether it has become a line, and what it refers to that is to be followed.
+    Held {
+        line: Result<Appended, Unwritten>,
+        references: Vec<ResourceKey>,
+    },
 }
 
 impl Work<'_> {
@@ -221,7 +234,7 @@ impl Work<'_> {
     }
 
     async fn follow_compartments(&mut self, follow: &Follow, documents: &[&Document]) -> Result<(), Interrupted> {
-        let mut text = Unescaped::default();
+        let (mut by_itself, mut in_place) = (Unescaped::default(), Unescaped::default());
         for document in documents {
             let key = self.log(document);
             if document.is_deleted {
@@ -231,23 +244,72 @@ impl Work<'_> {
             if !follow.decides(document) {
                 continue;
             }
-            if !text.becomes(document) {
-                self.write_wanted(document).await?;
+            let Some(file) = self.file_in_place(document).await? else {
+                self.follow_by_itself(follow, document, key, &mut by_itself).await?;
                 continue;
-            }
-            match follow.compartments.hold(&document.resource_type, &document.id, &text) {
-                Ok(true) => {
+            };
+            let before = self.lines_of(file).len();
+            in_place.stands_behind(mem::take(self.lines_of(file)));
+            let found = self.found_in_place(follow, document, &mut in_place);
+            *self.lines_of(file) = in_place.take_lines();
+            match found {
+                Found::NoText => self.write(document).await?,
+                Found::NotJson => self.tell_flaw(document).await?,
+                Found::NotHeld => {}
+                Found::Held { line, references } => {
                     self.gather(Gathered::Compartments, key.bytes()).await?;
-                    match self.is_organized() {
-                        true => self.keep_owned(follow, document, mem::take(&mut text)).await?,
-                        false => self.keep(follow, document, &text).await?,
-                    }
+                    self.gather_references(&references).await?;
+                    self.resource_added(document, file, before, line).await?;
                 }
-                Ok(false) => {}
-                Err(NotJson) => self.tell_flaw(document).await?,
             }
         }
         Ok(())
+    }
+
+    /// Decides about a document whose text comes to stand behind the lines of its file, and becomes one of them if it belongs
+    /// to the export.
+    fn found_in_place(&mut self, follow: &Follow, document: &Document, text: &mut Unescaped) -> Found {
+        if !text.becomes(document) {
+            return Found::NoText;
+        }
+        match follow.compartments.hold(&document.resource_type, &document.id, &*text) {
+            Ok(true) => {}
+            Ok(false) => return Found::NotHeld,
+            Err(NotJson) => return Found::NotJson,
+        }
+        let (line, references) = match follow.filters.let_pass(document, &*text) {
+            Ok(true) => {
+                let references = self.references_of(follow, text);
+                (line::complete(document, text, self.selection), references)
+            }
+            Ok(false) => (Ok(Appended::LeftOut), Vec::new()),
+            Err(NotJson) => (Err(Flaw::NotJson.into()), Vec::new()),
+        };
+        Found::Held { line, references }
+    }
+
+    /// The same, where the text becomes no line of a file.
+    async fn follow_by_itself(
+        &mut self,
+        follow: &Follow,
+        document: &Document,
+        key: ResourceKey,
+        text: &mut Unescaped,
+    ) -> Result<(), Interrupted> {
+        if !text.becomes(document) {
+            return self.write_wanted(document).await;
+        }
+        match follow.compartments.hold(&document.resource_type, &document.id, &*text) {
+            Ok(true) => {
+                self.gather(Gathered::Compartments, key.bytes()).await?;
+                match self.is_organized() {
+                    true => self.keep_owned(follow, document, mem::take(text)).await,
+                    false => self.keep(follow, document, text).await,
+                }
+            }
+            Ok(false) => Ok(()),
+            Err(NotJson) => self.tell_flaw(document).await,
+        }
     }
 
     /// What it was about is not known any more; that it is told of too often harms nobody (DE-04).
@@ -301,29 +363,39 @@ impl Work<'_> {
             Ok(false) => return Ok(()),
             Err(NotJson) => return self.tell_flaw(document).await,
         }
-        if follow.has_next {
-            let (seen, base) = (&mut self.gathering.seen, follow.compartments.base());
-            let (job, next, mut keys) = (&self.job.id, &mut self.next, Vec::new());
-            context::references(text.bytes(), &mut |reference| {
-                if seen.contains(reference) {
-                    return;
-                }
-                let Some((of, id)) = context::resource(reference, base) else { return };
-                if seen.len() >= REMEMBERED {
-                    seen.clear();
-                }
-                seen.insert(reference.to_owned());
-                next.refers(of);
-                keys.push(ResourceKey::of(job, of, id));
-            });
-            for key in keys {
-                self.gather(Gathered::References, key.bytes()).await?;
-            }
-        }
+        let references = self.references_of(follow, text);
+        self.gather_references(&references).await?;
         match self.job.asked.wants(&document.resource_type) {
             true => self.write_text(document, Some(text)).await,
             false => Ok(()),
         }
+    }
+
+    /// What a text refers to, unless this claim came by it before or nobody follows it.
+    fn references_of(&mut self, follow: &Follow, text: &Unescaped) -> Vec<ResourceKey> {
+        let mut keys = Vec::new();
+        if !follow.has_next {
+            return keys;
+        }
+        let (seen, base) = (&mut self.gathering.seen, follow.compartments.base());
+        let (job, next) = (&self.job.id, &mut self.next);
+        context::references(text.bytes(), &mut |reference| {
+            if seen.has(reference) {
+                return;
+            }
+            let Some((of, id)) = context::resource(reference, base) else { return };
+            seen.keep(reference);
+            next.refers(of);
+            keys.push(ResourceKey::of(job, of, id));
+        });
+        keys
+    }
+
+    async fn gather_references(&mut self, references: &[ResourceKey]) -> Result<(), Interrupted> {
+        for key in references {
+            self.gather(Gathered::References, key.bytes()).await?;
+        }
+        Ok(())
     }
 
     async fn write_wanted(&mut self, document: &Document) -> Result<(), Interrupted> {
