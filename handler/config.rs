@@ -57,6 +57,8 @@ pub struct CosmosAccount {
     pub key: Option<Secret>,
     pub database: String,
     pub container: String,
+    /// Whether pages of resources are asked for in the service's binary JSON.
+    pub binary_pages: bool,
 }
 
 /// The container of our own documents, in the same account.
@@ -235,6 +237,11 @@ pub const SETTINGS: &[Setting] = &[
         Some("none"),
         "How files are stored, unless the request says: none, or gzip, with Content-Encoding",
     ),
+    setting(
+        "EXPORT_PAGES",
+        Some("text"),
+        "How pages of the store are asked for: as text, or in the service's binary JSON, which costs less CPU",
+    ),
     setting("EXPORT_MAX_CHUNKS", Some("64"), "Most parts of an export that are worked on side by side"),
     setting(
         "EXPORT_AUDIT_CONTAINER",
@@ -340,7 +347,8 @@ impl Reader<'_> {
         let key = self.text("CosmosDb__Key").map(Secret::new);
         let database = self.text("CosmosDb__DatabaseId").unwrap_or_default();
         let container = self.text("FhirServer__CosmosDb__CollectionId").unwrap_or_default();
-        Some(CosmosAccount { host: host?, key, database, container })
+        let binary_pages = self.binary_pages();
+        Some(CosmosAccount { host: host?, key, database, container, binary_pages })
     }
 
     fn app_storage(&mut self) -> Option<StorageAccount> {
@@ -496,6 +504,15 @@ impl Reader<'_> {
             self.problem(NAME, "is neither R4, R4B nor R5; other versions, as STU3, cannot be exported");
         }
         release.unwrap_or_default()
+    }
+
+    fn binary_pages(&mut self) -> bool {
+        const NAME: &str = "EXPORT_PAGES";
+        let named = self.text(NAME);
+        if !matches!(named.as_deref(), Some("text" | "binary")) {
+            self.problem(NAME, "is neither text nor binary");
+        }
+        named.as_deref() == Some("binary")
     }
 
     fn coding(&mut self) -> Coding {
@@ -697,6 +714,16 @@ mod tests {
     fn switched_off_nothing_else_is_read() {
         assert!(Config::read(&given(&[])).unwrap().is_none());
         assert!(Config::read(&given(&[(ENABLED, "False"), ("CosmosDb__Host", "nonsense")])).unwrap().is_none());
+    }
+
+    #[test]
+    fn pages_are_text_unless_the_settings_want_them_binary() {
+        let read = |pages| Config::read(&given(&[&GOOD[..], &[("EXPORT_PAGES", pages)]].concat()));
+        for (pages, expected) in [("", false), ("text", false), ("binary", true)] {
+            assert_eq!(read(pages).unwrap().unwrap().cosmos.binary_pages, expected, "{pages}");
+        }
+        let Problems(problems) = read("Binary").unwrap_err();
+        assert!(problems[0].contains("EXPORT_PAGES is neither text nor binary"), "{problems:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What it costs to make the lines of a page, and what a straightforward way with `serde_json::Value` costs beside it.
 //!
-//! `cargo bench` runs criterion on three shapes of resources, with bytes of the page per second, and then prints a table:
+//! `cargo bench` runs criterion on three shapes of resources, in pages of text and binary ones, with bytes of the page per second, and then prints a table:
 //! CPU-seconds per GB, and allocations per resource. CPU time of this thread is measured, not time. `-- --pages FILE` does
 //! it for pages in a file instead.
 
@@ -34,7 +34,7 @@ fn main() {
     shapes.iter().for_each(prove);
     let mut criterion = Criterion::default().with_measurement(CpuTime).configure_from_args();
     for shape in &shapes {
-        let mut group = criterion.benchmark_group(shape.name);
+        let mut group = criterion.benchmark_group(&shape.name);
         group.throughput(cpu::bytes(shape.size)).sample_size(20);
         for (name, way) in WAYS {
             group.bench_with_input(BenchmarkId::from_parameter(name), &shape.page, |bencher, page| {
@@ -58,7 +58,7 @@ fn prove(shape: &Shape) {
 
 fn table(shapes: &[Shape]) {
     println!(
-        "{:<10} {:>10} {:>12} {:>12} {:>10} {:>15} {:>8}",
+        "{:<16} {:>10} {:>12} {:>12} {:>10} {:>15} {:>8}",
         "shape", "bytes", "CPU-s/GB", "per GB out", "MB/s", "serde CPU-s/GB", "allocs"
     );
     for Shape { name, page, size } in shapes {
@@ -82,7 +82,7 @@ fn table(shapes: &[Shape]) {
         let allocations = allocations as f64 / rows as f64;
         let (bytes, speed) = (lines / rows, 1000.0 / own);
         println!(
-            "{name:<10} {bytes:>10} {own:>12.3} {per_output:>12.3} {speed:>10.0} {straight:>15.3} {allocations:>8.3}"
+            "{name:<16} {bytes:>10} {own:>12.3} {per_output:>12.3} {speed:>10.0} {straight:>15.3} {allocations:>8.3}"
         );
     }
 }

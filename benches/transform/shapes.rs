@@ -1,6 +1,6 @@
-//! Pages of three shapes of resources, as the service writes them.
+//! Pages of three shapes of resources, as the service writes them: as text, and in its binary JSON.
 
-use azure_data_cosmos_driver::ResponseBody;
+use azure_data_cosmos_driver::{ResponseBody, binary_json};
 use serde_json::{Value, json};
 
 /// A page holds so much, as the service cuts them.
@@ -8,40 +8,55 @@ const PAGE: usize = 4 << 20;
 
 /// A full page of one shape.
 pub struct Shape {
-    pub name: &'static str,
+    pub name: String,
     pub page: ResponseBody,
     /// Of the page.
     pub size: usize,
 }
 
-pub fn all() -> [Shape; 3] {
-    [("small", small()), ("typical", typical()), ("2 MB", big())].map(|(name, texts)| {
-        let (page, size) = page_of(&texts);
-        Shape { name, page, size }
+pub fn all() -> Vec<Shape> {
+    let texts = [("small", small()), ("typical", typical()), ("2 MB", big())];
+    let (mut shapes, mut binary) = (Vec::new(), Vec::new());
+    for (name, texts) in texts {
+        shapes.push(shape(name, text_page(&texts)));
+        binary.push(shape(&format!("{name}, binary"), binary_page(&texts)));
+    }
+    shapes.extend(binary);
+    shapes
+}
+
+fn shape(name: &str, page: Vec<u8>) -> Shape {
+    Shape { name: name.into(), size: page.len(), page: ResponseBody::from_bytes(page) }
+}
+
+fn row(text: &String) -> Value {
+    let resource: Value = serde_json::from_str(text).expect("JSON");
+    json!({
+        "resourceTypeName": resource["resourceType"], "resourceId": resource["id"], "version": "1",
+        "_etag": "\"0000d826-0000-0700-0000-6123456789ab\"", "lastModified": "2026-01-02T03:04:05.6780000+00:00",
+        "rawResource": { "data": text, "format": "Json", "isMetaSet": true },
     })
 }
 
-/// A full page of documents with these texts by turns, and its size.
-fn page_of(texts: &[String]) -> (ResponseBody, usize) {
-    let row = |text: &String| {
-        let resource: Value = serde_json::from_str(text).expect("JSON");
-        json!({
-            "resourceTypeName": resource["resourceType"], "resourceId": resource["id"], "version": "1",
-            "_etag": "\"0000d826-0000-0700-0000-6123456789ab\"", "lastModified": "2026-01-02T03:04:05.6780000+00:00",
-            "rawResource": { "data": text, "format": "Json", "isMetaSet": true },
-        })
-        .to_string()
-    };
+/// A full page of documents with these texts by turns: rows that are at most so long.
+fn rows<T: Clone>(texts: &[String], written: impl Fn(Value) -> T, length: impl Fn(&T) -> usize) -> Vec<T> {
     let mut size = 0;
-    let fits = |row: &String| {
-        size += row.len();
+    let fits = |row: &T| {
+        size += length(row);
         size <= PAGE
     };
-    let rows: Vec<_> = texts.iter().map(row).collect();
-    let rows: Vec<_> = rows.into_iter().cycle().take_while(fits).collect();
-    let page = format!(r#"{{"_rid":"abc=","Documents":[{}],"_count":{}}}"#, rows.join(","), rows.len());
-    let size = page.len();
-    (ResponseBody::from_bytes(page), size)
+    let rows: Vec<_> = texts.iter().map(|text| written(row(text))).collect();
+    rows.into_iter().cycle().take_while(fits).collect()
+}
+
+fn text_page(texts: &[String]) -> Vec<u8> {
+    let rows = rows(texts, |row| row.to_string(), String::len);
+    format!(r#"{{"_rid":"abc=","Documents":[{}],"_count":{}}}"#, rows.join(","), rows.len()).into()
+}
+
+fn binary_page(texts: &[String]) -> Vec<u8> {
+    let rows = rows(texts, |row| row, |row| binary_json::encode(row).len());
+    binary_json::encode(&json!({ "_rid": "abc=", "Documents": rows, "_count": rows.len() }))
 }
 
 fn small() -> Vec<String> {

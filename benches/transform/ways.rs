@@ -1,6 +1,6 @@
 //! Two ways from a page to its lines: the handler's own, and a straightforward one, which must come to the same lines.
 
-use azure_data_cosmos_driver::ResponseBody;
+use azure_data_cosmos_driver::{ResponseBody, binary_json};
 use fhir_export::azure::page;
 use fhir_export::bulk::line::{self, Appended};
 use fhir_export::bulk::selection::Selection;
@@ -23,7 +23,10 @@ pub fn own(page: &ResponseBody, out: &mut Vec<u8>) -> usize {
 pub fn straight(page: &ResponseBody, out: &mut Vec<u8>) -> usize {
     out.clear();
     let ResponseBody::Bytes(page) = page else { unreachable!("a page is bytes") };
-    let page: Value = serde_json::from_slice(page).expect("a page");
+    let page: Value = match binary_json::is_binary(page) {
+        true => binary_json::from_slice(page).expect("a page"),
+        false => serde_json::from_slice(page).expect("a page"),
+    };
     let rows = page["Documents"].as_array().expect("rows");
     for row in rows {
         let raw = &row["rawResource"];

@@ -31,8 +31,8 @@ pub(super) struct Feed {
     pub container: ContainerReference,
 }
 
-/// Text pages: what the store holds arrives as it is, also where it is no valid Unicode. The SDK and the driver each have to
-/// be told: binary is what both ask for by themselves.
+/// As text, what the store holds arrives as it is, also where it is no valid Unicode; what becomes of that in the service's binary
+/// JSON nobody has seen. The SDK and the driver each have to be told: binary is what both ask for by themselves.
 fn as_text() -> BinaryEncodingOptions {
     BinaryEncodingOptions::new().with_enabled(false)
 }
@@ -76,7 +76,7 @@ impl Cosmos {
             None => DriverAccount::with_credential(endpoint, Arc::clone(&self.identity)),
         };
         let mut bounded = bounded();
-        bounded.binary_encoding = Some(as_text());
+        bounded.binary_encoding = Some(as_text().with_enabled(self.account.binary_pages));
         let options = DriverOptions::builder(account).with_operation_options(bounded).build();
         let driver = runtime.create_driver(options).await.doing(doing)?;
         let container =

@@ -1,6 +1,6 @@
 //! Cuts the answer to a query into documents whose texts are slices of it: nothing is copied, and no value is made.
 //!
-//! The answer is JSON, and read as JSON: one that breaks off or is damaged is no page. Strings are not looked into beyond
+//! The answer is JSON, as text or as the service's binary JSON (`binary`), and read as JSON: one that breaks off or is damaged is no page. Strings are not looked into beyond
 //! their end. A row in which a field is not what the server writes is read by itself, slower.
 
 use std::collections::HashMap;
@@ -8,6 +8,7 @@ use std::fmt;
 use std::ops::Range;
 
 use azure_data_cosmos_driver::ResponseBody;
+use azure_data_cosmos_driver::binary_json::is_binary;
 use bytes::Bytes;
 use bytestring::ByteString;
 use serde::de::{DeserializeOwned, IgnoredAny, Visitor};
@@ -18,10 +19,13 @@ use crate::bulk::data::Data;
 use crate::bulk::document::Document;
 use crate::bulk::marks::string_end;
 
+mod binary;
+
 /// The rows of an answer. `None` if it is not what it should be.
 pub fn documents(body: &ResponseBody) -> Option<Vec<Document>> {
     match body {
         ResponseBody::NoPayload => None,
+        ResponseBody::Bytes(page) if is_binary(page) => binary::documents(page),
         ResponseBody::Bytes(page) => page_documents(page),
         ResponseBody::Items(rows) => rows.iter().map(|row| whole(row, Reader::document)).collect(),
     }
@@ -31,13 +35,10 @@ pub fn documents(body: &ResponseBody) -> Option<Vec<Document>> {
 pub fn flaw(body: &ResponseBody) -> &'static str {
     match body {
         ResponseBody::NoPayload => "it is empty",
-        ResponseBody::Bytes(page) if page.first() == Some(&BINARY) => "it is binary, though text was asked for",
+        ResponseBody::Bytes(page) if is_binary(page) => "it is not the binary JSON that it should be",
         ResponseBody::Bytes(_) | ResponseBody::Items(_) => "it is not the JSON that it should be",
     }
 }
-
-/// What binary answers begin with.
-const BINARY: u8 = 0x80;
 
 /// `{"_rid":…,"Documents":[…],"_count":…}`.
 fn page_documents(page: &Bytes) -> Option<Vec<Document>> {
@@ -277,6 +278,7 @@ impl Visitor<'_> for TextVisitor {
 
 #[cfg(test)]
 mod tests {
+    use azure_data_cosmos_driver::binary_json;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
@@ -373,7 +375,7 @@ mod tests {
         assert_eq!(read(&page(&[ROW, ROW]).replace(r#""_count":2"#, r#""_count":3"#)), None);
         assert_eq!(documents(&ResponseBody::NoPayload), None);
         let binary = ResponseBody::Bytes(Bytes::from_static(b"\x80\xEA\x10"));
-        assert_eq!((documents(&binary), flaw(&binary)), (None, "it is binary, though text was asked for"));
+        assert_eq!((documents(&binary), flaw(&binary)), (None, "it is not the binary JSON that it should be"));
         let items = ResponseBody::Items(vec![Bytes::from_static(ROW.as_bytes())]);
         assert_eq!(documents(&items), Some(vec![plain(ROW).unwrap()]));
     }
@@ -417,7 +419,9 @@ mod tests {
             let text = if pretty { serde_json::to_string_pretty(&page).unwrap() } else { page.to_string() };
             let found: Vec<_> = read(&text).unwrap().into_iter().map(with_text).collect();
             let expected: Vec<_> = rows.iter().map(|row| with_text(odd(&row.to_string()))).collect();
-            prop_assert_eq!(found, expected);
+            prop_assert_eq!(&found, &expected);
+            let binary = documents(&ResponseBody::Bytes(binary_json::encode(&page).into())).unwrap();
+            prop_assert_eq!(binary.into_iter().map(with_text).collect::<Vec<_>>(), expected);
         }
 
         #[test]

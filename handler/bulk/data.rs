@@ -12,6 +12,8 @@ pub enum Data {
     Plain(Bytes),
     /// The content of a JSON string that stands for the text.
     Escaped(Bytes),
+    /// So many characters, in 7 bits each, of which the least significant come first.
+    Packed(Bytes, usize),
 }
 
 /// Why there is no text.
@@ -34,6 +36,7 @@ impl Data {
     pub fn most_bytes(&self) -> usize {
         match self {
             Data::Plain(bytes) | Data::Escaped(bytes) => bytes.len(),
+            Data::Packed(_, length) => *length,
         }
     }
 
@@ -46,8 +49,39 @@ impl Data {
                 Ok(())
             }
             Data::Escaped(content) => unescape(content, out, Simd::best()),
+            Data::Packed(packed, length) => unpack(packed, *length, out),
         }
     }
+}
+
+/// Eight characters at a time are 56 bits in a row.
+fn unpack(packed: &[u8], length: usize, out: &mut Vec<u8>) -> Result<(), Unwritable> {
+    if packed.len() != (7 * length).div_ceil(8) {
+        return Err(Unwritable::Garbled);
+    }
+    let start = out.len();
+    out.resize(start + length.next_multiple_of(8), 0);
+    for (nth, eight) in out[start..].as_chunks_mut().0.iter_mut().enumerate() {
+        let bits = &packed[7 * nth..];
+        let bits = match bits.first_chunk() {
+            Some(bits) => *bits,
+            None => {
+                let mut last = [0; 8];
+                last[..bits.len()].copy_from_slice(bits);
+                last
+            }
+        };
+        *eight = spread(u64::from_le_bytes(bits)).to_le_bytes();
+    }
+    out.truncate(start + length);
+    Ok(())
+}
+
+/// Of 56 bits, 7 in each byte. By halves: each keeps its lower half, and its upper one comes to stand above a gap.
+fn spread(bits: u64) -> u64 {
+    let by_28 = (bits & 0x0FFF_FFFF) | (bits & 0x00FF_FFFF_F000_0000) << 4;
+    let by_14 = (by_28 & 0x0000_3FFF_0000_3FFF) | (by_28 & 0x0FFF_C000_0FFF_C000) << 2;
+    (by_14 & 0x007F_007F_007F_007F) | (by_14 & 0x3F80_3F80_3F80_3F80) << 1
 }
 
 fn unescape(content: &[u8], out: &mut Vec<u8>, simd: Simd) -> Result<(), Unwritable> {
@@ -262,6 +296,22 @@ mod tests {
     /// What serde_json makes of it.
     fn expected(content: &[u8]) -> Option<String> {
         serde_json::from_slice(&[b"\"", content, b"\""].concat()).ok()
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_packed_comes_out(text in prop::collection::vec(0u8..128, 0..200)) {
+            let mut bits = vec![0u8; (7 * text.len()).div_ceil(8)];
+            for bit in (0..7 * text.len()).filter(|bit| text[bit / 7] >> (bit % 7) & 1 == 1) {
+                bits[bit / 8] |= 1 << (bit % 8);
+            }
+            let mut out = b"before".to_vec();
+            let packed = Data::Packed(bits.clone().into(), text.len());
+            prop_assert_eq!(packed.append_to(&mut out), Ok(()));
+            prop_assert!(out == [&b"before"[..], &text].concat() && packed.most_bytes() == text.len());
+            bits.push(0);
+            prop_assert_eq!(Data::Packed(bits.into(), text.len()).append_to(&mut out), Err(Unwritable::Garbled));
+        }
     }
 
     #[test]

@@ -132,8 +132,17 @@ async fn a_running_export_tells_its_progress_and_when_to_ask_again() {
 
 #[tokio::test]
 async fn nothing_but_current_resources_leaves_the_store() {
+    nothing_but_current_resources_comes_out_of_pages("text").await;
+}
+
+#[tokio::test]
+async fn nor_does_it_where_pages_are_binary() {
+    nothing_but_current_resources_comes_out_of_pages("binary").await;
+}
+
+async fn nothing_but_current_resources_comes_out_of_pages(pages: &str) {
     let http = Http::new();
-    let system = System::up(&["--patients", "50", "--seed", "7"]);
+    let system = System::up(&["--patients", "50", "--seed", "7", "--set", &format!("EXPORT_PAGES={pages}")]);
     let account = &system.ready.cosmos;
     let store = cosmos::documents(&account.open(&account.database, &account.container).await).await;
     let (current, other): (Vec<_>, Vec<_>) = store.iter().partition(|document| is_current(document));

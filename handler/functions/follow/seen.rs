@@ -21,15 +21,18 @@ impl Seen {
     }
 }
 
-/// By the last bytes, in which ids differ, mixed by a multiplication. Whoever makes them collide makes us gather more, and no more
+/// By the last bytes, in which ids differ, mixed by multiplications. Whoever makes them collide makes us gather more, and no more
 /// than there is.
 fn place(reference: &[u8]) -> usize {
     let mut last = [0; 16];
     let bytes = &reference[reference.len().saturating_sub(last.len())..];
     last[..bytes.len()].copy_from_slice(bytes);
     let last = u128::from_le_bytes(last);
-    let mixed = ((last as u64) ^ ((last >> 64) as u64).rotate_left(29)).wrapping_mul(GOLDEN);
-    (mixed >> 32) as usize % PLACES
+    let mix = |mixed: u64, half: u128| {
+        let mixed = (mixed ^ half as u64).wrapping_mul(GOLDEN);
+        mixed ^ mixed >> 32
+    };
+    mix(mix(mix(0, last), last >> 64), 0) as usize % PLACES
 }
 
 /// 2^64 by the golden ratio.

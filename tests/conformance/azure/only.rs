@@ -1,5 +1,6 @@
 //! What only the real services can show: links, credentials, documents that nobody meant to write.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fhir_export::azure;
@@ -9,12 +10,13 @@ use fhir_export::bulk::coding::Coding;
 use fhir_export::bulk::connection::{Connection, StorageAccount};
 use fhir_export::bulk::data::Data;
 use fhir_export::bulk::destination::ContainerName;
+use fhir_export::bulk::document::Document;
 use fhir_export::bulk::job_id::JobId;
 use fhir_export::bulk::plan::{HIGHEST, KeyRange, LOWEST};
 use fhir_export::bulk::record::{Key, VERSION};
 use fhir_export::bulk::timestamp::Timestamp;
 use fhir_export::bulk::window::Window;
-use fhir_export::ports::{ErrorKind, Output, Place, Slice};
+use fhir_export::ports::{ErrorKind, Output, Place, Resources, Slice};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
@@ -138,59 +140,69 @@ async fn odd_documents_cost_neither_their_page_nor_each_other() {
     ];
     let count = oddities.len() + 20;
     let container = filled(oddities.into_iter().chain((0..20).map(|n| plain(&format!("p{n}"))))).await;
-    let port = azure::connect(&config(&[("FhirServer__CosmosDb__CollectionId", &container)])).unwrap().resources;
+    for pages in PAGES {
+        let found = all_in(&container, pages).await;
+        assert_eq!(found.len(), count, "{found:#?}");
+        let plain = found.iter().filter(|document| document.id.starts_with('p') && document.data.is_some());
+        assert_eq!(plain.filter(|document| document.version.as_deref() == Some("1")).count(), 20);
+        let named = |id: &str| found.iter().find(|document| document.id == id).unwrap();
+        assert_eq!(named("number").version, None);
+        assert!(named("number").data.is_some());
+        for id in ["object", "nothing", "text", "null"] {
+            assert_eq!((&named(id).data, &*named(id).resource_type), (&None, "Patient"), "{id}");
+        }
+    }
+}
+
+/// How pages may be asked for.
+const PAGES: [&str; 2] = ["text", "binary"];
+
+fn reading(container: &str, pages: &str) -> (Arc<dyn Resources>, Slice) {
+    let settings = [("FhirServer__CosmosDb__CollectionId", container), ("EXPORT_PAGES", pages)];
     let range = KeyRange { min: LOWEST.into(), max: HIGHEST.into() };
     let slice = Slice { range, pass: Pass::Current, window: Window::up_to(resources::now()), types: None, about: None };
+    (azure::connect(&config(&settings)).unwrap().resources, slice)
+}
+
+/// All documents of a container, none of which needs a second reading of its page.
+async fn all_in(container: &str, pages: &str) -> Vec<Document> {
+    let (port, slice) = reading(container, pages);
     let (mut found, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let page = port.page(&slice, cursor.as_deref()).await.unwrap();
+        assert_eq!(page.reread, None);
         found.extend(page.documents);
         cursor = page.next;
         if cursor.is_none() {
-            break;
+            return found;
         }
     }
-    assert_eq!(found.len(), count, "{found:#?}");
-    let plain = found.iter().filter(|document| document.id.starts_with('p') && document.data.is_some());
-    assert_eq!(plain.filter(|document| document.version.as_deref() == Some("1")).count(), 20);
-    let named = |id: &str| found.iter().find(|document| document.id == id).unwrap();
-    assert_eq!(named("number").version, None);
-    assert!(named("number").data.is_some());
-    for id in ["object", "nothing", "text", "null"] {
-        assert_eq!((&named(id).data, &*named(id).resource_type), (&None, "Patient"), "{id}");
+}
+
+#[tokio::test]
+async fn a_plain_page_is_read_once_and_its_texts_are_slices_of_it() {
+    let container = filled((0..20).map(|n| plain(&format!("p{n}")))).await;
+    for (pages, are_slices) in [
+        ("text", (|data| matches!(data, Data::Escaped(_))) as fn(&Data) -> bool),
+        ("binary", |data| matches!(data, Data::Plain(_) | Data::Packed(..))),
+    ] {
+        let found = all_in(&container, pages).await;
+        assert!(
+            found.len() == 20 && found.iter().filter_map(|document| document.data.as_ref()).all(are_slices),
+            "{pages}"
+        );
     }
 }
 
 /// A page that is not understood is read again by the SDK, which gives texts of its own: the export is the same, at twice the
 /// price.
 #[tokio::test]
-async fn a_plain_page_is_read_once_and_its_texts_are_slices_of_it() {
-    let container = filled((0..20).map(|n| plain(&format!("p{n}")))).await;
-    let port = azure::connect(&config(&[("FhirServer__CosmosDb__CollectionId", &container)])).unwrap().resources;
-    let range = KeyRange { min: LOWEST.into(), max: HIGHEST.into() };
-    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(resources::now()), types: None, about: None };
-    let (mut found, mut cursor) = (0, None::<String>);
-    loop {
-        let page = port.page(&slice, cursor.as_deref()).await.unwrap();
-        assert!(page.documents.iter().all(|document| matches!(document.data, Some(Data::Escaped(_)))), "{page:#?}");
-        found += page.documents.len();
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    assert_eq!(found, 20);
-}
-
-#[tokio::test]
 async fn a_page_that_is_damaged_on_its_way_is_read_again_by_the_sdk() {
     // The page is nearly all brackets, in which no bit can be changed that leaves it JSON.
     let mut document = plain("p1");
     document["rawResource"]["more"] = json!(vec![[0; 0]; 10_000]);
     let container = filled([document].into_iter()).await;
-    let port = azure::connect(&config(&[("FhirServer__CosmosDb__CollectionId", &container)])).unwrap().resources;
-    let range = KeyRange { min: LOWEST.into(), max: HIGHEST.into() };
-    let slice = Slice { range, pass: Pass::Current, window: Window::up_to(resources::now()), types: None, about: None };
+    let (port, slice) = reading(&container, "text");
     // Pages before it may be empty.
     let (mut cursor, mut sound) = (None, port.page(&slice, None).await.unwrap());
     while sound.documents.is_empty() {
