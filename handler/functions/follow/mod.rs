@@ -329,14 +329,15 @@ impl Work<'_> {
 
     /// What the stage before has found references to, and no stage has exported yet.
     async fn follow_references(&mut self, follow: &Follow, documents: &[&Document]) -> Result<(), Interrupted> {
+        let mut text = Unescaped::default();
         for document in self.named(follow, documents.to_vec()).await? {
             self.log(document);
-            let text = Unescaped::of(document);
-            if self.is_of_first_stage(follow, document, text.as_ref()) {
+            let text = text.becomes(document).then_some(&text);
+            if self.is_of_first_stage(follow, document, text) {
                 continue;
             }
             match text {
-                Some(text) => self.keep(follow, document, &text).await?,
+                Some(text) => self.keep(follow, document, text).await?,
                 None => self.write_wanted(document).await?,
             }
         }

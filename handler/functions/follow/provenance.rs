@@ -1,6 +1,7 @@
 //! Provenance of what is in the compartments: whether one of its targets is.
 
 use std::collections::HashMap;
+use std::mem;
 use std::ops::ControlFlow;
 
 use futures::future::try_join_all;
@@ -47,30 +48,27 @@ impl Work<'_> {
         follow: &Follow,
         documents: &[&Document],
     ) -> Result<(), Interrupted> {
-        let mut texts = Vec::new();
+        let (mut text, mut open) = (Unescaped::default(), Vec::new());
         for document in documents {
-            let Some(text) = self.text_to_follow(follow, document).await? else { continue };
+            if !self.is_to_follow(follow, document, &mut text).await? {
+                continue;
+            }
             let by_itself = follow.compartments.hold(&document.resource_type, &document.id, &text);
-            match by_itself.and_then(|held| Ok((held, follow.targets_of(&text)?))) {
-                Ok((held, targets)) => texts.push((*document, text, held, targets)),
-                Err(NotJson) => self.tell_flaw(document).await?,
+            let Ok((by_itself, targets)) = by_itself.and_then(|held| Ok((held, follow.targets_of(&text)?))) else {
+                self.tell_flaw(document).await?;
+                continue;
+            };
+            let is_known = |(of, id): &Target| follow.found.remembers(&ResourceKey::of(&self.job.id, of, id));
+            if by_itself || targets.iter().any(is_known) {
+                self.keep(follow, document, &text).await?;
+            } else if !follow.is_complete {
+                open.push((*document, mem::take(&mut text), targets));
             }
         }
-        let mut open = Vec::new();
-        for (index, (_, _, held, targets)) in texts.iter_mut().enumerate() {
-            let key = |(of, id): &Target| ResourceKey::of(&self.job.id, of, id);
-            *held = *held || targets.iter().any(|target| follow.found.remembers(&key(target)));
-            if !*held && !follow.is_complete {
-                open.push((index, std::mem::take(targets)));
-            }
-        }
-        for index in self.looked_up(follow, open).await? {
-            texts[index].2 = true;
-        }
-        for (document, text, held, _) in &texts {
-            if *held {
-                self.keep(follow, document, text).await?;
-            }
+        let sought = open.iter_mut().map(|(_, _, targets)| mem::take(targets)).enumerate().collect();
+        for held in self.looked_up(follow, sought).await? {
+            let (document, text, _) = &open[held];
+            self.keep(follow, document, text).await?;
         }
         Ok(())
     }
@@ -131,15 +129,26 @@ impl Work<'_> {
         follow: &Follow,
         document: &Document,
     ) -> Result<Option<Unescaped>, Interrupted> {
+        let mut text = Unescaped::default();
+        Ok(self.is_to_follow(follow, document, &mut text).await?.then_some(text))
+    }
+
+    /// The same, in a room that is there.
+    async fn is_to_follow(
+        &mut self,
+        follow: &Follow,
+        document: &Document,
+        text: &mut Unescaped,
+    ) -> Result<bool, Interrupted> {
         self.log(document);
         if document.is_deleted {
             self.follow_deletion(follow, document).await?;
-            return Ok(None);
+            return Ok(false);
         }
-        let text = Unescaped::of(document);
-        if text.is_none() {
+        let is_text = text.becomes(document);
+        if !is_text {
             self.write_wanted(document).await?;
         }
-        Ok(text)
+        Ok(is_text)
     }
 }
