@@ -146,20 +146,9 @@ impl<'p> Reader<'p> {
             Some(())
         })?;
         if let (None, Some(etag)) = (&row.version, etag) {
-            row.etag = Some(self.etag(etag)?);
+            row.etag = Some(self.unescaped(etag)?);
         }
         Some(row)
-    }
-
-    /// An `_etag` is nothing but text between quotes of its own. Without these it needs no unescaping.
-    fn etag(&self, content: Range<usize>) -> Option<ByteString> {
-        let inner = self.page[content.clone()].strip_prefix(br#"\""#).and_then(|inner| inner.strip_suffix(br#"\""#));
-        match inner {
-            Some(inner) if !inner.contains(&b'\\') => {
-                self.page.slice(content.start + 2..content.end - 2).try_into().ok()
-            }
-            _ => self.unescaped(content).map(unquoted),
-        }
     }
 
     fn raw_resource(&mut self, row: &mut Document) -> Option<()> {
@@ -234,7 +223,7 @@ impl From<OddRow> for Document {
         Document {
             resource_type: text("resourceTypeName").unwrap_or_default(),
             id: text("resourceId").unwrap_or_default(),
-            etag: if version.is_some() { None } else { text("_etag").map(unquoted) },
+            etag: if version.is_some() { None } else { text("_etag") },
             version,
             last_modified: text("lastModified").unwrap_or_default(),
             is_deleted: row.get("isDeleted").is_some_and(|raw| raw.get() == "true"),
@@ -243,10 +232,6 @@ impl From<OddRow> for Document {
             data: raw.get("data").and_then(|raw| Text::of(raw)).map(|text| text.0.into()),
         }
     }
-}
-
-fn unquoted(etag: ByteString) -> ByteString {
-    etag.slice_ref(etag.trim_matches('"'))
 }
 
 /// A JSON string as bytes: half of a surrogate pair in it is kept as bytes that are no UTF-8, where a `String` of it

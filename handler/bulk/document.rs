@@ -15,7 +15,7 @@ pub struct Document {
     pub id: ByteString,
     /// `version`; documents of the first years have none and count by their `_etag`.
     pub version: Option<ByteString>,
-    /// `_etag`, where there is no version. With the quotes around it or without them.
+    /// `_etag`, where there is no version.
     pub etag: Option<ByteString>,
     /// `lastModified`, in the store's fixed-width spelling.
     pub last_modified: ByteString,

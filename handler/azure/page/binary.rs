@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::bulk::data::Data;
 use crate::bulk::document::Document;
 
-use super::{OddRow, unquoted};
+use super::OddRow;
 
 /// `{"_rid":…,"Documents":[…],"_count":…}`. `None` if it is not what it should be.
 pub fn documents(page: &Bytes) -> Option<Vec<Document>> {
@@ -141,7 +141,7 @@ impl<'p> Reader<'p> {
                 b"resourceTypeName" => row.resource_type = reader.text()?,
                 b"resourceId" => row.id = reader.text()?,
                 b"version" => row.version = reader.text_or_null()?,
-                b"_etag" => row.etag = Some(unquoted(reader.text()?)),
+                b"_etag" => row.etag = Some(reader.text()?),
                 b"lastModified" => row.last_modified = reader.text()?,
                 b"isDeleted" => row.is_deleted = reader.flag()?,
                 b"rawResource" => reader.raw_resource(&mut row)?,
@@ -398,7 +398,7 @@ mod tests {
         let page: Bytes = [&page[..id], &reference, &page[id + 3..]].concat().into();
         let found = read(plain_page(&page));
         assert_eq!((found[0].0.id.as_ref(), found[1].0.id.as_ref()), ("p1", "p1"));
-        assert_eq!((found[0].0.etag.as_deref(), found[1].0.etag.as_deref()), (Some("e"), None));
+        assert_eq!((found[0].0.etag.as_deref(), found[1].0.etag.as_deref()), (Some("\"e\""), None));
         assert_eq!(found, read(by_driver(&page)));
         // A reference to a reference leads nowhere.
         let itself = [&[markers::STR_R2][..], &(id as u16).to_le_bytes()].concat();
