@@ -1,8 +1,8 @@
 //! What it costs to make the lines of a page, and what a straightforward way with `serde_json::Value` costs beside it.
 //!
-//! `cargo bench` runs criterion on three shapes of resources, in pages of text and binary ones, with bytes of the page per second, and then prints a table:
-//! CPU-seconds per GB, and allocations per resource. CPU time of this thread is measured, not time. `-- --pages FILE` does
-//! it for pages in a file instead.
+//! `cargo bench` runs criterion on three shapes of resources, in pages of text and binary ones, with bytes of the page per second,
+//! and then prints a table: CPU-seconds per GB, and allocations per resource. CPU time of this thread is measured, not time.
+//! `-- --pages FILE` does it for pages in a file instead.
 
 mod allocations;
 mod cpu;

@@ -1,7 +1,8 @@
 //! Cuts the answer to a query into documents whose texts are slices of it: nothing is copied, and no value is made.
 //!
-//! The answer is JSON, as text or as the service's binary JSON (`binary`), and read as JSON: one that breaks off or is damaged is no page. Strings are not looked into beyond
-//! their end. A row in which a field is not what the server writes is read by itself, slower.
+//! The answer is JSON, as text or as the service's binary JSON (`binary`), and read as JSON: one that breaks off or is damaged is
+//! no page. Strings are not looked into beyond their end. A row in which a field is not what the server writes is read by itself,
+//! slower.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -65,6 +66,49 @@ fn whole<'p, T>(page: &'p Bytes, read: impl FnOnce(&mut Reader<'p>) -> Option<T>
     (reader.at == page.len()).then_some(found)
 }
 
+/// What reads the fields of a row, in whichever form a page has them.
+trait Fields: Sized {
+    /// Whether `null` comes next; then it is behind us.
+    fn is_null(&mut self) -> bool;
+
+    fn text(&mut self) -> Option<ByteString>;
+
+    fn flag(&mut self) -> Option<bool>;
+
+    fn data(&mut self) -> Option<Data>;
+
+    /// An object, member by member.
+    fn object(&mut self, member: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()>;
+
+    /// A field of a row as the server writes it, but for its tag.
+    fn field(&mut self, name: &[u8], row: &mut Document) -> Option<()> {
+        match name {
+            b"resourceTypeName" => row.resource_type = self.text()?,
+            b"resourceId" => row.id = self.text()?,
+            b"version" => row.version = self.unless_null(Self::text)?,
+            b"lastModified" => row.last_modified = self.text()?,
+            b"isDeleted" => row.is_deleted = self.flag()?,
+            b"rawResource" => self.object(|reader, name| reader.field_of_raw_resource(name, row))?,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn field_of_raw_resource(&mut self, name: &[u8], row: &mut Document) -> Option<()> {
+        match name {
+            b"data" => row.data = self.unless_null(Self::data)?,
+            b"format" => row.format = self.unless_null(Self::text)?,
+            b"isMetaSet" => row.is_meta_set = self.flag()?,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn unless_null<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
+        if self.is_null() { Some(None) } else { read(self).map(Some) }
+    }
+}
+
 struct Reader<'p> {
     page: &'p Bytes,
     at: usize,
@@ -87,22 +131,6 @@ impl<'p> Reader<'p> {
 
     fn expect(&mut self, expected: &[u8]) -> Option<()> {
         self.has(expected).then_some(())
-    }
-
-    /// An object, member by member.
-    fn object(&mut self, mut member: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
-        self.expect(b"{")?;
-        if self.has(b"}") {
-            return Some(());
-        }
-        loop {
-            let name = self.string()?;
-            self.expect(b":")?;
-            member(self, &self.page[name])?;
-            if !self.has(b",") {
-                return self.expect(b"}");
-            }
-        }
     }
 
     fn documents(&mut self) -> Option<Vec<Document>> {
@@ -134,14 +162,8 @@ impl<'p> Reader<'p> {
         let mut etag = None;
         self.object(|reader, name| {
             match name {
-                b"resourceTypeName" => row.resource_type = reader.text()?,
-                b"resourceId" => row.id = reader.text()?,
-                b"version" => row.version = reader.text_or_null()?,
                 b"_etag" => etag = Some(reader.string()?),
-                b"lastModified" => row.last_modified = reader.text()?,
-                b"isDeleted" => row.is_deleted = reader.flag()?,
-                b"rawResource" => reader.raw_resource(&mut row)?,
-                _ => return None,
+                _ => reader.field(name, &mut row)?,
             }
             Some(())
         })?;
@@ -149,36 +171,6 @@ impl<'p> Reader<'p> {
             row.etag = Some(self.unescaped(etag)?);
         }
         Some(row)
-    }
-
-    fn raw_resource(&mut self, row: &mut Document) -> Option<()> {
-        self.object(|reader, name| {
-            match name {
-                b"data" if reader.has(b"null") => row.data = None,
-                b"data" => row.data = Some(Data::Escaped(reader.page.slice(reader.string()?))),
-                b"format" => row.format = reader.text_or_null()?,
-                b"isMetaSet" => row.is_meta_set = reader.flag()?,
-                _ => return None,
-            }
-            Some(())
-        })
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        let flag = self.has(b"true");
-        (flag || self.has(b"false")).then_some(flag)
-    }
-
-    fn text_or_null(&mut self) -> Option<Option<ByteString>> {
-        match self.has(b"null") {
-            true => Some(None),
-            false => self.text().map(Some),
-        }
-    }
-
-    fn text(&mut self) -> Option<ByteString> {
-        let content = self.string()?;
-        self.unescaped(content)
     }
 
     fn unescaped(&self, content: Range<usize>) -> Option<ByteString> {
@@ -206,6 +198,42 @@ impl<'p> Reader<'p> {
         let value = values.next()?.ok()?;
         self.at += values.byte_offset();
         Some(value)
+    }
+}
+
+impl Fields for Reader<'_> {
+    fn object(&mut self, mut member: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
+        self.expect(b"{")?;
+        if self.has(b"}") {
+            return Some(());
+        }
+        loop {
+            let name = self.string()?;
+            self.expect(b":")?;
+            member(self, &self.page[name])?;
+            if !self.has(b",") {
+                return self.expect(b"}");
+            }
+        }
+    }
+
+    fn is_null(&mut self) -> bool {
+        self.has(b"null")
+    }
+
+    fn data(&mut self) -> Option<Data> {
+        let content = self.string()?;
+        Some(Data::Escaped(self.page.slice(content)))
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        let flag = self.has(b"true");
+        (flag || self.has(b"false")).then_some(flag)
+    }
+
+    fn text(&mut self) -> Option<ByteString> {
+        let content = self.string()?;
+        self.unescaped(content)
     }
 }
 

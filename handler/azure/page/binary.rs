@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::bulk::data::Data;
 use crate::bulk::document::Document;
 
-use super::OddRow;
+use super::{Fields, OddRow};
 
 /// `{"_rid":…,"Documents":[…],"_count":…}`. `None` if it is not what it should be.
 pub fn documents(page: &Bytes) -> Option<Vec<Document>> {
@@ -27,7 +27,7 @@ type Rows = (Vec<Document>, Option<usize>);
 fn plain_page(page: &Bytes) -> Option<Rows> {
     let mut reader = Reader { page, at: 1 };
     let (mut documents, mut count) = (None, None);
-    reader.members(|reader, name| {
+    reader.object(|reader, name| {
         match name {
             b"Documents" if documents.is_none() => documents = Some(reader.documents()?),
             b"_count" => count = Some(reader.number()?),
@@ -68,7 +68,7 @@ struct Reader<'p> {
     at: usize,
 }
 
-impl<'p> Reader<'p> {
+impl Reader<'_> {
     fn byte(&mut self) -> Option<u8> {
         let byte = *self.page.get(self.at)?;
         self.at += 1;
@@ -109,21 +109,6 @@ impl<'p> Reader<'p> {
         (self.at == end && expected.is_none_or(|expected| expected == count)).then_some(())
     }
 
-    fn members(&mut self, mut member: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
-        self.each(markers::OBJ0, |reader| match reader.string()? {
-            Content::Known(name) => member(reader, name.as_bytes()),
-            Content::Short(name) => member(reader, name.as_bytes()),
-            Content::Plain(name) => {
-                let page: &'p [u8] = reader.page;
-                member(reader, page.get(name)?)
-            }
-            packed @ Content::Packed(..) => {
-                let name = reader.unpacked(packed)?;
-                member(reader, name.as_bytes())
-            }
-        })
-    }
-
     fn documents(&mut self) -> Option<Vec<Document>> {
         let mut documents = Vec::new();
         self.each(markers::ARR0, |reader| {
@@ -136,16 +121,10 @@ impl<'p> Reader<'p> {
     /// A row as the server writes it.
     fn row(&mut self) -> Option<Document> {
         let mut row = Document::default();
-        self.members(|reader, name| {
+        self.object(|reader, name| {
             match name {
-                b"resourceTypeName" => row.resource_type = reader.text()?,
-                b"resourceId" => row.id = reader.text()?,
-                b"version" => row.version = reader.text_or_null()?,
                 b"_etag" => row.etag = Some(reader.text()?),
-                b"lastModified" => row.last_modified = reader.text()?,
-                b"isDeleted" => row.is_deleted = reader.flag()?,
-                b"rawResource" => reader.raw_resource(&mut row)?,
-                _ => return None,
+                _ => reader.field(name, &mut row)?,
             }
             Some(())
         })?;
@@ -155,51 +134,7 @@ impl<'p> Reader<'p> {
         Some(row)
     }
 
-    fn raw_resource(&mut self, row: &mut Document) -> Option<()> {
-        self.members(|reader, name| {
-            match name {
-                b"data" if reader.has(markers::NULL) => row.data = None,
-                b"data" => row.data = Some(reader.data()?),
-                b"format" => row.format = reader.text_or_null()?,
-                b"isMetaSet" => row.is_meta_set = reader.flag()?,
-                _ => return None,
-            }
-            Some(())
-        })
-    }
-
-    fn data(&mut self) -> Option<Data> {
-        Some(match self.string()? {
-            Content::Known(text) => Data::Plain(Bytes::from_static(text.as_bytes())),
-            Content::Plain(text) => Data::Plain(self.page.slice(text)),
-            Content::Packed(bytes, length) => Data::Packed(self.page.slice(bytes), length),
-            Content::Short(text) => Data::Plain(text.into()),
-        })
-    }
-
-    fn flag(&mut self) -> Option<bool> {
-        let flag = self.has(markers::TRUE);
-        (flag || self.has(markers::FALSE)).then_some(flag)
-    }
-
-    fn text_or_null(&mut self) -> Option<Option<ByteString>> {
-        match self.has(markers::NULL) {
-            true => Some(None),
-            false => self.text().map(Some),
-        }
-    }
-
-    fn text(&mut self) -> Option<ByteString> {
-        match self.string()? {
-            Content::Known(text) => Some(text.into()),
-            Content::Plain(text) => self.page.slice(text).try_into().ok(),
-            Content::Short(text) => Some(text.into()),
-            packed @ Content::Packed(..) => self.unpacked(packed).map(Into::into),
-        }
-    }
-
-    fn unpacked(&self, content: Content) -> Option<String> {
-        let Content::Packed(bytes, length) = content else { return None };
+    fn unpacked(&self, bytes: Range<usize>, length: usize) -> Option<String> {
         let mut text = Vec::new();
         Data::Packed(self.page.slice(bytes), length).append_to(&mut text).ok()?;
         String::from_utf8(text).ok()
@@ -286,6 +221,50 @@ impl<'p> Reader<'p> {
         self.page.get(range.clone())?;
         self.at = range.end;
         Some(range)
+    }
+}
+
+impl Fields for Reader<'_> {
+    fn object(&mut self, mut member: impl FnMut(&mut Self, &[u8]) -> Option<()>) -> Option<()> {
+        self.each(markers::OBJ0, |reader| match reader.string()? {
+            Content::Known(name) => member(reader, name.as_bytes()),
+            Content::Short(name) => member(reader, name.as_bytes()),
+            Content::Plain(name) => {
+                let page = reader.page;
+                member(reader, page.get(name)?)
+            }
+            Content::Packed(bytes, length) => {
+                let name = reader.unpacked(bytes, length)?;
+                member(reader, name.as_bytes())
+            }
+        })
+    }
+
+    fn is_null(&mut self) -> bool {
+        self.has(markers::NULL)
+    }
+
+    fn data(&mut self) -> Option<Data> {
+        Some(match self.string()? {
+            Content::Known(text) => Data::Plain(Bytes::from_static(text.as_bytes())),
+            Content::Plain(text) => Data::Plain(self.page.slice(text)),
+            Content::Packed(bytes, length) => Data::Packed(self.page.slice(bytes), length),
+            Content::Short(text) => Data::Plain(text.into()),
+        })
+    }
+
+    fn flag(&mut self) -> Option<bool> {
+        let flag = self.has(markers::TRUE);
+        (flag || self.has(markers::FALSE)).then_some(flag)
+    }
+
+    fn text(&mut self) -> Option<ByteString> {
+        match self.string()? {
+            Content::Known(text) => Some(text.into()),
+            Content::Plain(text) => self.page.slice(text).try_into().ok(),
+            Content::Short(text) => Some(text.into()),
+            Content::Packed(bytes, length) => self.unpacked(bytes, length).map(Into::into),
+        }
     }
 }
 
