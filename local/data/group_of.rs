@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 
 use super::Stored;
 use super::fhir::Reference;
+use super::index::Index;
 use super::random::Random;
 use super::resources::{Draft, groups};
 use super::shelf;
@@ -11,7 +12,8 @@ use super::shelf;
 /// Members of one document, with which it stays below 2 MB.
 const MEMBERS: usize = 10_000;
 
-/// The Group of this id, and the Groups in it.
+/// The Group of this id, and the Groups in it. They have no index of their members: the emulator copies a document whenever it looks
+/// at it, an entry of an index in half a microsecond, and nobody searches for these.
 pub fn group_of(id: &str, patients: impl Iterator<Item = String>, written: OffsetDateTime) -> Vec<Stored> {
     let patients: Vec<_> = patients.map(|id| Reference::to("Patient", id)).collect();
     let of_part = |(number, members): (usize, &[Reference])| {
@@ -20,8 +22,11 @@ pub fn group_of(id: &str, patients: impl Iterator<Item = String>, written: Offse
     let mut drafts: Vec<Draft> = (1..).zip(patients.chunks(MEMBERS)).map(of_part).collect();
     let parts: Vec<_> = drafts.iter().map(Draft::reference).collect();
     drafts.push(groups::of(id, &format!("All of {id}"), parts.into_iter()));
-    let put = |(number, draft)| shelf::put_once(draft, written, &mut Random::of(0, id, number));
-    drafts.iter().enumerate().map(put).collect()
+    let put = |(number, draft)| {
+        let draft = Draft { index: Index::default(), ..draft };
+        shelf::put_once(&draft, written, &mut Random::of(0, id, number))
+    };
+    (0..).zip(drafts).map(put).collect()
 }
 
 #[cfg(test)]
