@@ -152,6 +152,12 @@ impl Default for Added {
 }
 
 impl Added {
+    /// With room for all keys of logs that have so many bytes together, or for as many as may be.
+    pub fn with_room(bytes: u64, most: usize) -> Self {
+        let keys = usize::try_from(bytes).map_or(most, |bytes| most.min(bytes / ResourceKey::BYTES));
+        Self { keys: Vec::with_capacity(keys), whole: true }
+    }
+
     /// Adds a piece of a log. `false` when there are more than `most`, and this piece was dropped.
     pub fn add(&mut self, piece: &[u8], most: usize) -> bool {
         let (keys, _) = piece.as_chunks::<{ ResourceKey::BYTES }>();

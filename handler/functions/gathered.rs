@@ -155,7 +155,7 @@ async fn remember(app: &App, heap: &mut Heap) -> Result<(), PortError> {
     let logs = heap.logs.iter().map(|log| Pieces::of(&scratch, &log.name, log.bytes));
     let pieces: Vec<_> = logs.flat_map(|log| log.all(app)).collect();
     let mut pieces = stream::iter(pieces).buffered(PIECES);
-    let mut added = Added::default();
+    let mut added = Added::with_room(heap.logs.iter().map(|log| log.bytes).sum(), most);
     while let Some(piece) = pieces.try_next().await? {
         if !added.add(&piece, most) {
             break;
