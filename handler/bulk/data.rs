@@ -97,7 +97,7 @@ fn unescape(content: &[u8], out: &mut Vec<u8>, simd: Simd) -> Result<(), Unwrita
 }
 
 fn is_utf8(bytes: &[u8]) -> Result<(), Unwritable> {
-    std::str::from_utf8(bytes).map(drop).map_err(|_| Unwritable::NotUtf8)
+    simdutf8::basic::from_utf8(bytes).map(drop).map_err(|_| Unwritable::NotUtf8)
 }
 
 /// So many bytes are unescaped before more room is made, which costs less than to make room for all at once: it is still near

@@ -194,17 +194,20 @@ fn finish(
         && !document.is_deleted
         && let Some(shape) = known.or_else(|| shape::Shape::of(&out[start..]))
     {
-        let value =
-            |span: Option<Range<usize>>| Present(span.and_then(|span| str::from_utf8(&out[start..][span]).ok()));
-        if !value(shape.resource_type).says(&document.resource_type) {
+        let says = |span: Option<Range<usize>>, expected: &str| {
+            let raw = span.map(|span| &out[start..][span]);
+            let plain = raw.and_then(|raw| raw.strip_prefix(b"\"")?.strip_suffix(b"\""));
+            plain == Some(expected.as_bytes()) || Present(raw.and_then(|raw| str::from_utf8(raw).ok())).says(expected)
+        };
+        if !says(shape.resource_type, &document.resource_type) {
             return Err(Flaw::OtherType.into());
         }
-        let same_id = value(shape.id).says(&document.id);
+        let same_id = says(shape.id, &document.id);
         if !is_selected(document, selection, &out[start..])? {
             return Ok(Appended::LeftOut);
         }
         if !document.is_meta_set {
-            meta::set(out, start, shape.meta, document)?;
+            meta::set_in_proved(out, start, shape.meta, document)?;
         }
         out.push(b'\n');
         return Ok(with_id(same_id));

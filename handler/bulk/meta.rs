@@ -1,5 +1,5 @@
 //! `meta` of a line: `lastUpdated` and `versionId` of the wrapper, set in the text where it stands, as the server sets them on
-//! every read (`facts`: the Cosmos store, §1.4). It costs no allocation.
+//! every read (`facts`: the Cosmos store, §1.4).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,13 +9,29 @@ use serde_json::value::RawValue;
 
 use super::document::Document;
 use super::line::{Flaw, Present, object, span};
+use super::paths::NotJson;
+use super::proved::Proved;
 use super::timestamp::Timestamp;
 
 /// Sets `meta` in the text that stands in `out` from `start` on, an object in which `meta` stands at this place, if there is
 /// one. Members that are there are replaced where they stand, the others appended in the order in which the server has them.
 pub fn set(out: &mut Vec<u8>, start: usize, meta: Option<usize>, document: &Document) -> Result<(), Flaw> {
+    set_by(Inside::of, out, (start, meta), document)
+}
+
+/// The same in a text that is proved ([`Proved`]). It costs no allocation.
+pub fn set_in_proved(out: &mut Vec<u8>, start: usize, meta: Option<usize>, document: &Document) -> Result<(), Flaw> {
+    set_by(Inside::of_proved, out, (start, meta), document)
+}
+
+fn set_by(
+    look: impl Fn(&[u8], usize) -> Result<Option<Inside>, Flaw>,
+    out: &mut Vec<u8>,
+    (start, meta): (usize, Option<usize>),
+    document: &Document,
+) -> Result<(), Flaw> {
     let shown = Shown::of(document)?;
-    let changes = changes(&out[start..], meta)?;
+    let changes = changes(look, &out[start..], meta)?;
     for Change { span, puts } in changes.into_iter().flatten().rev() {
         // What is new is written behind the text, and brought from there to its place.
         let (from, to, end) = (start + span.start, start + span.end, out.len());
@@ -56,37 +72,89 @@ struct Meta<'a> {
     version_id: Present<'a>,
 }
 
+/// What stands in `meta`, by its places in the text.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Inside {
+    last_updated: Option<Range<usize>>,
+    version_id: Option<Range<usize>>,
+    has_members: bool,
+    /// Where the brace stands that closes it.
+    end: usize,
+}
+
+const NULL: &str = "null";
+
+impl Inside {
+    /// Of the `meta` at this place; `None` if it is null.
+    fn of(text: &[u8], at: usize) -> Result<Option<Self>, Flaw> {
+        let mut values = serde_json::Deserializer::from_slice(&text[at..]).into_iter::<&RawValue>();
+        let meta = values.next().and_then(Result::ok).map(RawValue::get).ok_or(Flaw::NotJson)?;
+        if meta == NULL {
+            return Ok(None);
+        }
+        let Meta { last_updated, version_id } = object(meta)?;
+        let place = |member: Present| {
+            let span = span(meta, member.0?);
+            Some(at + span.start..at + span.end)
+        };
+        let (last_updated, version_id) = (place(last_updated), place(version_id));
+        let has_members = !meta[1..meta.len() - 1].trim().is_empty();
+        Ok(Some(Self { last_updated, version_id, has_members, end: at + meta.len() - 1 }))
+    }
+
+    fn of_proved(text: &[u8], at: usize) -> Result<Option<Self>, Flaw> {
+        if text[at..].starts_with(NULL.as_bytes()) {
+            return Ok(None);
+        }
+        let text = Proved::new(text);
+        if !text.begins_object(at) {
+            return Err(Flaw::NotJson);
+        }
+        let mut inside = Self::default();
+        let end = text.members(at, |name, value| {
+            let place = value..text.end(value)?;
+            let end = place.end;
+            inside.has_members = true;
+            let before = match name {
+                b"lastUpdated" => inside.last_updated.replace(place),
+                b"versionId" => inside.version_id.replace(place),
+                _ => None,
+            };
+            if before.is_none() { Ok(end) } else { Err(NotJson) }
+        });
+        inside.end = end.map_err(|NotJson| Flaw::NotJson)? - 1;
+        Ok(Some(inside))
+    }
+}
+
 /// In ascending order. There are never more: either a member is replaced, or it is among those that are appended.
-fn changes(text: &[u8], meta: Option<usize>) -> Result<[Option<Change>; 2], Flaw> {
+fn changes(
+    look: impl Fn(&[u8], usize) -> Result<Option<Inside>, Flaw>,
+    text: &[u8],
+    meta: Option<usize>,
+) -> Result<[Option<Change>; 2], Flaw> {
     let only = |span, puts| Ok([Some(Change { span, puts }), None]);
     let Some(at) = meta else {
         // Before the closing brace, which is the last byte; resourceType stands before it.
         let end = text.len() - 1;
         return only(end..end, Puts::Members(",\"meta\":{", BOTH, "}"));
     };
-    let mut values = serde_json::Deserializer::from_slice(&text[at..]).into_iter::<&RawValue>();
-    let meta = values.next().and_then(Result::ok).map(RawValue::get).ok_or(Flaw::NotJson)?;
-    if meta == "null" {
-        return only(at..at + meta.len(), Puts::Members("{", BOTH, "}"));
-    }
-    let Meta { last_updated, version_id } = object(meta)?;
-    let replaced = |member, old: &str| {
-        let old = span(meta, old);
-        Some(Change { span: at + old.start..at + old.end, puts: Puts::Value(member) })
+    let Some(Inside { last_updated, version_id, has_members, end }) = look(text, at)? else {
+        return only(at..at + NULL.len(), Puts::Members("{", BOTH, "}"));
     };
-    let end = at + meta.len() - 1;
+    let replaced = |member, span| Some(Change { span, puts: Puts::Value(member) });
     let appended = |members| {
-        let comma = if meta[1..meta.len() - 1].trim().is_empty() { "" } else { "," };
+        let comma = if has_members { "," } else { "" };
         Some(Change { span: end..end, puts: Puts::Members(comma, members, "") })
     };
-    Ok(match (last_updated.0, version_id.0) {
+    Ok(match (last_updated, version_id) {
         (None, None) => [appended(BOTH), None],
         (Some(time), None) => [replaced(Member::LastUpdated, time), appended(&[Member::VersionId])],
         (None, Some(version)) => [replaced(Member::VersionId, version), appended(&[Member::LastUpdated])],
         (Some(time), Some(version)) => {
-            let both = [replaced(Member::LastUpdated, time), replaced(Member::VersionId, version)];
-            let [first, second] = both;
-            if time.as_ptr() < version.as_ptr() { [first, second] } else { [second, first] }
+            let time_is_first = time.start < version.start;
+            let [time, version] = [replaced(Member::LastUpdated, time), replaced(Member::VersionId, version)];
+            if time_is_first { [time, version] } else { [version, time] }
         }
     })
 }
@@ -166,7 +234,32 @@ fn without_zeros(spelled: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape::Shape;
     use super::*;
+
+    #[test]
+    fn a_proved_text_is_looked_into_as_any_other() {
+        for (meta, known) in [
+            ("{}", true),
+            ("null", true),
+            (r#"{"profile":["a","b"]}"#, true),
+            (r#"{"lastUpdated":"2025-04-01T00:00:00Z","versionId":"7"}"#, true),
+            (r#"{"tag":[{"code":"x"}],"versionId":7,"source":"\"}","lastUpdated":{"a":[]}}"#, true),
+            (r#"{"versionId":null}"#, true),
+            (r#"{"version\u0049d":"1","security":[]}"#, true),
+            (r#"{"extension":[{"versionId":"1"}]}"#, true),
+            (r#"{"versionId":"1","versionId":"2"}"#, false),
+            (r#"[{"versionId":"1"}]"#, false),
+            ("7", false),
+            (r#""x""#, false),
+        ] {
+            let text = format!(r#"{{"resourceType":"Patient","id":"a","meta":{meta},"active":true}}"#);
+            let at = Shape::of(text.as_bytes()).and_then(|shape| shape.meta).expect(meta);
+            let inside = Inside::of(text.as_bytes(), at);
+            assert_eq!(inside.is_ok(), known, "{meta}");
+            assert_eq!(Inside::of_proved(text.as_bytes(), at), inside, "{meta}");
+        }
+    }
 
     #[test]
     fn times_are_spelled_as_the_server_spells_them() {

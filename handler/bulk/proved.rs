@@ -1,9 +1,10 @@
 //! Text that is proved to be JSON as servers write it: whoever looks for something in it need not prove it again.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::marks::string_end;
-use super::paths::{NotJson, string};
+use super::paths::NotJson;
 
 /// One of which [`super::shape::Shape`] has proved that it is JSON, without spaces between its tokens. Of any other text what is
 /// told here is of no meaning, or an error.
@@ -49,9 +50,9 @@ impl<'t> Proved<'t> {
         let mut at = object + 1;
         while self.0.get(at) == Some(&b'"') {
             let end = self.string_end(at)?;
-            let name = str::from_utf8(self.part(at..end)?).ok().and_then(string).ok_or(NotJson)?;
+            let name = name(self.part(at..end)?)?;
             // Behind a name there is a colon, and behind a value a comma or the end.
-            at = by(name.as_bytes(), end + 1)?;
+            at = by(&name, end + 1)?;
             at += usize::from(self.0.get(at) == Some(&b','));
         }
         Ok(at + 1)
@@ -82,6 +83,14 @@ impl<'t> Proved<'t> {
                 _ => at += 1,
             }
         }
+    }
+}
+
+/// What a string is that names a member: nearly always the bytes between its quotes.
+fn name(string: &[u8]) -> Result<Cow<'_, [u8]>, NotJson> {
+    match string {
+        [b'"', name @ .., b'"'] if !name.contains(&b'\\') => Ok(Cow::Borrowed(name)),
+        _ => serde_json::from_slice::<String>(string).map(|name| Cow::Owned(name.into_bytes())).map_err(|_| NotJson),
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::bulk::data::Data;
 use crate::bulk::document::Document;
 
-use super::{Fields, OddRow};
+use super::{Fields, OddRow, room_for_documents};
 
 /// `{"_rid":…,"Documents":[…],"_count":…}`. `None` if it is not what it should be.
 pub fn documents(page: &Bytes) -> Option<Vec<Document>> {
@@ -110,7 +110,7 @@ impl Reader<'_> {
     }
 
     fn documents(&mut self) -> Option<Vec<Document>> {
-        let mut documents = Vec::new();
+        let mut documents = room_for_documents(self.page);
         self.each(markers::ARR0, |reader| {
             documents.push(reader.row()?);
             Some(())
