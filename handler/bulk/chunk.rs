@@ -253,6 +253,15 @@ impl Chunk {
         }
     }
 
+    /// The stage before is through, and nothing can come of this chunk's `ranges`: it is done without having begun.
+    pub fn passed_over(mut self, ranges: usize) -> Result<Self, NotAllowed> {
+        if self.state != ChunkState::Waiting {
+            return Err(NotAllowed);
+        }
+        self.moved(Position { range: u32::try_from(ranges).map_err(|_| NotAllowed)?, ..Position::default() });
+        self.done(ranges).map(|(done, _)| done)
+    }
+
     /// The same chunk with a ceiling for its request units.
     pub fn with_ceiling(self, ceiling: Option<f64>) -> Self {
         Self { ceiling, ..self }

@@ -1,7 +1,6 @@
 //! The step *chunk*: claims a chunk, reads it page by page until it is read or the time is up, and commits.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::bulk::about::About;
 use crate::bulk::chunk::{Chunk, Claim, Pass, Position, Stopped, Totals};
@@ -13,8 +12,7 @@ use crate::bulk::plan::Plan;
 use crate::bulk::reading::{self, Matter, Reading};
 use crate::bulk::record::Key;
 use crate::bulk::selection::Selection;
-use crate::bulk::step::{Outcome, Step, StepKind};
-use crate::bulk::summary::Summary;
+use crate::bulk::step::{Outcome, Step};
 use crate::bulk::timestamp::Timestamp;
 use crate::ports::{ErrorKind, Expected, PortError, Slice, Versioned};
 
@@ -22,7 +20,7 @@ use super::commit::{Decides, Interrupted, Work};
 use super::follow::Follow;
 use super::store_pages::{self, Held};
 use super::telling::Telling;
-use super::{App, LostRange, group, restriction};
+use super::{App, LostRange, group, report, restriction};
 
 /// `step` gets the ticket with which it is to be sent again, and `done` what the step has recorded.
 pub async fn run(app: &App, step: &mut Step, number: u32, done: &mut Totals) -> Result<Outcome, PortError> {
@@ -161,7 +159,7 @@ async fn read_on(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interrupte
     while app.now() < end || ahead.is_some() {
         let Some(reading) = readings.get(work.position().range as usize) else {
             work.finish(readings.len()).await?;
-            report(app, work.chunk(), plan.chunks).await;
+            report::chunk(app, work.chunk(), plan.chunks).await;
             return Ok(Outcome::Done);
         };
         if !work.turn_to(reading) {
@@ -179,17 +177,17 @@ async fn read_on(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interrupte
         };
         if let Some(too_fast) = work.ahead_of_ceiling() {
             work.pause(app.now().plus(too_fast)).await?;
-            report(app, work.chunk(), plan.chunks).await;
+            report::chunk(app, work.chunk(), plan.chunks).await;
             return Ok(Outcome::Later(too_fast));
         }
         if work.wants_checkpoint() {
             work.checkpoint().await?;
-            report(app, work.chunk(), plan.chunks).await;
+            report::chunk(app, work.chunk(), plan.chunks).await;
         }
         stop_if_closed(app, work.job).await?;
     }
     work.pause(app.now()).await?;
-    report(app, work.chunk(), plan.chunks).await;
+    report::chunk(app, work.chunk(), plan.chunks).await;
     Ok(Outcome::Again)
 }
 
@@ -287,7 +285,7 @@ async fn report_lost(work: &mut Work<'_>, plan: &Plan) -> Result<Outcome, Interr
 /// further, however slowly.
 async fn keep_what_was_read(work: &mut Work<'_>, plan: &Plan) -> Result<(), Interrupted> {
     work.checkpoint().await?;
-    report(work.app, work.chunk(), plan.chunks).await;
+    report::chunk(work.app, work.chunk(), plan.chunks).await;
     Ok(())
 }
 
@@ -307,31 +305,3 @@ async fn put_down(app: &App, work: Work<'_>, stopped: Stopped, error: &PortError
     }
     ticket
 }
-
-/// Tells the summary how far the chunk is, and sends *finish* when it was the last of its stage.
-///
-/// The summary is a hint: if it cannot be written, the watch sends *finish*.
-async fn report(app: &App, chunk: &Chunk, chunks: u32) {
-    if let Err(error) = try_report(app, chunk, chunks).await {
-        tracing::warn!(job = %chunk.job, %error, "the summary of the export lags behind");
-    }
-}
-
-async fn try_report(app: &App, chunk: &Chunk, chunks: u32) -> Result<(), PortError> {
-    let key = Key::summary(&chunk.job);
-    for _ in 0..TRIES {
-        let summary: Versioned<Summary> = app.jobs.read(&key).await?;
-        let told = (*summary).clone().with(chunk, app.now());
-        let at_end = told.ends_stage(chunks);
-        if app.jobs.write(summary.with(told)).await.unless_conflict()?.is_some() {
-            if at_end {
-                app.steps.push(&Step::new(&chunk.job, StepKind::Finish), Duration::ZERO).await?;
-            }
-            return Ok(());
-        }
-    }
-    Ok(())
-}
-
-/// Tries to write the summary against other chunks that do the same.
-const TRIES: u32 = 20;

@@ -4,7 +4,7 @@
 //! position in the store and the blocks that hold everything before it. Only sealed files that are recorded so are
 //! committed to the destination, and only committed ones are recorded for the manifest (design §5).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +92,8 @@ pub struct Work<'a> {
     /// Records that the next write takes out of the document.
     part: Option<Files>,
     /// Lines that are not staged yet, by the number of their file.
-    pub(super) buffers: HashMap<u32, Buffer>,
+    /// By the number of the file. There are few.
+    pub(super) buffers: BTreeMap<u32, Buffer>,
     /// What these buffers take of the process's memory.
     pub(super) memory: Share,
     /// Lines on their way to the blocks of patients that are not staged yet.
@@ -132,7 +133,7 @@ impl<'a> Work<'a> {
             saved_bytes: claimed.totals.bytes,
             saved: claimed,
             part: None,
-            buffers: HashMap::new(),
+            buffers: BTreeMap::new(),
             memory: Share::new(&app.memory),
             pile: Pile::default(),
             shelves: None,

@@ -66,7 +66,7 @@ async fn roster(app: &App, id: &ResourceId, until: Timestamp) -> Result<(Vec<Res
     let (mut patients, mut others, mut lost) = (Vec::new(), 0, 0);
     while !due.is_empty() {
         let few = due.split_off(due.len().saturating_sub(AT_ONCE));
-        let all_named = try_join_all(few.iter().map(|next| named_beside(app, next, until))).await?;
+        let all_named = try_join_all(few.iter().map(|next| named(app, next, until))).await?;
         for (next, named) in few.iter().zip(all_named) {
             match named {
                 Ok(named) => {
@@ -83,8 +83,7 @@ async fn roster(app: &App, id: &ResourceId, until: Timestamp) -> Result<(Vec<Res
             return Err(Rejection::unprocessable(told).into());
         }
     }
-    // Those of each Group are sorted: they are merged.
-    patients.sort();
+    patients.sort_unstable();
     patients.dedup();
     let note = |count: usize, told: &str| (count > 0).then(|| warning(id, format!("{count} {told}")));
     let others = note(others, "of the members are no patients that could be found by a reference.");
@@ -92,23 +91,12 @@ async fn roster(app: &App, id: &ResourceId, until: Timestamp) -> Result<(Vec<Res
     Ok((patients, others.into_iter().chain(lost).collect()))
 }
 
-/// As a task of its own: to read a Group of ten thousand takes a processor ten milliseconds.
-async fn named_beside(app: &App, id: &ResourceId, until: Timestamp) -> Result<Result<Named, Rejection>, PortError> {
-    let (app, id) = (app.clone(), id.clone());
-    let named = tokio::spawn(async move { named(&app, &id, until).await });
-    named.await.map_err(|_| PortError::new(ErrorKind::Broken, "read the members of a Group"))?
-}
-
-/// Whom a Group names, sorted, or why nobody knows.
+/// Whom a Group names, or why nobody knows. It is read as soon as it is there, while others are on their way.
 async fn named(app: &App, id: &ResourceId, until: Timestamp) -> Result<Result<Named, Rejection>, PortError> {
-    let Some(text) = text(app, id, until).await? else {
-        return Ok(Err(Rejection::not_found("There is no such Group.")));
-    };
-    let mut named = group::members(&text, app.settings.terms.base(), until).map_err(refused);
-    if let Ok(named) = &mut named {
-        named.patients.sort_unstable();
-    }
-    Ok(named)
+    Ok(match text(app, id, until).await? {
+        Some(text) => group::members(&text, app.settings.terms.base(), until).map_err(refused),
+        None => Err(Rejection::not_found("There is no such Group.")),
+    })
 }
 
 fn refused(why: NoMembers) -> Rejection {

@@ -55,6 +55,7 @@ mod patients;
 mod plan;
 pub mod poison;
 pub mod polls;
+mod report;
 mod restriction;
 mod scratch;
 pub mod shared;

@@ -1,5 +1,6 @@
 //! What goes with the compartments of patients: Provenance, and what is referred to, found in stages of the export.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fhir_export::bulk::job::State;
@@ -65,6 +66,38 @@ fn what_is_up_to_two_steps_away_goes_along_whatever_types_are_asked_for() {
     // What a filter leaves out leads nowhere.
     let filtered = "/Patient/$export?_type=Practitioner,Organization&_typeFilter=Practitioner%3Factive%3Dfalse";
     assert_eq!(names(&mut host, filtered), [""; 0]);
+}
+
+#[test]
+fn a_stage_of_which_nothing_can_come_is_passed_over() {
+    let world = World::new();
+    clinic(&world);
+    let mut host = Host::new(&world, small());
+    // Each chunk by its stage, of those that were ever claimed.
+    let begun = |host: &mut Host, path: &str| {
+        let export = Export::accepted(&host.get(path));
+        let exported = complete(host, &export);
+        let state = world.state();
+        let chunks = state.container.history("chunk-");
+        let claimed = chunks.iter().filter(|chunk| chunk["jobId"] == json!(export.job) && chunk["attempt"] != json!(0));
+        let stages: BTreeSet<u64> = claimed.map(|chunk| chunk["number"].as_u64().unwrap() / 2).collect();
+        (stages.into_iter().collect::<Vec<_>>(), exported.lines.len())
+    };
+    assert_eq!(begun(&mut host, "/Patient/$export"), (vec![0, 1, 2], 7));
+    // Whatever is referred to is followed already.
+    let to = |element: &str, to: &str| format!(r#""{element}":{{"reference":"{to}"}},"#);
+    let members = to("subject", "Patient/p") + &to("performer", "Organization/two") + &to("other", "Practitioner/who");
+    let mut clinic = Clinic::default();
+    clinic.write_with(&world, ("Encounter", "e"), Form::WithMeta, long_ago(&world), &members);
+    clinic.write_with(
+        &world,
+        ("Encounter", "f"),
+        Form::WithMeta,
+        long_ago(&world),
+        &(to("subject", "Patient/p") + &to("x", "Organization/three")),
+    );
+    let (stages, lines) = begun(&mut host, "/Patient/$export");
+    assert_eq!((stages, lines), (vec![0, 1], 10));
 }
 
 #[test]

@@ -248,8 +248,9 @@ impl Work<'_> {
                 self.follow_by_itself(follow, document, key, &mut by_itself).await?;
                 continue;
             };
-            let before = self.lines_of(file).len();
-            in_place.stands_behind(mem::take(self.lines_of(file)));
+            let lines = mem::take(self.lines_of(file));
+            let before = lines.len();
+            in_place.stands_behind(lines);
             let found = self.found_in_place(follow, document, &mut in_place);
             *self.lines_of(file) = in_place.take_lines();
             match found {
@@ -372,7 +373,7 @@ impl Work<'_> {
         }
     }
 
-    /// What a text refers to, unless this claim came by it before or nobody follows it.
+    /// What a text refers to, unless this claim came by it before, this stage follows it already, or nobody follows it.
     fn references_of(&mut self, follow: &Follow, text: &Unescaped) -> Vec<ResourceKey> {
         let mut keys = Vec::new();
         if !follow.has_next {
@@ -386,8 +387,11 @@ impl Work<'_> {
             }
             let Some((of, id)) = context::resource(reference, base) else { return };
             seen.keep(reference);
-            next.refers(of);
-            keys.push(ResourceKey::of(job, of, id));
+            let key = ResourceKey::of(job, of, id);
+            if !follow.named.remembers(&key) {
+                next.refers(of);
+                keys.push(key);
+            }
         });
         keys
     }
