@@ -80,7 +80,7 @@ async fn chunks_when_done(app: &App, id: &JobId) -> Result<Option<Vec<Chunk>>, P
                 ChunkState::Open | ChunkState::Closed => is_through = false,
             }
         }
-        if is_through && is_void(&job, stage, of_stage, &done) {
+        if is_through && !waiting.is_empty() && is_void(&job, stage, of_stage, &done) {
             let Some(passed) = pass_over(app, &job, waiting).await? else { return Ok(None) };
             done.extend(passed);
             done.sort_by_key(|chunk| chunk.number);
@@ -106,9 +106,6 @@ fn is_void(job: &Job, stage: u32, of_stage: u32, done: &[Chunk]) -> bool {
 
 /// Ends chunks of which nothing can come, so that nobody needs to claim them. `None` if somebody else has other plans for one.
 async fn pass_over(app: &App, job: &Job, waiting: Vec<Versioned<Chunk>>) -> Result<Option<Vec<Chunk>>, PortError> {
-    if waiting.is_empty() {
-        return Ok(Some(Vec::new()));
-    }
     let plan = app.jobs.read::<Plan>(&Key::plan(&job.id)).await?;
     let passed: Vec<_> = waiting.into_iter().map(|chunk| pass(app, job, &plan, chunk)).collect();
     let passed: Vec<Option<Chunk>> = stream::iter(passed).buffered(READERS).try_collect().await?;
